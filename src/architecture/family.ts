@@ -1,0 +1,73 @@
+import type { Tensor } from '../checkpoint/checkpoint';
+import type { Recipe, Settings } from '../recipe/recipe';
+import type { ConfigDocument, JsonPath } from './config';
+
+/** Where a hyperparameter's value came from, so that a mismatch can point there. */
+export type Origin =
+  | { readonly kind: 'config'; readonly path: JsonPath }
+  | { readonly kind: 'setting' }
+  | { readonly kind: 'default' };
+
+export interface Hyperparameter {
+  readonly name: string;
+  readonly value: number;
+  readonly origin: Origin;
+}
+
+/** A number that sizes the encoder: what it is called, what it means, what it is when nothing says. */
+export interface HyperparameterSpec {
+  readonly name: string;
+  readonly description: string;
+  readonly default?: number;
+}
+
+export type Hyperparameters = ReadonlyMap<string, Hyperparameter>;
+
+/** A tensor's dimension: `times` times the hyperparameter `of`, or a fixed number. */
+export type Dimension = number | { readonly of: string; readonly times: number };
+
+export interface ExpectedTensor {
+  readonly key: string;
+  readonly shape: readonly number[];
+  /** What decides each dimension; as long as `shape`. */
+  readonly dimensions: readonly Dimension[];
+  /** The hyperparameter that decides whether the tensor exists at all: `layers` for a block's, `output_dim` for `kv_proj`. */
+  readonly existsBy?: string;
+}
+
+/** Why a family was recognised, for the person. */
+export interface Detection {
+  /** The module path before the encoder's own keys, `transformer.visual`; empty for an extracted encoder. */
+  readonly prefix: string;
+  /** 0 to 1; the highest wins. */
+  readonly confidence: number;
+  /** A sentence: what in the keys or the config gave it away. */
+  readonly reason: string;
+}
+
+/** One family of vision encoders: everything the product knows about it. */
+export interface Family {
+  /** As recipes name it. */
+  readonly id: string;
+  readonly title: string;
+  /** The hyperparameters, each of which `settings` may override. */
+  readonly hyperparameters: readonly HyperparameterSpec[];
+  /** The preset recipe for a checkpoint whose encoder lies under `prefix`. */
+  recipe(prefix: string): Recipe;
+  detect(tensors: readonly Tensor[], config: ConfigDocument | undefined): Detection | undefined;
+  /** Whether `config` describes an encoder of this family (its own layout or a foreign one that serves). */
+  acceptsConfig(config: ConfigDocument): boolean;
+  /**
+   * Values from settings, else the config, else the family's defaults.
+   * @throws UserError naming the field when a value is absent or impossible.
+   */
+  resolve(config: ConfigDocument | undefined, settings: Settings): Hyperparameters;
+  /** The encoder's state dict, in the order in which its module defines it. */
+  expectedTensors(hyperparameters: Hyperparameters): ExpectedTensor[];
+  /** The setting that would make dimension or existence `hyperparameter` agree with `found`, when there is one. */
+  suggest?(hyperparameter: string, found: number, current: Hyperparameters): Settings | undefined;
+  /** The config.json to write beside an extracted encoder. */
+  encoderConfig(hyperparameters: Hyperparameters, config: ConfigDocument | undefined): Record<string, unknown>;
+  /** The preprocessor_config.json to write beside it when the checkpoint has none. */
+  preprocessorConfig(hyperparameters: Hyperparameters): Record<string, unknown>;
+}

@@ -1,0 +1,25 @@
+/**
+ * The one class of error whose message is meant for the person at the screen:
+ * a sentence that says what is wrong, where, and what to do. Everything else
+ * that is thrown is a defect of ours and is reported with its stack.
+ */
+export class UserError extends Error {
+  override readonly name = 'UserError';
+  /** Technical detail for the output channel or `--verbose`; never needed to understand the message. */
+  readonly detail: string | undefined;
+
+  constructor(message: string, options: { detail?: string; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.detail = options.detail;
+  }
+}
+
+/** Whether `error` is what an aborted AbortSignal throws. A cancelled run is not a failure. */
+export function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
+}
+
+/** A Node.js system error (`ENOENT`, `EACCES`, `ENOSPC`, ...). */
+export function systemErrorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}

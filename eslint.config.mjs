@@ -1,0 +1,52 @@
+import eslint from '@eslint/js';
+import tseslint from 'typescript-eslint';
+
+/**
+ * Dependencies point one way: a folder imports from itself and from folders further down this list.
+ * The entries at the top level of src (extension.ts, cli.ts, job.ts) stand where they are used.
+ */
+const layers = ['views', 'commands', 'encoder', 'features', 'image', 'onnx', 'extraction', 'validation', 'architecture', 'recipe', 'checkpoint'];
+/** Folders of one level that may import each other's files. */
+const peers = { views: ['commands'], commands: ['views'], architecture: ['onnx'] };
+const vscodeFolders = ['views', 'commands'];
+
+const arrows = layers.map((layer, level) => {
+  const allowed = new Set([layer, ...(peers[layer] ?? []), ...layers.slice(level + 1)]);
+  const forbidden = layers.filter(other => !allowed.has(other));
+  return {
+    files: [`src/${layer}/**/*.ts`],
+    rules: {
+      'no-restricted-imports': ['error', {
+        patterns: [
+          ...(forbidden.length > 0 ? [{ group: forbidden.map(other => `**/${other}/*`), message: `src/${layer} lies below these folders.` }] : []),
+          { group: ['**/extension', '**/cli'], message: 'Entry points are imported by nobody.' },
+        ],
+        paths: vscodeFolders.includes(layer) ? [] : [{ name: 'vscode', message: 'Only extension.ts, views and commands know the editor.' }],
+      }],
+    },
+  };
+});
+
+export default tseslint.config(
+  { ignores: ['dist/', 'node_modules/', '.cache/', 'test-results/'] },
+  eslint.configs.recommended,
+  {
+    files: ['**/*.ts'],
+    extends: [...tseslint.configs.strictTypeChecked, ...tseslint.configs.stylisticTypeChecked],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
+      '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
+    },
+  },
+  { files: ['src/*.ts'], ignores: ['src/extension.ts'], rules: { 'no-restricted-imports': ['error', { paths: ['vscode'] }] } },
+  ...arrows,
+  {
+    files: ['test/**/*.ts'],
+    rules: { '@typescript-eslint/no-unused-expressions': 'off', '@typescript-eslint/no-floating-promises': 'error', '@typescript-eslint/no-non-null-assertion': 'off' },
+  },
+  {
+    files: ['**/*.{mjs,cjs}'],
+    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly', Buffer: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', setInterval: 'readonly', clearInterval: 'readonly', fetch: 'readonly', document: 'readonly' } },
+  },
+);

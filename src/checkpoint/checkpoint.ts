@@ -1,4 +1,4 @@
-import type { ByteSource } from './byteSource';
+import type { ByteSource, FileStore } from './byteSource';
 import type { Dtype } from './dtype';
 
 /** One tensor of a state dict, as headers describe it. Its bytes are not loaded. */
@@ -42,6 +42,8 @@ export interface Checkpoint {
   readonly name: string;
   /** Where it was opened from: an absolute path or an address. */
   readonly location: string;
+  /** The folder that holds it: its config.json and preprocessor_config.json lie there too. */
+  readonly store: FileStore;
   readonly files: readonly CheckpointFile[];
   /** In state-dict order: shard by shard as the index names them, in each shard as its header or pickle lists them. */
   readonly tensors: readonly Tensor[];

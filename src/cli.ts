@@ -35,7 +35,7 @@ Exit codes: 0 valid, 1 invalid, 2 wrong usage or a file that cannot be read or w
 takesInput(program.command('keys').description('List the tensor keys, each with its mark: + keep, ~ strip, - exclude. Reads headers only.'))
   .option('--filter <text>', 'only keys that contain this text')
   .addOption(new Option('--mark <mark>', 'only keys with this mark').choices(['keep', 'strip', 'exclude']))
-  .action((location: string, options: InputOptions & KeysOptions & JsonOption) => finish(async () => {
+  .action((location: string, options: InputOptions & KeysOptions & JsonOption) => finish(options, async () => {
     const job = await openInput(location, options, signal);
     try {
       job.checkpoint.warnings.forEach(warning => { terminal.warn(warning); });
@@ -53,7 +53,7 @@ takesInput(program.command('validate').description('Check the encoder strictly a
 Examples:
   $ vision-encoder validate Qwen-VL-Chat
   $ vision-encoder validate Qwen-VL-Chat --config clip-bigG/config.json --set output_dim=4096`)
-  .action((location: string, options: InputOptions & JsonOption) => finish(async () => {
+  .action((location: string, options: InputOptions & JsonOption) => finish(options, async () => {
     const job = await openInput(location, options, signal);
     try {
       const { valid, json } = runValidate(job, terminal, options.json === true);
@@ -74,7 +74,7 @@ takesInput(program.command('extract').description('Validate strictly, then copy 
 Examples:
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder --format torch --dtype f16 --max-shard-size 2GB`)
-  .action((location: string, options: InputOptions & ExtractCommandOptions & JsonOption) => finish(async () => {
+  .action((location: string, options: InputOptions & ExtractCommandOptions & JsonOption) => finish(options, async () => {
     const job = await openInput(location, options, signal);
     try {
       const { valid, json } = await runExtract(job, options, terminal, options.json === true, signal);
@@ -89,7 +89,7 @@ program.command('verify').description('Re-read an extracted encoder and prove it
   .argument('<dir>', 'the folder that extract wrote')
   .option('--source <checkpoint>', 'where the checkpoint is now (default: where it was when the encoder was extracted)')
   .option('--json', 'print one JSON document')
-  .action((dir: string, options: { readonly source?: string } & JsonOption) => finish(async () => {
+  .action((dir: string, options: { readonly source?: string } & JsonOption) => finish(options, async () => {
     const { ok, json } = await runVerify(dir, options, terminal, options.json === true, signal);
     if (json !== undefined) printJson(json);
     return ok ? EXIT.valid : EXIT.invalid;
@@ -113,12 +113,13 @@ function printJson(value: unknown): void {
   terminal.print(JSON.stringify(value, null, 2));
 }
 
-/** Runs a command and turns what it throws into a sentence and an exit code. */
-async function finish(run: () => Promise<number>): Promise<void> {
+/** Runs a command and turns what it throws into a sentence and an exit code; for machines the sentence is JSON too. */
+async function finish(options: JsonOption, run: () => Promise<number>): Promise<void> {
   try {
     process.exitCode = await run();
   } catch (error) {
     process.exitCode = report(error);
+    if (options.json === true) printJson({ error: error instanceof Error ? error.message : String(error) });
   }
 }
 

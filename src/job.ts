@@ -104,7 +104,7 @@ export async function companionFiles(job: Job, signal?: AbortSignal): Promise<Co
 
 /**
  * The job's family and validation.
- * @throws UserError saying why there is none: no family is known, or the config cannot be read.
+ * @throws UserError saying why nothing could be validated: no family is known, or the config is absent, unreadable or impossible.
  */
 export function validated(job: Job): { readonly family: Family; readonly validation: Validation } {
   const { family, validation } = job;
@@ -112,6 +112,7 @@ export function validated(job: Job): { readonly family: Family; readonly validat
   if (family === undefined || validation === undefined) {
     throw new UserError(`${job.checkpoint.name} is not recognised as a checkpoint with a vision encoder that this version knows (${knownFamilies()}). Choose a recipe that names its family.`);
   }
+  if (validation.problem !== undefined) throw new UserError(validation.problem.message);
   return { family, validation };
 }
 
@@ -129,7 +130,7 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
     if (match === undefined) return { family: undefined, detection: undefined, recipe: EMPTY_RECIPE };
     return { ...match, recipe: match.family.recipe(match.detection.prefix) };
   }
-  const family = knownFamily(id);
+  const family = familyById(id);
   const detection = family.detect(checkpoint.tensors, config);
   if (detection === undefined) {
     throw new UserError(`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave the family out to have it recognised.`);
@@ -141,10 +142,7 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
 const EMPTY_RECIPE: Recipe = { version: 1, name: 'No preset', family: 'none', rules: [], overrides: [], settings: {} };
 
 function knownFamily(id: string): Family | undefined {
-  if (id === EMPTY_RECIPE.family) return undefined;
-  const family = familyById(id);
-  if (family === undefined) throw new UserError(`The family "${id}" is not known. Known families: ${knownFamilies()}.`);
-  return family;
+  return id === EMPTY_RECIPE.family ? undefined : familyById(id);
 }
 
 function knownFamilies(): string {

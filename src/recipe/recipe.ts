@@ -40,8 +40,8 @@ export type Settings = z.infer<typeof settingsSchema>;
  * overrides before rules; a tensor that no rule matches stays behind.
  */
 export const recipeSchema = z.strictObject({
-  $schema: z.string().optional(),
-  version: z.literal(1),
+  $schema: z.string().optional().describe('Where the schema of recipe files lies, for editors.'),
+  version: z.literal(1).describe('The version of the recipe format.'),
   name: z.string().min(1).describe('What people call this recipe.'),
   family: z.string().min(1).describe('The encoder family that the result is validated as, for example qwen-vl.'),
   rules: z.array(ruleSchema).describe('In order; the first that matches a key decides.'),

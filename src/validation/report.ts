@@ -1,6 +1,7 @@
+import { formatCount } from '../format';
 import { blockTemplate } from './compare';
 import { groupBy } from './groupBy';
-import type { Blame, Validation } from './validation';
+import type { Blame, Place, Validation } from './validation';
 
 /** Lines of one kind of finding that are printed before the rest is only counted. */
 const SHOWN = 12;
@@ -16,7 +17,7 @@ export function formatValidation(validation: Validation): string {
   for (const [blame, findings] of blamed) {
     if (blame === undefined) continue;
     const fix = findings[0]?.fixes.find(one => one.kind === 'setting');
-    sections.push([`${blame.message}${lineOf(blame)}`, `  This explains ${count(findings.length, 'finding')}.${fix === undefined ? '' : ` To accept it, set ${settingsText(fix.settings)}.`}`]);
+    sections.push([`${blame.message}${lineOf(blame)}`, `  This explains ${formatCount(findings.length, 'finding')}.${fix === undefined ? '' : ` To accept it, set ${settingsText(fix.settings)}.`}`]);
   }
   sections.push(
     listSection('Missing key(s) in state_dict:', collapse(missing, ({ key }) => key, ({ nearest, blame }) => (nearest === undefined || blame !== undefined ? '' : ` (did you mean ${nearest}?)`))),
@@ -31,9 +32,7 @@ export function formatValidation(validation: Validation): string {
 /** The validation for machines; lines and columns count from 1, as editors show them. */
 export function validationToJson(validation: Validation): Record<string, unknown> {
   const { valid, family, config, problem, hyperparameters, expectedCount, matchedCount, missing, unexpected, mismatched, duplicates, warnings } = validation;
-  const withPlace = <T extends { readonly place?: Blame['place'] }>({ place, ...rest }: T): Record<string, unknown> => ({ ...rest, ...(place !== undefined && { place: { file: place.location, line: place.range.startLine + 1, column: place.range.startColumn + 1 } }) });
-  const withBlame = <T extends { readonly blame?: Blame }>({ blame, ...rest }: T): Record<string, unknown> => ({ ...rest, ...(blame !== undefined && { blame: withPlace(blame) }) });
-  return {
+    return {
     valid,
     family,
     config: config ?? null,
@@ -53,6 +52,14 @@ export function validationToJson(validation: Validation): Record<string, unknown
   };
 }
 
+function withBlame({ blame, ...rest }: { readonly blame?: Blame }): Record<string, unknown> {
+  return { ...rest, ...(blame !== undefined && { blame: withPlace(blame) }) };
+}
+
+function withPlace({ place, ...rest }: { readonly place?: Place }): Record<string, unknown> {
+  return { ...rest, ...(place !== undefined && { place: { file: place.location, line: place.range.startLine + 1, column: place.range.startColumn + 1 } }) };
+}
+
 function headline({ valid, problem, family, config, expectedCount, matchedCount, missing, unexpected, mismatched, duplicates }: Validation): string {
   const against = `${family}${config === undefined ? '' : ` with ${config}`}`;
   if (problem !== undefined) return `Not validated: ${problem.message}`;
@@ -60,8 +67,8 @@ function headline({ valid, problem, family, config, expectedCount, matchedCount,
   const faults = [
     missing.length > 0 ? `${missing.length} missing` : '',
     unexpected.length > 0 ? `${unexpected.length} unexpected` : '',
-    mismatched.length > 0 ? count(mismatched.length, 'size mismatch', 'size mismatches') : '',
-    duplicates.length > 0 ? count(duplicates.length, 'duplicate') : '',
+    mismatched.length > 0 ? formatCount(mismatched.length, 'size mismatch', 'size mismatches') : '',
+    duplicates.length > 0 ? formatCount(duplicates.length, 'duplicate') : '',
   ].filter(text => text !== '');
   return `Invalid for ${against}: ${faults.join(', ')}; ${matchedCount} of ${expectedCount} tensors match.`;
 }
@@ -107,8 +114,4 @@ function settingsText(settings: Readonly<Record<string, number>>): string {
 /** As PyTorch writes a shape. */
 function size(shape: readonly number[]): string {
   return shape.length === 0 ? '[] (a scalar)' : `[${shape.join(', ')}]`;
-}
-
-function count(number: number, one: string, many = `${one}s`): string {
-  return `${number} ${number === 1 ? one : many}`;
 }

@@ -7,12 +7,13 @@ import type { Blame, Place, Validation } from './validation';
 const SHOWN = 12;
 
 /**
- * The validation as text, in the words of PyTorch's load_state_dict, with the reasons first and
+ * The validation as text, in the words of PyTorch's load_state_dict, with the reasons first, and
  * the blocks of a stack told in one line. No trailing line feed.
  */
 export function formatValidation(validation: Validation): string {
   const { missing, unexpected, mismatched, duplicates, warnings } = validation;
   const sections: string[][] = [[headline(validation)]];
+  const nothingFound = validation.matchedCount + unexpected.length + mismatched.length === 0;
   const blamed = groupBy([...missing, ...unexpected, ...mismatched].filter(finding => finding.blame !== undefined), finding => finding.blame);
   for (const [blame, findings] of blamed) {
     if (blame === undefined) continue;
@@ -20,7 +21,7 @@ export function formatValidation(validation: Validation): string {
     sections.push([`${blame.message}${lineOf(blame)}`, `  This explains ${formatCount(findings.length, 'finding')}.${fix === undefined ? '' : ` To accept it, set ${settingsText(fix.settings)}.`}`]);
   }
   sections.push(
-    listSection('Missing key(s) in state_dict:', collapse(missing, ({ key }) => key, ({ nearest, blame }) => (nearest === undefined || blame !== undefined ? '' : ` (did you mean ${nearest}?)`))),
+    nothingFound ? [] : listSection('Missing key(s) in state_dict:', collapse(missing, ({ key }) => key, ({ nearest, blame }) => (nearest === undefined || blame !== undefined ? '' : ` (did you mean ${nearest}?)`))),
     listSection('Unexpected key(s) in state_dict:', collapse(unexpected, ({ key }) => key, ({ nearest, blame }) => (nearest === undefined || blame !== undefined ? '' : ` (did you mean ${nearest}?)`))),
     listSection('Size mismatch:', collapse(mismatched, ({ key }) => key, ({ found, expected }) => `: the checkpoint has ${size(found)}, the encoder needs ${size(expected)}`)),
     listSection('Several tensors would get one key:', duplicates.map(({ key, sourceKeys }) => `${key} from ${sourceKeys.join(', ')}`)),

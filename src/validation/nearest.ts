@@ -41,7 +41,7 @@ export function findNearest(wanted: readonly Wanted[], candidates: readonly Cand
 
 function mostSimilar(key: string, candidates: readonly Candidate[]): Candidate | undefined {
   let best: Candidate | undefined;
-  let bound = Math.max(2, Math.floor(key.length * 0.3)) + 1;
+  let bound = Math.max(2, Math.floor(key.length * 0.2)) + 1;
   for (const candidate of candidates) {
     if (candidate.name === key || candidate.name.endsWith(`.${key}`)) return candidate;
     const distance = editDistance(key, tail(candidate.name, key), bound);

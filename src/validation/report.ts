@@ -21,8 +21,8 @@ export function formatValidation(validation: Validation): string {
     sections.push([`${blame.message}${lineOf(blame)}`, `  This explains ${formatCount(findings.length, 'finding')}.${fix === undefined ? '' : ` To accept it, set ${settingsText(fix.settings)}.`}`]);
   }
   sections.push(
-    nothingFound ? [] : listSection('Missing key(s) in state_dict:', collapse(missing, ({ key }) => key, ({ nearest, blame }) => (nearest === undefined || blame !== undefined ? '' : ` (did you mean ${nearest}?)`))),
-    listSection('Unexpected key(s) in state_dict:', collapse(unexpected, ({ key }) => key, ({ nearest, blame }) => (nearest === undefined || blame !== undefined ? '' : ` (did you mean ${nearest}?)`))),
+    nothingFound ? [] : listSection('Missing key(s) in state_dict:', collapse(missing, ({ key }) => key, suggestion)),
+    listSection('Unexpected key(s) in state_dict:', collapse(unexpected, ({ key }) => key, suggestion)),
     listSection('Size mismatch:', collapse(mismatched, ({ key }) => key, ({ found, expected }) => `: the checkpoint has ${size(found)}, the encoder needs ${size(expected)}`)),
     listSection('Several tensors would get one key:', duplicates.map(({ key, sourceKeys }) => `${key} from ${sourceKeys.join(', ')}`)),
     listSection('Warnings:', warnings.map(({ message }) => message)),
@@ -74,16 +74,24 @@ function headline({ valid, problem, family, config, expectedCount, matchedCount,
   return `Invalid for ${against}: ${faults.join(', ')}; ${matchedCount} of ${expectedCount} tensors match.`;
 }
 
-/** Keys that differ only in their block number, and whose texts agree, in one line: `resblocks.{24-47}.ln_1.weight`. */
+/** Keys that differ only in their block number, and whose texts agree but for it, in one line: `resblocks.{24-47}.ln_1.weight`. */
 function collapse<T>(findings: readonly T[], keyOf: (finding: T) => string, textOf: (finding: T) => string): string[] {
-  const groups = groupBy(findings, finding => `${blockTemplate(keyOf(finding))?.template ?? keyOf(finding)}\n${textOf(finding)}`);
+  const groups = groupBy(findings, finding => `${templateOf(keyOf(finding))}\n${templateOf(textOf(finding))}`);
   return [...groups.values()].flatMap(group => {
     const [first] = group;
     if (first === undefined) return [];
     const blocks = group.flatMap(finding => blockTemplate(keyOf(finding))?.block ?? []).sort((a, b) => a - b);
-    const name = group.length === 1 ? keyOf(first) : (blockTemplate(keyOf(first))?.template ?? keyOf(first)).replace('#', `{${ranges(blocks)}}`);
-    return [name + textOf(first)];
+    const filled = (text: string): string => (group.length === 1 ? text : templateOf(text).replace('#', `{${ranges(blocks)}}`));
+    return [filled(keyOf(first)) + filled(textOf(first))];
   });
+}
+
+function templateOf(text: string): string {
+  return blockTemplate(text)?.template ?? text;
+}
+
+function suggestion({ nearest, blame }: { readonly nearest?: string; readonly blame?: Blame }): string {
+  return nearest === undefined || blame !== undefined ? '' : ` (did you mean ${nearest}?)`;
 }
 
 /** 0, 1, 2, 5 -> `0-2,5`. */

@@ -41,14 +41,15 @@ export function validate(plan: Plan, family: Family, config: ConfigDocument | un
       ...(candidate !== undefined && { nearest: candidate.planned.tensor.key }),
     };
   });
-  const meant = new Map([...nearest].map(([key, { planned }]) => [planned.tensor.key, key]));
-  const unexpected = comparison.unexpected.map(({ tensor, outputKey }): UnexpectedKey => {
-    const key = meant.get(tensor.key);
+  const meant = new Map([...nearest].map(([key, { planned }]) => [planned, key]));
+  const unexpected = comparison.unexpected.map((planned): UnexpectedKey => {
+    const { tensor, outputKey } = planned;
+    const key = meant.get(planned);
     return {
       key: outputKey ?? '',
       sourceKey: tensor.key,
       shape: tensor.shape,
-      ...explanation(explanations.get(outputKey ?? ''), [exclude(tensor.key)]),
+      ...explanation(explanations.get(outputKey ?? ''), [...(key === undefined ? [] : include(key, planned)), exclude(tensor.key)]),
       ...(key !== undefined && { nearest: key }),
     };
   });
@@ -76,10 +77,10 @@ function exclude(key: string): Fix {
   return { kind: 'mark', title: `Exclude ${key}`, key, mark: 'exclude' };
 }
 
-/** Takes a tensor in that is left behind, when that gives exactly the missing key. */
-function include(missing: string, { tensor: { key }, outputKey }: PlannedTensor): Fix[] {
-  if (outputKey !== undefined || !(key === missing || key.endsWith(`.${missing}`))) return [];
-  const title = `Take in ${key}`;
+/** Takes a tensor in under the missing key, when its own key is that or ends with it. */
+function include(missing: string, { tensor: { key } }: PlannedTensor): Fix[] {
+  if (!(key === missing || key.endsWith(`.${missing}`))) return [];
+  const title = `Take in ${key} as ${missing}`;
   const prefix = key.slice(0, key.length - missing.length);
   return [prefix === '' ? { kind: 'mark', title, key, mark: 'keep' } : { kind: 'mark', title, key, mark: 'strip', prefix }];
 }

@@ -106,7 +106,7 @@ describe('edits in any order', () => {
       });
       assert.deepEqual(parseRecipe(recipeToJson(after), 'r'), after);
       assert.deepEqual(applyMark(after, chosen, mark), after, 'twice is the same as once');
-    }), { numRuns: 3000 });
+    }), { numRuns: 1000 });
   });
 
   it('reset to what the rules alone say', () => {
@@ -125,7 +125,7 @@ describe('edits in any order', () => {
         const wanted = (isTarget(planned.tensor.key, chosen) ? bare : old)[index];
         assert.deepEqual([planned.mark, planned.outputKey], [wanted?.mark, wanted?.outputKey], planned.tensor.key);
       });
-    }), { numRuns: 3000 });
+    }), { numRuns: 1000 });
   });
 });
 

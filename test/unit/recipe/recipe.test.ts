@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { qwenVl } from '../../../src/architecture/qwenVl';
 import { UserError } from '../../../src/errors';
@@ -53,10 +53,10 @@ describe('parseRecipe', () => {
 });
 
 describe('recipe.schema.json', () => {
-  it('is what the code makes of its own schema (UPDATE_SCHEMA=1 writes it)', async () => {
+  it('is what the code makes of its own schema (UPDATE_SCHEMA=1 writes it)', () => {
     const file = path.join(import.meta.dirname, '../../../media/recipe.schema.json');
     const made = JSON.stringify(recipeJsonSchema(), undefined, 2) + '\n';
-    if (process.env.UPDATE_SCHEMA === '1') (await import('node:fs')).writeFileSync(file, made);
+    if (process.env.UPDATE_SCHEMA === '1') writeFileSync(file, made);
     assert.equal(readFileSync(file, 'utf8'), made);
   });
 

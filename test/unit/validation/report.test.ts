@@ -26,6 +26,13 @@ describe('formatValidation', () => {
     assert.equal(lines.filter(one => one.startsWith('  transformer.')).length, 12);
   });
 
+  it('guesses for a whole stack in one line', () => {
+    const { tensors } = qwenVlChat();
+    const renamed = fakeCheckpoint(tensors.map(tensor => ({ ...tensor, key: tensor.key.replace('attn.in_proj.weight', 'attn.in_proj_weight') })));
+    const text = formatValidation(validate(makePlan(renamed, PRESET), qwenVl, BIG_G));
+    assert.ok(text.includes('  transformer.resblocks.{0-47}.attn.in_proj.weight (did you mean transformer.visual.transformer.resblocks.{0-47}.attn.in_proj_weight?)'), text);
+  });
+
   it('shows both shapes of a mismatch, and cuts long lists', () => {
     const { tensors } = qwenVlChat();
     const odd = fakeCheckpoint([...tensors.map(tensor => (tensor.key.endsWith('ln_post.bias') ? { ...tensor, shape: [] } : tensor)), ...Array.from({ length: 40 }, (_, index) => ({ key: `transformer.visual.extra_${index}` }))]);

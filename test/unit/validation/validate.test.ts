@@ -111,8 +111,8 @@ describe('validate', () => {
     const renamed = fakeCheckpoint(tensors.map(tensor => ({ ...tensor, key: tensor.key.replace('resblocks.3.attn.in_proj.weight', 'resblocks.3.attn.in_proj_weight') })));
     const { missing, unexpected } = check(renamed, BIG_G);
     assert.deepEqual(missing.map(({ key, nearest }) => [key, nearest]), [['transformer.resblocks.3.attn.in_proj.weight', 'transformer.visual.transformer.resblocks.3.attn.in_proj_weight']]);
-    assert.equal(unexpected[0]?.nearest, 'transformer.resblocks.3.attn.in_proj.weight');
-    assert.deepEqual(unexpected[0]?.fixes.map(fix => fix.kind === 'mark' && [fix.key, fix.mark]), [['transformer.visual.transformer.resblocks.3.attn.in_proj_weight', 'exclude']]);
+    assert.deepEqual(unexpected.map(({ nearest }) => nearest), ['transformer.resblocks.3.attn.in_proj.weight']);
+    assert.deepEqual(unexpected.flatMap(({ fixes }) => fixes).map(fix => fix.kind === 'mark' && [fix.key, fix.mark]), [['transformer.visual.transformer.resblocks.3.attn.in_proj_weight', 'exclude']]);
   });
 
   it('offers to take in what the recipe leaves behind, and to leave out what is too much', () => {
@@ -123,6 +123,14 @@ describe('validate', () => {
     const fixes = findings(validation).flatMap(finding => finding.fixes);
     assert.equal(fixes.length, 4);
     assert.equal(check(qwenVlChat(), BIG_G, accept(wide, fixes)).valid, true);
+  });
+
+  it('offers to strip what was kept with its prefix', () => {
+    const kept = applyMark(PRESET, [{ module: 'transformer.visual.ln_pre' }], 'keep');
+    const validation = check(qwenVlChat(), BIG_G, kept);
+    assert.deepEqual(validation.unexpected.map(({ nearest }) => nearest), ['ln_pre.weight', 'ln_pre.bias']);
+    const repaired = accept(kept, validation.unexpected.flatMap(({ fixes }) => fixes.slice(0, 1)));
+    assert.equal(check(qwenVlChat(), BIG_G, repaired).valid, true);
   });
 
   it('takes proj, when it is not excluded, for unexpected', () => {

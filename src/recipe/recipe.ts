@@ -20,13 +20,14 @@ const common = {
   why: z.string().optional().describe('Why the rule is there, for people.'),
 };
 
-/** JSON schema only: what `ruleFault` says about a rule whose mark and prefix do not go together. */
-const stripNeedsPrefix = { if: { properties: { mark: { const: 'strip' } }, required: ['mark'] }, then: { required: ['prefix'] } };
+/** For the JSON schema only, which cannot call `ruleFault`: prefixes go with strip rules. */
+const prefixWithStrip = { if: { properties: { mark: { const: 'strip' } }, required: ['mark'] }, else: { properties: { prefix: false } } };
+const stripNeedsPrefix = { ...prefixWithStrip, then: { required: ['prefix'] } };
 
 /** A rule names tensors in one of three ways, all anchored at whole key segments. */
 export const ruleSchema = z.union([
   z.strictObject({ ...common, key: z.string().describe('Exactly this key.') }).meta(stripNeedsPrefix),
-  z.strictObject({ ...common, module: z.string().min(1).describe('Every tensor of this module: the path itself and all keys below it.') }),
+  z.strictObject({ ...common, module: z.string().min(1).describe('Every tensor of this module: the path itself and all keys below it.') }).meta(prefixWithStrip),
   z.strictObject({ ...common, pattern: z.string().min(1).describe('A pattern over key segments: * is any run of characters inside one segment, ** is any number of segments.') }).meta(stripNeedsPrefix),
 ]);
 export type Rule = z.infer<typeof ruleSchema>;

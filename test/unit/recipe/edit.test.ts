@@ -90,6 +90,7 @@ describe('edits in any order', () => {
 
   it('mark exactly the targets, leave all others as they were, and keep the recipe valid', () => {
     fc.assert(fc.property(recipe, targets, anyMark(), (before, chosen, mark) => {
+      const copy = structuredClone(before);
       let after: Recipe;
       try {
         after = applyMark(before, chosen, mark);
@@ -104,6 +105,7 @@ describe('edits in any order', () => {
         if (isTarget(key, chosen)) assert.equal(planned.mark, mark, key);
         else assert.deepEqual([planned.mark, planned.outputKey], [old[index]?.mark, old[index]?.outputKey], key);
       });
+      assert.deepEqual(before, copy, 'the old recipe is there to go back to');
       assert.deepEqual(parseRecipe(recipeToJson(after), 'r'), after);
       assert.deepEqual(applyMark(after, chosen, mark), after, 'twice is the same as once');
     }), { numRuns: 1000 });

@@ -65,7 +65,7 @@ describe('recipe.schema.json', () => {
     const visit = (node: unknown, at: string): void => {
       if (typeof node !== 'object' || node === null) return;
       for (const [name, child] of Object.entries(node)) {
-        if (name === 'properties' && !at.endsWith('.if') && !at.endsWith('.then')) {
+        if (name === 'properties' && !/\.(if|then|else)$/.test(at)) {
           for (const [field, schema] of Object.entries(child as Record<string, { description?: string }>)) {
             if (schema.description === undefined) undescribed.push(`${at}.${field}`);
           }

@@ -104,7 +104,7 @@ describe('makePlan', () => {
     const plan = makePlan(checkpoint, recipe);
     const took = performance.now() - start;
     assert.equal(plan.kept.length, 100_000 - 500);
-    assert.ok(took < 400, `${took} ms`);
+    assert.ok(took < 1000, `${took} ms`);
     if (process.env.SHOW_TIMES === '1') console.log(`      planned in ${took.toFixed(0)} ms`);
   });
 });

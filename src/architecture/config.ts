@@ -23,7 +23,7 @@ export function parseConfig(text: string, location: string): ConfigDocument {
   if (!isObject(document.value)) {
     throw new UserError(`${location} is not a config: it holds ${describe(document.value)} where an object { ... } is expected.`);
   }
-  return { location, text: document.text, value: document.value, rangeOf: document.rangeOf };
+  return { location, text: document.text, value: document.value, rangeOf: path => document.rangeOf(path) };
 }
 
 /** A config field, or a setting in its place, that is absent or impossible. */

@@ -91,7 +91,7 @@ type Layout = 'visual' | 'vision_config' | 'clip_vision_model';
 function layoutOf(config: ConfigDocument): Layout | undefined {
   const { visual, vision_config: clip, model_type: type } = config.value;
   if (isObject(visual) && 'width' in visual && 'layers' in visual) return 'visual';
-  if (isObject(clip) && 'hidden_size' in clip && (clip['model_type'] ?? 'clip_vision_model') === 'clip_vision_model') return 'vision_config';
+  if (isObject(clip) && 'hidden_size' in clip && (clip.model_type ?? 'clip_vision_model') === 'clip_vision_model') return 'vision_config';
   return type === 'clip_vision_model' ? 'clip_vision_model' : undefined;
 }
 
@@ -145,7 +145,7 @@ function absent(spec: IntegerSpec, config: ConfigDocument | undefined, source: S
 /** What must hold between hyperparameters for the module to be built at all. */
 const RELATIONS: readonly { readonly names: readonly Name[]; readonly fault: (value: (name: Name) => number) => string | undefined }[] = [
   {
-    names: ['width', 'heads'],
+    names: ['heads', 'width'],
     fault: value => (value('width') % value('heads') === 0 ? undefined : `width ${value('width')} is not a multiple of heads ${value('heads')}`),
   },
   {

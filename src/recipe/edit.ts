@@ -9,12 +9,16 @@ export type Target = { readonly key: string } | { readonly module: string };
 /**
  * Marks the targets. Each edit becomes an override in front of the others; overrides that it covers are dropped,
  * and an edit that says what the recipe would decide anyway leaves none.
- * @param prefix what `strip` removes; without it, the prefix of the first strip rule that fits, else a module's own path
+ * @param prefix what `strip` removes; without it, what is stripped now, else the prefix of the first strip rule that fits, else a module's own path
  * @throws UserError when `strip` has no prefix, or one that the target does not start with
  */
 export function applyMark(recipe: Recipe, targets: readonly Target[], mark: Mark, prefix?: string): Recipe {
-  const edits = outermost(targets).map(target => ({ target, rule: makeRule(recipe, target, mark, prefix) }));
-  return replaceOverrides(recipe, edits);
+  const decide = compileRecipe(recipe);
+  return replaceOverrides(recipe, outermost(targets).map(target => {
+    if (mark !== 'strip') return { target, rule: ruleFor(target, { mark }) };
+    const now = 'key' in target ? outcomeOf(decide(target.key)?.rule) : uniformOutcome([...recipe.overrides, ...recipe.rules], target.module);
+    return { target, rule: ruleFor(target, { mark, prefix: choosePrefix(recipe, target, prefix ?? now?.prefix) }) };
+  }));
 }
 
 /**
@@ -62,18 +66,16 @@ function replaceOverrides(recipe: Recipe, edits: readonly Edit[]): Recipe {
   return { ...recipe, overrides: [...added, ...remaining] };
 }
 
-function makeRule(recipe: Recipe, target: Target, mark: Mark, wanted: string | undefined): Rule {
-  if (mark !== 'strip') return ruleFor(target, { mark });
+/** Undefined for a module without a fitting strip rule: its own path. */
+function choosePrefix(recipe: Recipe, target: Target, wanted: string | undefined): string | undefined {
   const name = 'key' in target ? target.key : target.module;
-  const fits = (prefix: string): boolean => ('key' in target ? target.key.length > prefix.length && target.key.startsWith(prefix) : `${target.module}.`.startsWith(prefix));
+  const fits = (prefix: string): boolean => ('key' in target ? name.length > prefix.length && name.startsWith(prefix) : `${name}.`.startsWith(prefix));
   if (wanted !== undefined && !fits(wanted)) {
     throw new UserError(`The prefix "${wanted}" cannot be stripped from ${name}, which ${name === wanted ? 'would have no name left' : 'does not start with it'}.`);
   }
-  const known = wanted ?? [...recipe.rules, ...recipe.overrides].map(stripPrefix).find(prefix => prefix !== undefined && fits(prefix));
-  if (known === undefined && 'key' in target) {
-    throw new UserError(`No strip rule of the recipe fits ${name}. Say which prefix to remove from it.`);
-  }
-  return ruleFor(target, { mark, prefix: known });
+  const prefix = wanted ?? [...recipe.rules, ...recipe.overrides].map(stripPrefix).find(one => one !== undefined && fits(one));
+  if (prefix === undefined && 'key' in target) throw new UserError(`No strip rule of the recipe fits ${name}. Say which prefix to remove from it.`);
+  return prefix;
 }
 
 function ruleFor(target: Target, { mark, prefix }: Outcome): Rule {

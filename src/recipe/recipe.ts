@@ -20,13 +20,14 @@ const common = {
   why: z.string().optional().describe('Why the rule is there, for people.'),
 };
 
-/** JSON schema only: what `ruleFault` says about a rule whose mark and prefix do not go together. */
-const stripNeedsPrefix = { if: { properties: { mark: { const: 'strip' } }, required: ['mark'] }, then: { required: ['prefix'] } };
+/** For the JSON schema only, which cannot call `ruleFault`: prefixes go with strip rules. */
+const prefixWithStrip = { if: { properties: { mark: { const: 'strip' } }, required: ['mark'] }, else: { properties: { prefix: false } } };
+const stripNeedsPrefix = { ...prefixWithStrip, then: { required: ['prefix'] } };
 
 /** A rule names tensors in one of three ways, all anchored at whole key segments. */
 export const ruleSchema = z.union([
   z.strictObject({ ...common, key: z.string().describe('Exactly this key.') }).meta(stripNeedsPrefix),
-  z.strictObject({ ...common, module: z.string().min(1).describe('Every tensor of this module: the path itself and all keys below it.') }),
+  z.strictObject({ ...common, module: z.string().min(1).describe('Every tensor of this module: the path itself and all keys below it.') }).meta(prefixWithStrip),
   z.strictObject({ ...common, pattern: z.string().min(1).describe('A pattern over key segments: * is any run of characters inside one segment, ** is any number of segments.') }).meta(stripNeedsPrefix),
 ]);
 export type Rule = z.infer<typeof ruleSchema>;
@@ -40,8 +41,8 @@ export type Settings = z.infer<typeof settingsSchema>;
  * overrides before rules; a tensor that no rule matches stays behind.
  */
 export const recipeSchema = z.strictObject({
-  $schema: z.string().optional(),
-  version: z.literal(1),
+  $schema: z.string().optional().describe('Where the schema of recipe files lies, for editors.'),
+  version: z.literal(1).describe('The version of the recipe format.'),
   name: z.string().min(1).describe('What people call this recipe.'),
   family: z.string().min(1).describe('The encoder family that the result is validated as, for example qwen-vl.'),
   rules: z.array(ruleSchema).describe('In order; the first that matches a key decides.'),

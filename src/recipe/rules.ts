@@ -69,8 +69,12 @@ function push(map: Map<string, number[]>, name: string, rank: number): void {
  * whatever the pattern: no regular expression that a hostile recipe could make explode.
  */
 export function compilePattern(pattern: string): (key: string) => boolean {
+  if (!pattern.includes('*')) return key => key === pattern;
   const parts = pattern.split('.');
-  return key => matchWild(key.split('.'), parts, part => part === '**', (segment, part) => part === segment || (part.includes('*') && matchSegment(segment, part)));
+  // Most keys fail at the pattern's literal ends, which spares splitting them.
+  const head = parts.slice(0, parts.findIndex(part => part.includes('*'))).join('.');
+  const tail = parts.slice(parts.findLastIndex(part => part.includes('*')) + 1).join('.');
+  return key => key.startsWith(head) && key.endsWith(tail) && matchWild(key.split('.'), parts, part => part === '**', (segment, part) => part === segment || (part.includes('*') && matchSegment(segment, part)));
 }
 
 function matchSegment(segment: string, part: string): boolean {

@@ -5,7 +5,7 @@ import { stripPrefix } from '../recipe/rules';
 import { explain, type Explanation } from './blame';
 import { compare, type Comparison } from './compare';
 import { groupBy } from './groupBy';
-import { nearestFinder, type Candidate } from './nearest';
+import { findNearest, type Candidate } from './nearest';
 import type { DuplicateKey, Fix, MissingKey, UnexpectedKey, Validation } from './validation';
 import { findWarnings } from './warnings';
 
@@ -31,7 +31,7 @@ export function validate(plan: Plan, family: Family, config: ConfigDocument | un
   const explanations = plan.kept.length === 0 ? new Map<string, Explanation>() : explain(comparison, kept, family, config, hyperparameters, plan.recipe.settings);
 
   const unexplained = comparison.missing.filter(({ key }) => !explanations.has(key));
-  const nearest = findNearest(unexplained, comparison, plan);
+  const nearest = nearestKeys(unexplained, comparison, plan);
   const missing = comparison.missing.map(({ key, shape }): MissingKey => {
     const candidate = nearest.get(key);
     return {
@@ -41,14 +41,15 @@ export function validate(plan: Plan, family: Family, config: ConfigDocument | un
       ...(candidate !== undefined && { nearest: candidate.planned.tensor.key }),
     };
   });
-  const meant = new Map([...nearest].map(([key, { planned }]) => [planned.tensor.key, key]));
-  const unexpected = comparison.unexpected.map(({ tensor, outputKey }): UnexpectedKey => {
-    const key = meant.get(tensor.key);
+  const meant = new Map([...nearest].map(([key, { planned }]) => [planned, key]));
+  const unexpected = comparison.unexpected.map((planned): UnexpectedKey => {
+    const { tensor, outputKey } = planned;
+    const key = meant.get(planned);
     return {
       key: outputKey ?? '',
       sourceKey: tensor.key,
       shape: tensor.shape,
-      ...explanation(explanations.get(outputKey ?? ''), [exclude(tensor.key)]),
+      ...explanation(explanations.get(outputKey ?? ''), [...(key === undefined ? [] : include(key, planned)), exclude(tensor.key)]),
       ...(key !== undefined && { nearest: key }),
     };
   });
@@ -76,29 +77,26 @@ function exclude(key: string): Fix {
   return { kind: 'mark', title: `Exclude ${key}`, key, mark: 'exclude' };
 }
 
-/** Takes a tensor in that is left behind, when that gives exactly the missing key. */
-function include(missing: string, { tensor: { key }, outputKey }: PlannedTensor): Fix[] {
-  if (outputKey !== undefined || !(key === missing || key.endsWith(`.${missing}`))) return [];
-  const title = `Take in ${key}`;
+/** Takes a tensor in under the missing key, when its own key is that or ends with it. */
+function include(missing: string, { tensor: { key } }: PlannedTensor): Fix[] {
+  if (!(key === missing || key.endsWith(`.${missing}`))) return [];
+  const title = `Take in ${key} as ${missing}`;
   const prefix = key.slice(0, key.length - missing.length);
   return [prefix === '' ? { kind: 'mark', title, key, mark: 'keep' } : { kind: 'mark', title, key, mark: 'strip', prefix }];
 }
 
-/** The most similar key for each miss: among the kept tensors that nobody expects first, then among those left behind. */
-function findNearest(missing: readonly ExpectedTensor[], comparison: Comparison, plan: Plan): Map<string, Candidate> {
+/** The most similar key for each miss: among the kept tensors that nobody expects, and among those left behind when one fits exactly or no kept one does. */
+function nearestKeys(missing: readonly ExpectedTensor[], comparison: Comparison, plan: Plan): Map<string, Candidate> {
   if (missing.length === 0 || plan.kept.length === 0) return new Map();
-  const among = (tensors: readonly PlannedTensor[], nameOf: (planned: PlannedTensor) => string): ReturnType<typeof nearestFinder> =>
-    nearestFinder(tensors.map(planned => ({ planned, name: nameOf(planned) })));
+  const kept = findNearest(missing, comparison.unexpected.map(planned => ({ planned, name: planned.outputKey ?? '' })));
   const prefixes = [...new Set([...plan.recipe.rules, ...plan.recipe.overrides].flatMap(rule => stripPrefix(rule) ?? []))];
-  const inKept = among(comparison.unexpected, ({ outputKey }) => outputKey ?? '');
-  const inLeft = among(plan.tensors.filter(({ outputKey }) => outputKey === undefined), ({ tensor: { key } }) => {
-    const prefix = prefixes.find(one => key.startsWith(one));
-    return prefix === undefined ? key : key.slice(prefix.length);
-  });
-  return new Map(missing.flatMap(({ key, shape }) => {
-    const kept = inKept(key, shape);
-    const left = kept?.name === key ? undefined : inLeft(key, shape);
-    const best = left !== undefined && (kept === undefined || left.name === key || left.name.endsWith(`.${key}`)) ? left : kept;
-    return best === undefined ? [] : [[key, best] as const];
+  const left = findNearest(missing, plan.tensors.filter(({ outputKey }) => outputKey === undefined).map(planned => {
+    const { key } = planned.tensor;
+    return { planned, name: key.slice(prefixes.find(prefix => key.startsWith(prefix))?.length ?? 0) };
   }));
+  const fits = (key: string, { name }: Candidate): boolean => name === key || name.endsWith(`.${key}`);
+  return new Map([...left, ...[...kept].filter(([key]) => {
+    const other = left.get(key);
+    return other === undefined || !fits(key, other);
+  })]);
 }

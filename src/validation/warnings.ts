@@ -1,6 +1,7 @@
 import type { ConfigDocument } from '../architecture/config';
 import { configName } from '../architecture/config';
 import { elementCount, type Dtype } from '../checkpoint/dtype';
+import { formatBytes } from '../format';
 import type { Plan, PlannedTensor } from '../recipe/plan';
 import type { Rule } from '../recipe/recipe';
 import { groupBy } from './groupBy';
@@ -18,7 +19,7 @@ function nothingKept(plan: Plan, config: ConfigDocument | undefined): Validation
   if (modules.length > shown.length) shown.push(`${modules.length - shown.length} more`);
   const holds = modules.length === 0 ? 'The checkpoint has no tensors.' : `The checkpoint's modules, with their tensors, are: ${shown.join(', ')}.`;
   const warnings: ValidationWarning[] = [{ message: `Nothing would be kept: no rule of the recipe wants any of the checkpoint's tensors. ${holds}` }];
-  const tower = config?.value['mm_vision_tower'] ?? config?.value['vision_tower'];
+  const tower = config?.value.mm_vision_tower ?? config?.value.vision_tower;
   if (config !== undefined && typeof tower === 'string') {
     warnings.push({ message: `${configName(config)} names "${tower}" as the vision tower: a checkpoint of this kind may hold no vision encoder of its own, and then the encoder is to be found there.` });
   }
@@ -71,7 +72,7 @@ function tied(kept: readonly PlannedTensor[]): ValidationWarning[] {
 function expanded(kept: readonly PlannedTensor[]): ValidationWarning[] {
   const views = kept.filter(({ tensor: { shape, indirect } }) => indirect?.strides?.some((stride, index) => stride === 0 && (shape[index] ?? 0) > 1) ?? false);
   const bytes = views.reduce((sum, { tensor }) => sum + tensor.length, 0);
-  return views.length === 0 ? [] : [about(`${quantity(views, 'is', 'are')} expanded from fewer stored elements and will be written in full, ${bytes} bytes.`, views[0])];
+  return views.length === 0 ? [] : [about(`${quantity(views, 'is', 'are')} expanded from fewer stored elements and will be written in full, ${formatBytes(bytes)}.`, views[0])];
 }
 
 /** Rules that ask for tensors and get none: most often a module's name with a slip of the pen. */

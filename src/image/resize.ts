@@ -3,20 +3,33 @@ import type { RgbImage } from './rgbImage';
 /** Pillow's resampling filters, by their names there. */
 export type Filter = 'nearest' | 'box' | 'bilinear' | 'hamming' | 'bicubic' | 'lanczos';
 
+/** A part of a picture, in its pixels. */
+export interface Window {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
+
 /**
  * Resizes as Pillow's `Image.resize` does an 8-bit RGB picture, to the bit: antialiased, with 22-bit fixed-point
  * coefficients, columns first, rounded to 8 bits, then rows.
  *
  * Source of the arithmetic: Pillow, src/libImaging/Resample.c (and Geometry.c for `nearest`).
  *
- * @throws RangeError when the size is not a positive integer.
+ * @param window the part of the result to compute (the rest of a picture cut to its centre is never made);
+ *   it lies within `width` x `height`. The whole when absent.
+ * @throws RangeError when a size is not a positive integer.
  */
-export function resize(image: RgbImage, width: number, height: number, filter: Filter): RgbImage {
-  if (!Number.isInteger(width) || !Number.isInteger(height) || width < 1 || height < 1) throw new RangeError(`Cannot resize to ${width} x ${height}.`);
-  if (filter === 'nearest') return resizeNearest(image, width, height);
+export function resize(image: RgbImage, width: number, height: number, filter: Filter, window: Window = { left: 0, top: 0, width, height }): RgbImage {
+  for (const size of [width, height, window.width, window.height]) {
+    if (!Number.isInteger(size) || size < 1) throw new RangeError(`Cannot resize to ${width} x ${height}.`);
+  }
+  if (filter === 'nearest') return resizeNearest(image, nearest(image.width, width, window.left, window.width), nearest(image.height, height, window.top, window.height));
   const kernel = kernels[filter];
-  const columns = width === image.width ? image : resizeColumns(image, coefficients(image.width, width, kernel));
-  return height === columns.height ? columns : resizeRows(columns, coefficients(image.height, height, kernel));
+  const columns = coefficients(image.width, width, kernel, window.left, window.width);
+  const rows = coefficients(image.height, height, kernel, window.top, window.height);
+  return resizeRows(resizeColumns(image, columns, rows.span), rows);
 }
 
 interface Kernel {
@@ -53,22 +66,25 @@ const HALF = 1 << (PRECISION_BITS - 1);
 interface Coefficients {
   readonly length: number;
   readonly stride: number;
+  /** The source positions that any of them needs. */
+  readonly span: { readonly start: number; readonly end: number };
   readonly first: Int32Array;
   readonly count: Int32Array;
   readonly weights: Int32Array;
 }
 
-function coefficients(from: number, to: number, { support, weight }: Kernel): Coefficients {
+/** For the output positions `begin` to `begin + length` of a side of `from` pixels that becomes `to` pixels long. */
+function coefficients(from: number, to: number, { support, weight }: Kernel, begin: number, length: number): Coefficients {
   const scale = from / to;
   const filterScale = Math.max(scale, 1);
   const reach = support * filterScale;
   const stride = Math.ceil(reach) * 2 + 1;
-  const first = new Int32Array(to);
-  const count = new Int32Array(to);
-  const weights = new Int32Array(to * stride);
+  const first = new Int32Array(length);
+  const count = new Int32Array(length);
+  const weights = new Int32Array(length * stride);
   const exact = new Float64Array(stride);
-  for (let i = 0; i < to; i++) {
-    const centre = (i + 0.5) * scale;
+  for (let i = 0; i < length; i++) {
+    const centre = (begin + i + 0.5) * scale;
     const start = Math.max(0, Math.trunc(centre - reach + 0.5));
     const end = Math.min(from, Math.trunc(centre + reach + 0.5));
     let sum = 0;
@@ -80,20 +96,22 @@ function coefficients(from: number, to: number, { support, weight }: Kernel): Co
     first[i] = start;
     count[i] = end - start;
   }
-  return { length: to, stride, first, count, weights };
+  const last = length - 1;
+  const span = { start: first[0] ?? 0, end: (first[last] ?? 0) + (count[last] ?? 0) };
+  return { length, stride, span, first, count, weights };
 }
 
-function resizeColumns({ width, height, data }: RgbImage, columns: Coefficients): RgbImage {
+/** Resizes the rows `start` to `end` in width; the result's rows count from `start`. */
+function resizeColumns({ width, data }: RgbImage, columns: Coefficients, { start, end }: Coefficients['span']): RgbImage {
   const { length, stride, first, count, weights } = columns;
-  const result = new Uint8ClampedArray(3 * length * height);
+  const result = new Uint8ClampedArray(3 * length * (end - start));
   let to = 0;
-  for (let y = 0; y < height; y++) {
+  for (let y = start; y < end; y++) {
     for (let x = 0; x < length; x++) {
       let red = HALF, green = HALF, blue = HALF;
       let from = 3 * (y * width + (first[x] ?? 0));
-      const begin = x * stride;
-      const end = begin + (count[x] ?? 0);
-      for (let k = begin; k < end; k++, from += 3) {
+      const lastWeight = x * stride + (count[x] ?? 0);
+      for (let k = x * stride; k < lastWeight; k++, from += 3) {
         const weight = weights[k] ?? 0;
         red += weight * (data[from] ?? 0);
         green += weight * (data[from + 1] ?? 0);
@@ -104,11 +122,11 @@ function resizeColumns({ width, height, data }: RgbImage, columns: Coefficients)
       result[to++] = blue >> PRECISION_BITS;
     }
   }
-  return { width: length, height, data: new Uint8Array(result.buffer) };
+  return { width: length, height: end - start, data: new Uint8Array(result.buffer) };
 }
 
 function resizeRows({ width, data }: RgbImage, rows: Coefficients): RgbImage {
-  const { length, stride, first, count, weights } = rows;
+  const { length, stride, span, first, count, weights } = rows;
   const line = 3 * width;
   const result = new Uint8ClampedArray(line * length);
   const sums = new Int32Array(line);
@@ -117,7 +135,7 @@ function resizeRows({ width, data }: RgbImage, rows: Coefficients): RgbImage {
     // Row by row through memory: the sums of a whole line grow together.
     for (let k = 0; k < (count[y] ?? 0); k++) {
       const weight = weights[y * stride + k] ?? 0;
-      const from = ((first[y] ?? 0) + k) * line;
+      const from = ((first[y] ?? 0) - span.start + k) * line;
       for (let x = 0; x < line; x++) sums[x] = (sums[x] ?? 0) + weight * (data[from + x] ?? 0);
     }
     for (let x = 0; x < line; x++) result[y * line + x] = (sums[x] ?? 0) >> PRECISION_BITS;
@@ -125,10 +143,8 @@ function resizeRows({ width, data }: RgbImage, rows: Coefficients): RgbImage {
   return { width, height: length, data: new Uint8Array(result.buffer) };
 }
 
-function resizeNearest({ width, height, data }: RgbImage, toWidth: number, toHeight: number): RgbImage {
-  const columns = nearest(width, toWidth);
-  const rows = nearest(height, toHeight);
-  const result = new Uint8Array(3 * toWidth * toHeight);
+function resizeNearest({ width, data }: RgbImage, columns: Int32Array, rows: Int32Array): RgbImage {
+  const result = new Uint8Array(3 * columns.length * rows.length);
   let to = 0;
   for (const y of rows) {
     for (const x of columns) {
@@ -138,13 +154,15 @@ function resizeNearest({ width, height, data }: RgbImage, toWidth: number, toHei
       result[to++] = data[from + 2] ?? 0;
     }
   }
-  return { width: toWidth, height: toHeight, data: result };
+  return { width: columns.length, height: rows.length, data: result };
 }
 
 /** Source positions; the position is accumulated, as in Pillow, so that its rounding errors are the same. */
-function nearest(from: number, to: number): Int32Array {
+function nearest(from: number, to: number, begin: number, length: number): Int32Array {
   const scale = from / to;
-  const positions = new Int32Array(to);
-  for (let i = 0, position = scale * 0.5; i < to; i++, position += scale) positions[i] = Math.min(from - 1, Math.trunc(position));
+  const positions = new Int32Array(length);
+  for (let i = 0, position = scale * 0.5; i < begin + length; i++, position += scale) {
+    if (i >= begin) positions[i - begin] = Math.min(from - 1, Math.trunc(position));
+  }
   return positions;
 }

@@ -28,6 +28,23 @@ describe('resize', () => {
     });
   }
 
+  it('computes a part of the result as it is in the whole', () => {
+    for (const filter of ['nearest', 'bilinear', 'bicubic', 'lanczos'] as const) {
+      for (const [width, height] of [[40, 30], [100, 90]] as const) {
+        const whole = resize(noise(57, 61, 5, false), width, height, filter);
+        const window = { left: 7, top: 11, width: 20, height: 13 };
+        const part = resize(noise(57, 61, 5, false), width, height, filter, window);
+        const rows = Array.from({ length: 13 }, (_, y) => [...whole.data.subarray(3 * ((11 + y) * width + 7), 3 * ((11 + y) * width + 27))]);
+        assert.deepEqual([...part.data], rows.flat());
+      }
+    }
+  });
+
+  it('needs no more memory than the part asked for', () => {
+    const part = resize(noise(2, 3000, 5, false), 448, 672_000, 'bicubic', { left: 0, top: 335_776, width: 448, height: 448 });
+    assert.equal(part.data.length, 3 * 448 * 448);
+  });
+
   it('refuses sizes that no picture has', () => {
     for (const [width, height] of [[0, 5], [5, -1], [2.5, 5], [Number.NaN, 5]] as const) {
       assert.throws(() => resize(noise(4, 4, 0, false), width, height, 'bicubic'), RangeError);

@@ -90,7 +90,7 @@ function cropSize({ crop_size: size }: Config): { width: number; height: number 
 
 /** Processors such as Qwen2VLImageProcessor choose a size for each picture; to read them as CLIP's would be quietly wrong. */
 function refuseFreeSizes(json: unknown, name: string): void {
-  const free = z.object({ image_processor_type: z.string().optional(), min_pixels: z.unknown(), max_pixels: z.unknown(), size: z.unknown() }).safeParse(json);
+  const free = z.object({ image_processor_type: z.string().nullish(), min_pixels: z.unknown().optional(), max_pixels: z.unknown().optional(), size: z.unknown().optional() }).safeParse(json);
   if (!free.success) return;
   const { min_pixels, max_pixels, size, image_processor_type: type } = free.data;
   const longest = typeof size === 'object' && size !== null && 'longest_edge' in size;

@@ -100,7 +100,8 @@ function decodeIndexed(header: Header, bytes: Uint8Array, pixels: Uint8Array): U
   const indices = header.compression === RGB ? unpackIndices(header, pixels) : decodeRuns(header, pixels);
   const { at, entrySize, length } = header.palette;
   const rgb = new Uint8Array(3 * indices.length);
-  for (const [i, index] of indices.entries()) {
+  for (let i = 0; i < indices.length; i++) {
+    const index = indices[i] ?? 0;
     if (index >= length) throw new Error(`colour ${index} of a palette of ${length}`);
     const entry = at + index * entrySize;
     rgb[3 * i] = bytes[entry + 2] ?? 0;

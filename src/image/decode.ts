@@ -1,3 +1,4 @@
+import type Sharp from 'sharp';
 import type { Metadata } from 'sharp';
 import { isAbort, UserError } from '../errors';
 import { decodeBmp } from './bmp';
@@ -47,9 +48,8 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
   }
 }
 
-/** sharp is loaded with the first picture, so that nothing is paid for it before. */
 async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, checkSize: (width: number, height: number) => void): Promise<RgbImage> {
-  const { default: sharp } = await import('sharp');
+  const sharp = await loadSharp();
   // checkSize replaces sharp's own pixel limit; failOn 'error' lets decoders' mere warnings pass, as Pillow does.
   const input = sharp(bytes, { failOn: 'error', ignoreIcc: true, limitInputPixels: false, sequentialRead: true });
   const metadata = await input.metadata();
@@ -73,6 +73,18 @@ async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, checkSize
       alpha: metadata.hasAlpha,
     }),
   };
+}
+
+/** sharp is loaded with the first picture, so that nothing is paid for it before. */
+async function loadSharp(): Promise<typeof Sharp> {
+  try {
+    const { default: sharp } = await import('sharp');
+    // libvips would keep the last operations' memory; no picture is decoded twice in a row.
+    sharp.cache(false);
+    return sharp;
+  } catch (error) {
+    throw new UserError(`The picture decoder cannot be loaded on ${process.platform}-${process.arch}. Reinstall the extension for this platform; BMP pictures can be read without it.`, { detail: String(error), cause: error });
+  }
 }
 
 /** The space in which libvips hands the samples over unconverted (grey becomes three equal channels). */

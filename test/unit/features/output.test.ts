@@ -26,14 +26,14 @@ describe('encodeNpy', () => {
 describe('colormap', () => {
   const at = (map: 'viridis' | 'magma' | 'redBlue', index: number): number[] => [...colourTable(map).subarray(3 * index, 3 * index + 3)];
 
-  it("stays within two levels of matplotlib's tables between the control points", () => {
+  it("stays within four levels of matplotlib's tables between the control points", () => {
     // Rows of matplotlib's _magma_data and _viridis_data, times 255.
     const known: [('viridis' | 'magma'), number, number[]][] = [
       ['magma', 0, [0, 0, 4]], ['magma', 70, [90, 22, 126]], ['magma', 127, [181, 54, 122]], ['magma', 185, [249, 123, 93]], ['magma', 255, [252, 253, 191]],
       ['viridis', 0, [68, 1, 84]], ['viridis', 128, [33, 145, 140]], ['viridis', 8, [71, 13, 96]], ['viridis', 98, [43, 116, 142]], ['viridis', 240, [216, 226, 25]], ['viridis', 248, [236, 229, 27]], ['viridis', 255, [253, 231, 37]],
     ];
     for (const [map, index, colour] of known) {
-      for (const [c, value] of at(map, index).entries()) assert.ok(Math.abs(value - colour[c]!) <= 2, `${map} ${index}: ${at(map, index).join()}`);
+      for (const [c, value] of at(map, index).entries()) assert.ok(Math.abs(value - colour[c]!) <= 4, `${map} ${index}: ${at(map, index).join()}`);
     }
   });
 

@@ -78,8 +78,11 @@ async function askFolder(suggestion: string, prompt: string): Promise<string | u
   try {
     return await new Promise<string | undefined>(resolve => {
       input.onDidAccept(() => { if (input.value.trim() !== '') resolve(input.value.trim()); });
-      input.onDidHide(() => { resolve(undefined); });
+      let browsing = false;
+      input.onDidHide(() => { if (!browsing) resolve(undefined); });
       input.onDidTriggerButton(() => {
+        // Where the dialog is drawn inside the window, it takes this input's place.
+        browsing = true;
         vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Write Here'), defaultUri: vscode.Uri.file(dirname(suggestion)) })
           .then(chosen => { resolve(chosen?.[0]?.fsPath); }, () => { resolve(undefined); });
       });

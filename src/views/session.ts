@@ -2,7 +2,7 @@ import * as vscode from 'vscode';
 import type { ConfigDocument } from '../architecture/config';
 import type { UserError } from '../errors';
 import { updateJob, type Job } from '../job';
-import type { Recipe } from '../recipe/recipe';
+import { recipeToJson, type Recipe } from '../recipe/recipe';
 import { History } from './history';
 
 /** Where the recipe came from, for the person. */
@@ -68,6 +68,8 @@ export class Session implements vscode.Disposable {
   /** Applies an edited recipe, or another one with its `origin`. */
   setRecipe(recipe: Recipe, origin: RecipeOrigin = this.origin): void {
     if (this.currentJob === undefined || this.history === undefined) return;
+    // An edit that says what the recipe says already is nothing to undo.
+    if (origin === this.origin && recipeToJson(recipe) === recipeToJson(this.currentJob.recipe)) return;
     const job = updateJob(this.currentJob, { recipe });
     this.history.push({ ...this.history.current, recipe, origin });
     this.show(job);

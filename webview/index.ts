@@ -1,0 +1,192 @@
+import type { EncoderStatus, ModelInfo, PanelState, PictureInfo } from '../src/protocol';
+import { ControlPanel } from './controlPanel';
+import { el } from './dom';
+import { Host } from './host';
+import { Numbers } from './numbers';
+import { PictureCanvas } from './pictureCanvas';
+import { PictureStrip } from './pictures';
+import { fitState, INITIAL_STATE, isPooled, mapFor, sayLayer } from './state';
+import { Viewport } from './viewport';
+
+const host = new Host();
+const viewport = new Viewport();
+
+let model: ModelInfo | undefined;
+let state: PanelState = INITIAL_STATE;
+let status: EncoderStatus = { state: 'off', choice: 'auto', resize: 'square' };
+let pictures: readonly PictureInfo[] = [];
+let shown: string | undefined;
+let compared: string | undefined;
+let hovered: number | undefined;
+const images = new Map<string, { address: string; bitmap: ImageBitmap }>();
+
+const strip = new PictureStrip({
+  onShow: id => { shown = id; if (compared === id) compared = undefined; renderAll(); },
+  onCompare: id => { compared = compared === id ? undefined : id; renderAll(); },
+  onRemove: id => { host.post({ type: 'remove', picture: id }); },
+  onPick: () => { host.post({ type: 'pick' }); },
+  onSample: () => { host.post({ type: 'sample' }); },
+  onAdd: files => { host.post({ type: 'add', files }); },
+  onRefuse: say,
+});
+const canvases = [canvas('Picture A'), canvas('Picture B')] as const;
+const numbers = new Numbers();
+const announcer = el('div', 'announcer');
+announcer.setAttribute('role', 'status');
+const banner = el('div', 'banner');
+banner.setAttribute('role', 'alert');
+const empty = el('div', 'empty', el('p', '', 'Drop, paste or add a picture to see what the encoder sees.'));
+
+const controls = new ControlPanel({
+  onState: change,
+  onDevice: device => { host.post({ type: 'device', device }); },
+  onResize: mode => { host.post({ type: 'resize', mode }); },
+  onCancel: () => { host.post({ type: 'cancel' }); },
+  onRestart: device => { host.post(device === undefined ? { type: 'restart' } : { type: 'restart', device }); },
+  onSavePng: () => { void savePng(); },
+  onSaveFeatures: format => { if (shown !== undefined) host.post({ type: 'saveFeatures', picture: shown, format }); },
+});
+
+const stage = el('main', 'stage', canvases[0].element, canvases[1].element, empty);
+document.body.append(controls.header, banner, strip.element, el('div', 'columns', stage, el('aside', 'side', controls.element, numbers.element)), announcer);
+
+host.listen(message => {
+  switch (message.type) {
+    case 'model':
+      model = message.model;
+      state = fitState(message.state ?? { ...INITIAL_STATE, layer: message.model.layers - 1 }, model);
+      controls.setModel(model);
+      break;
+    case 'encoder':
+      status = message.status;
+      banner.textContent = status.state === 'failed' ? (status.message ?? 'The encoder stopped.') : '';
+      break;
+    case 'pictures': {
+      const added = message.pictures.find(picture => !pictures.some(({ id }) => id === picture.id));
+      pictures = message.pictures;
+      // A new picture is what the person wants to see.
+      if (added !== undefined || !pictures.some(({ id }) => id === shown)) shown = added?.id ?? pictures.at(-1)?.id;
+      if (!pictures.some(({ id }) => id === compared)) compared = undefined;
+      forgetRemoved();
+      break;
+    }
+    case 'pixels':
+      void receivePixels(message.picture, message.mime, message.bytes);
+      return;
+  }
+  renderAll();
+});
+host.post({ type: 'ready' });
+
+function canvas(label: string): PictureCanvas {
+  return new PictureCanvas(viewport, {
+    onHover: patch => { hovered = patch; if (state.overlay === 'similarity') void refreshMaps(); },
+    onPick: patch => { change({ patch: state.patch === patch ? null : patch }); },
+  }, label);
+}
+
+function change(changes: Partial<PanelState>): void {
+  state = { ...state, ...changes };
+  host.post({ type: 'state', state });
+  renderAll();
+}
+
+function renderAll(): void {
+  strip.render(pictures, new Map([...images].map(([id, { address }]) => [id, address])), shown, compared);
+  controls.render(state, status, pictures.length > 0);
+  const chosen = [shown, compared];
+  canvases.forEach((each, position) => {
+    const picture = pictures.find(({ id }) => id === chosen[position]);
+    each.element.hidden = picture === undefined;
+    each.setPicture(picture === undefined ? undefined : images.get(picture.id)?.bitmap, picture?.crop, picture?.grid, picture?.name ?? '');
+    each.setView({ opacity: state.opacity, beside: state.arrangement === 'beside', grid: state.grid, marked: position === 0 ? (state.patch ?? undefined) : undefined });
+  });
+  empty.hidden = pictures.length > 0;
+  numbers.showTimes(pictures.find(({ id }) => id === shown), status.device, status.memoryBytes);
+  void refreshMaps();
+  void refreshNumbers();
+}
+
+/** Only the newest question's answer is drawn: scrubbing asks faster than answers come. */
+let mapsAsked = 0;
+async function refreshMaps(): Promise<void> {
+  const current = model;
+  const turn = ++mapsAsked;
+  if (current === undefined) return;
+  // The chosen patch stays the reference; without one the pointer's does.
+  const patch = state.patch ?? hovered;
+  const replies = await Promise.all([shown, compared].map(id => {
+    if (id === undefined || pictures.find(picture => picture.id === id)?.status !== 'ready') return undefined;
+    const map = mapFor(state, current, patch, id === shown ? undefined : shown);
+    return map === undefined ? undefined : host.ask({ type: 'map', picture: id, map });
+  }));
+  if (turn !== mapsAsked) return;
+  replies.forEach((reply, position) => {
+    canvases[position]?.setMap(reply?.kind === 'map' ? reply.map : undefined);
+    if (reply?.kind === 'failure') say(reply.message);
+  });
+  const explained = replies[0]?.kind === 'map' ? replies[0].map.explained : undefined;
+  controls.showHint(hint(current, patch, explained));
+}
+
+let numbersAsked = 0;
+async function refreshNumbers(): Promise<void> {
+  const current = model;
+  const turn = ++numbersAsked;
+  const picture = pictures.find(({ id }) => id === shown);
+  if (current === undefined || picture?.status !== 'ready') {
+    numbers.showStatistics('', undefined);
+    numbers.showPatch(undefined, 1, undefined);
+    numbers.showComparison(undefined);
+    return;
+  }
+  const pooled = isPooled(state, current);
+  const layer = Math.min(state.layer, current.layers - 1);
+  const [statistics, patch, comparison] = await Promise.all([
+    host.ask({ type: 'statistics', picture: picture.id, layer: pooled ? 'pooled' : layer }),
+    state.patch === null ? undefined : host.ask({ type: 'patch', picture: picture.id, layer, patch: state.patch }),
+    compared === undefined ? undefined : host.ask({ type: 'compare', pictures: [picture.id, compared], temperature: 0.07 }),
+  ]);
+  if (turn !== numbersAsked) return;
+  numbers.showStatistics(sayLayer(state.layer, current), statistics.kind === 'statistics' ? statistics.statistics : undefined);
+  numbers.showPatch(state.patch ?? undefined, picture.grid?.columns ?? 1, patch?.kind === 'patch' ? patch.values : undefined);
+  numbers.showComparison(comparison?.kind === 'compare' ? comparison.comparison : undefined);
+}
+
+function hint(current: ModelInfo, patch: number | undefined, explained: readonly number[] | undefined): string {
+  if (isPooled(state, current)) return 'Where the chosen query of the attention pool looks.';
+  if (explained !== undefined) return `Explained variance: ${explained.map(share => `${(100 * share).toFixed(1)} %`).join(', ')}`;
+  if ((state.overlay === 'similarity' || state.overlay === 'attention') && patch === undefined) {
+    return state.overlay === 'similarity' ? 'Point at a patch, or click one to keep it.' : 'Click a patch to see where it looks.';
+  }
+  return '';
+}
+
+async function receivePixels(id: string, mime: string, bytes: Uint8Array): Promise<void> {
+  const blob = new Blob([new Uint8Array(bytes)], { type: mime });
+  const bitmap = await createImageBitmap(blob);
+  images.get(id)?.bitmap.close();
+  images.set(id, { address: URL.createObjectURL(blob), bitmap });
+  renderAll();
+}
+
+function forgetRemoved(): void {
+  for (const [id, { address, bitmap }] of images) {
+    if (pictures.some(picture => picture.id === id)) continue;
+    URL.revokeObjectURL(address);
+    bitmap.close();
+    images.delete(id);
+  }
+}
+
+async function savePng(): Promise<void> {
+  const picture = pictures.find(({ id }) => id === shown);
+  if (picture === undefined || model === undefined) return;
+  const blob = await canvases[0].toPng();
+  const stem = picture.name.replace(/\.[^.]*$/, '');
+  host.post({ type: 'savePng', name: `${stem} ${state.overlay} ${sayLayer(state.layer, model)}.png`, bytes: new Uint8Array(await blob.arrayBuffer()) });
+}
+
+function say(message: string): void {
+  announcer.textContent = message;
+}

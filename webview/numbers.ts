@@ -1,0 +1,116 @@
+import type { Comparison, FeatureStatistics, PictureInfo } from '../src/protocol';
+import { el, number } from './dom';
+
+/** The facts beside the pictures: statistics and histogram of the chosen features, a patch's values, times. */
+export class Numbers {
+  readonly element = el('section', 'numbers');
+  private readonly statistics = el('div');
+  private readonly patch = el('div');
+  private readonly comparison = el('div');
+  private readonly times = el('div');
+
+  constructor() {
+    this.element.setAttribute('aria-label', 'Numbers');
+    this.element.append(this.statistics, this.patch, this.comparison, this.times);
+  }
+
+  showStatistics(title: string, found: FeatureStatistics | undefined): void {
+    if (found === undefined) {
+      this.statistics.replaceChildren();
+      return;
+    }
+    const bad = found.nan + found.inf;
+    this.statistics.replaceChildren(
+      el('h3', '', title),
+      table([
+        ['shape', found.shape.join(' × ')],
+        ['mean', number(found.mean)],
+        ['std', number(found.std)],
+        ['min', number(found.min)],
+        ['max', number(found.max)],
+        ['NaN / Inf', bad === 0 ? 'none' : `${found.nan} / ${found.inf}`],
+      ]),
+      histogram(found),
+    );
+  }
+
+  showPatch(patch: number | undefined, columns: number, values: Float32Array | undefined): void {
+    if (patch === undefined || values === undefined) {
+      this.patch.replaceChildren();
+      return;
+    }
+    const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+    const shown = [...values.slice(0, 8)].map(number).join(', ');
+    this.patch.replaceChildren(
+      el('h3', '', `Patch ${Math.floor(patch / columns)}, ${patch % columns}`),
+      table([['norm', number(norm)], ['values', `${shown}${values.length > 8 ? `, … (${values.length})` : ''}`]]),
+    );
+  }
+
+  showComparison(comparison: Comparison | undefined): void {
+    if (comparison === undefined) {
+      this.comparison.replaceChildren();
+      return;
+    }
+    this.comparison.replaceChildren(
+      el('h3', '', 'Pooled embeddings'),
+      matrix('cosine', comparison.names, comparison.cosine),
+      matrix('softmax', comparison.names, comparison.softmax),
+    );
+  }
+
+  showTimes(picture: PictureInfo | undefined, device: string | undefined, memoryBytes: number | undefined): void {
+    const timings = picture?.timings;
+    if (timings === undefined) {
+      this.times.replaceChildren();
+      return;
+    }
+    this.times.replaceChildren(
+      el('h3', '', 'Run'),
+      table([
+        ['decode', milliseconds(timings.decode)],
+        ['resize', milliseconds(timings.resize)],
+        ['encoder', milliseconds(timings.run)],
+        ...(device === undefined ? [] : [['device', device] as const]),
+        ...(memoryBytes === undefined ? [] : [['memory', `${(memoryBytes / 1e9).toFixed(2)} GB`] as const]),
+      ]),
+    );
+  }
+}
+
+function milliseconds(value: number): string {
+  return value < 1000 ? `${value.toFixed(0)} ms` : `${(value / 1000).toFixed(2)} s`;
+}
+
+function table(rows: readonly (readonly [string, string])[]): HTMLElement {
+  return el('table', '', ...rows.map(([name, value]) => {
+    const head = el('th', '', name);
+    head.scope = 'row';
+    return el('tr', '', head, el('td', '', value));
+  }));
+}
+
+function matrix(caption: string, names: readonly string[], rows: readonly (readonly number[])[]): HTMLElement {
+  const head = el('tr', '', el('td'), ...names.map((_, index) => el('th', '', String.fromCharCode(65 + index))));
+  const body = rows.map((row, index) => {
+    const name = el('th', '', `${String.fromCharCode(65 + index)}  ${names[index] ?? ''}`);
+    name.scope = 'row';
+    return el('tr', '', name, ...row.map(value => el('td', '', value.toFixed(3))));
+  });
+  return el('table', 'matrix', el('caption', '', caption), head, ...body);
+}
+
+function histogram({ histogram: { edges, counts } }: FeatureStatistics): HTMLElement {
+  const most = Math.max(1, ...counts);
+  const bars = counts.map((count, index) => {
+    const bar = el('div', 'bar');
+    // A bin with anything in it stays visible beside a high peak.
+    bar.style.height = `${count === 0 ? 0 : Math.max(2, (100 * count) / most)}%`;
+    bar.title = `${number(edges[index] ?? 0)} to ${number(edges[index + 1] ?? 0)}: ${count}`;
+    return bar;
+  });
+  const chart = el('div', 'histogram', ...bars);
+  chart.setAttribute('role', 'img');
+  chart.setAttribute('aria-label', `Histogram from ${number(edges[0] ?? 0)} to ${number(edges.at(-1) ?? 0)}`);
+  return chart;
+}

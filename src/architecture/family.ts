@@ -19,6 +19,8 @@ export interface HyperparameterSpec {
   readonly name: string;
   readonly description: string;
   readonly default?: number;
+  /** What it counts, in the plural, when it is a count that can be seen in the keys: `blocks`. */
+  readonly counts?: string;
 }
 
 export type Hyperparameters = ReadonlyMap<string, Hyperparameter>;
@@ -59,7 +61,7 @@ export interface Family {
   acceptsConfig(config: ConfigDocument): boolean;
   /**
    * Values from settings, else the config, else the family's defaults.
-   * @throws UserError naming the field when a value is absent or impossible.
+   * @throws ConfigError naming the field when a value is absent or impossible, or a setting unknown.
    */
   resolve(config: ConfigDocument | undefined, settings: Settings): Hyperparameters;
   /** The encoder's state dict, in the order in which its module defines it. */

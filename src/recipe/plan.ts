@@ -1,5 +1,6 @@
 import type { Checkpoint, Tensor } from '../checkpoint/checkpoint';
 import type { Mark, Recipe, Rule } from './recipe';
+import { compileRecipe, outputKey } from './rules';
 
 /** The rule that decided a tensor's mark. */
 export interface Decision {
@@ -27,4 +28,26 @@ export interface Plan {
   readonly kept: readonly PlannedTensor[];
   /** Bytes of the kept tensors, before any cast. */
   readonly keptBytes: number;
+}
+
+/** Applies a recipe to a checkpoint. Fast enough to run at every edit: the bench is 100,000 keys. */
+export function makePlan(checkpoint: Checkpoint, recipe: Recipe): Plan {
+  const decide = compileRecipe(recipe);
+  const kept: PlannedTensor[] = [];
+  let keptBytes = 0;
+  const tensors = checkpoint.tensors.map((tensor): PlannedTensor => {
+    const decision = decide(tensor.key);
+    const planned: PlannedTensor = {
+      tensor,
+      decision,
+      mark: decision?.rule.mark ?? 'exclude',
+      outputKey: decision && outputKey(decision.rule, tensor.key),
+    };
+    if (planned.outputKey !== undefined) {
+      kept.push(planned);
+      keptBytes += tensor.length;
+    }
+    return planned;
+  });
+  return { checkpoint, recipe, tensors, kept, keptBytes };
 }

@@ -2,6 +2,12 @@ import type { Hyperparameters } from '../architecture/family';
 import type { TextRange } from '../architecture/config';
 import type { Mark, Settings } from '../recipe/recipe';
 
+/** A place in the config file. */
+export interface Place {
+  readonly location: string;
+  readonly range: TextRange;
+}
+
 /** The config field, setting or default that disagrees with the checkpoint. */
 export interface Blame {
   /** The hyperparameter's name. */
@@ -9,13 +15,13 @@ export interface Blame {
   /** A sentence: "48 layers found, config.json says 24". */
   readonly message: string;
   /** The place in the config file, when the value came from one. */
-  readonly place?: { readonly location: string; readonly range: TextRange };
+  readonly place?: Place;
 }
 
 /** Something that one click can do about a finding. */
 export type Fix =
   | { readonly kind: 'setting'; readonly title: string; readonly settings: Settings }
-  | { readonly kind: 'mark'; readonly title: string; readonly key: string; readonly mark: Mark };
+  | { readonly kind: 'mark'; readonly title: string; readonly key: string; readonly mark: Mark; readonly prefix?: string };
 
 interface Finding {
   /** The key in the encoder's state dict. */
@@ -57,6 +63,11 @@ export interface ValidationWarning {
 export interface Validation {
   /** True when nothing is missing, unexpected, mismatched or duplicated, and at least one tensor is kept. */
   readonly valid: boolean;
+  /**
+   * Why nothing could be compared: there is no config, it lacks a field, or a value is impossible.
+   * Hyperparameters, findings and counts are then empty, and `valid` is false.
+   */
+  readonly problem?: { readonly message: string; readonly place?: Place };
   readonly family: string;
   /** The config file validated against; undefined when settings and defaults alone decided. */
   readonly config: string | undefined;

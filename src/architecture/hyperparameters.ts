@@ -1,0 +1,79 @@
+import type { Settings } from '../recipe/recipe';
+import { ConfigError, configName, configValue, type ConfigDocument, type JsonPath } from './config';
+import type { Hyperparameter, HyperparameterSpec, Hyperparameters } from './family';
+
+/** A hyperparameter that a family reads as a whole number between bounds. */
+export interface IntegerSpec extends HyperparameterSpec {
+  /** Upper bound. A hostile config must not make millions of expected tensors. */
+  readonly max: number;
+}
+
+/** A value as a config gives it: `raw` stands at `path`; the hyperparameter is `raw` unless `value` derives it. */
+export interface Source {
+  readonly path: JsonPath;
+  readonly value?: (raw: number) => number;
+}
+
+/** A hyperparameter's number with the words for a fault in it. */
+export function faultOf(spec: IntegerSpec, value: number): string | undefined {
+  if (Number.isInteger(value) && value >= 1 && value <= spec.max) return undefined;
+  return `must be a whole number from 1 to ${spec.max}`;
+}
+
+/** @throws ConfigError when a setting's name is none of `specs`'. */
+export function checkSettingNames(specs: readonly HyperparameterSpec[], settings: Settings): void {
+  const unknown = Object.keys(settings).find(name => !specs.some(spec => spec.name === name));
+  if (unknown === undefined) return;
+  throw new ConfigError(`The setting "${unknown}" is not known. Known are: ${specs.map(spec => spec.name).join(', ')}.`);
+}
+
+/**
+ * A hyperparameter from settings, else from the config where `source` points, else from the spec's default.
+ * Undefined when none of them has it.
+ * @throws ConfigError when the value is impossible
+ */
+export function resolveInteger(spec: IntegerSpec, settings: Settings, config: ConfigDocument | undefined, source: Source | undefined): Hyperparameter | undefined {
+  const { name } = spec;
+  const setting = Object.hasOwn(settings, name) ? settings[name] : undefined;
+  if (setting !== undefined) {
+    const fault = faultOf(spec, setting);
+    if (fault !== undefined) throw new ConfigError(`The setting ${name} is ${setting}, but it ${fault}.`);
+    return { name, value: setting, origin: { kind: 'setting' } };
+  }
+  const raw = config !== undefined && source !== undefined ? configValue(config, source.path) : undefined;
+  if (config !== undefined && source !== undefined && raw !== undefined && raw !== null) {
+    const value = typeof raw === 'number' && source.value !== undefined ? source.value(raw) : raw;
+    const fault = typeof value === 'number' ? faultOf(spec, value) : 'must be a number';
+    if (fault !== undefined || typeof value !== 'number') {
+      const gives = source.value !== undefined && typeof value === 'number' ? `, which gives ${name} ${value}` : '';
+      throw new ConfigError(`${configName(config)} says ${source.path.join('.')} ${inWords(raw)}${gives}, but it ${fault ?? 'is no number'}.`, source.path);
+    }
+    return { name, value, origin: { kind: 'config', path: source.path } };
+  }
+  return spec.default === undefined ? undefined : { name, value: spec.default, origin: { kind: 'default' } };
+}
+
+/** "config.json says visual.width 1664": where a value comes from, in a sentence about it. */
+export function sayOrigin(hyperparameter: Hyperparameter, config: ConfigDocument | undefined, family: string): string {
+  const { name, value, origin } = hyperparameter;
+  switch (origin.kind) {
+    case 'setting': return `the setting ${name} says ${value}`;
+    case 'default': return `no config or setting gives ${name}, and the default of ${family} is ${value}`;
+    case 'config': {
+      const raw = config === undefined ? value : configValue(config, origin.path);
+      const file = config === undefined ? 'the config' : configName(config);
+      return `${file} says ${origin.path.join('.')} ${inWords(raw)}${raw === value ? '' : `, which gives ${name} ${value}`}`;
+    }
+  }
+}
+
+export function valueOf(hyperparameters: Hyperparameters, name: string): number {
+  const hyperparameter = hyperparameters.get(name);
+  if (hyperparameter === undefined) throw new Error(`The hyperparameter ${name} was not resolved.`);
+  return hyperparameter.value;
+}
+
+function inWords(raw: unknown): string {
+  const text = JSON.stringify(raw);
+  return text.length > 40 ? `${text.slice(0, 40)}...` : text;
+}

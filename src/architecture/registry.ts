@@ -1,0 +1,26 @@
+import type { Tensor } from '../checkpoint/checkpoint';
+import { UserError } from '../errors';
+import type { ConfigDocument } from './config';
+import type { Detection, Family } from './family';
+import { qwenVl } from './qwenVl';
+
+/** Every encoder family that the product knows. */
+export const FAMILIES: readonly Family[] = [qwenVl];
+
+/** @throws UserError naming the known families when there is none of this id. */
+export function familyById(id: string): Family {
+  const family = FAMILIES.find(one => one.id === id);
+  if (family === undefined) {
+    throw new UserError(`The encoder family "${id}" is not known. Known are: ${FAMILIES.map(one => one.id).join(', ')}.`);
+  }
+  return family;
+}
+
+/** The family that fits best, or undefined when none recognises anything. */
+export function detectFamily(tensors: readonly Tensor[], config?: ConfigDocument): { readonly family: Family; readonly detection: Detection } | undefined {
+  const found = FAMILIES.flatMap(family => {
+    const detection = family.detect(tensors, config);
+    return detection === undefined ? [] : [{ family, detection }];
+  });
+  return found.sort((a, b) => b.detection.confidence - a.detection.confidence)[0];
+}

@@ -138,7 +138,7 @@ class Machine {
     const global = new PickleGlobal(RENAMED_MODULES[module] ?? module, name);
     if (!this.options.allowGlobal(global)) {
       throw new ForbiddenGlobal(
-        `${this.options.name} wants to run ${JSON.stringify(global.path)} when it is opened, which has nothing to do with tensors. `
+        `${this.options.name} wants Python to import ${JSON.stringify(global.path)} when it is loaded, which tensors do not need. `
         + 'It was refused and nothing was run. Get the safetensors version of this checkpoint, '
         + 'or, if you trust its source, save the weights alone again with torch.save(model.state_dict(), ...).',
         { detail: `Pickle global ${JSON.stringify(global.module)} ${JSON.stringify(global.name)} at byte ${this.reader.position}.` },

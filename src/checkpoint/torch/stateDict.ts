@@ -24,7 +24,7 @@ const MAX_KEY_CHARACTERS = 100_000_000;
 const WRAPPERS = ['state_dict', 'model_state_dict'];
 /** A wrapper only when what stands beside it is a training run's own state: a module may have these names too. */
 const POSSIBLE_WRAPPERS = ['model', 'module'];
-const TRAINING_STATE = /optim|sched|ema|scaler|rng|amp|callbacks|loops/i;
+const TRAINING_STATE = /(?:^|_)(?:optim|sched|lr_sched|scaler|rng|callbacks|loops|(?:ema|amp)(?:_|$))/i;
 
 /**
  * Finds the tensors in what a pickle holds, under their state-dict keys, in order.

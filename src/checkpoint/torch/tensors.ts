@@ -1,4 +1,5 @@
 import { UserError } from '../../errors';
+import { formatBytes } from '../../format';
 import type { ParsedFile } from '../checkpoint';
 import { isContiguous, isExpansionBomb } from '../layout';
 import type { PicklePersistent, PickleValue } from './pickleValue';
@@ -47,7 +48,7 @@ export function listTensors(sources: TensorSources): Pick<ParsedFile, 'tensors' 
     }
     tensors.push(tensor);
     if (isExpansionBomb(tensor.dtype, tensor.length, rebuilt)) {
-      warnings.push(`${key} in ${name} repeats a few stored elements until it claims ${tensor.length} bytes: it is listed but cannot be extracted.`);
+      warnings.push(`${key} in ${name} repeats a few stored elements until it claims ${formatBytes(tensor.length)}: it is listed but cannot be extracted.`);
     }
   }
   return { tensors, others, warnings };

@@ -70,7 +70,7 @@ describe('unpickle', () => {
     const names: string[] = [];
     for (const pickle of ['cos\nsystem\n.', '\x8c\x02os\x8c\x06system\x93.', '(ios\nsystem\n.', '(cos\nsystem\no.', '\x80\x02c__builtin__\neval\n.']) {
       assert.throws(() => unpickle(latin1(pickle), 0, { name: 'x.bin', allowGlobal: global => { names.push(global.path); return false; } }),
-        error => error instanceof UserError && error.message.includes('x.bin wants to run'));
+        error => error instanceof UserError && error.message.includes('x.bin wants Python to import'));
     }
     assert.deepEqual(names, ['os.system', 'os.system', 'os.system', 'os.system', 'builtins.eval']);
   });

@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import type { Rectangle } from './image/geometry';
+import type { Histogram, Statistics } from './features/statistics';
 
 /**
  * The typed messages between the preview panel (a webview) and the extension host.
@@ -74,13 +76,6 @@ export const fromWebviewSchema = z.discriminatedUnion('type', [
 ]);
 export type FromWebview = z.infer<typeof fromWebviewSchema>;
 
-/** Where the encoder's input lies on the original picture, in its pixels. */
-export interface Crop {
-  readonly x: number;
-  readonly y: number;
-  readonly width: number;
-  readonly height: number;
-}
 
 export interface PictureInfo {
   readonly id: string;
@@ -90,7 +85,8 @@ export interface PictureInfo {
   readonly message?: string;
   readonly width?: number;
   readonly height?: number;
-  readonly crop?: Crop;
+  /** What the encoder sees of it, in the picture's own pixels. */
+  readonly seen?: Rectangle;
   /** Patches per column and per row of the encoder's input. */
   readonly grid?: { readonly rows: number; readonly columns: number };
   /** Milliseconds of each stage. */
@@ -130,21 +126,16 @@ export interface PatchMap {
   readonly columns: number;
   /** One number per patch; absent for colours. */
   readonly values?: Float32Array;
-  /** Red, green, blue per patch; absent for numbers. */
-  readonly colours?: Uint8Array;
+  /** Red, green, blue, opacity per patch; absent for numbers. */
+  readonly colours?: Uint8ClampedArray;
   /** PCA: the share of the variance that each of the three components explains. */
   readonly explained?: readonly number[];
 }
 
 export interface FeatureStatistics {
   readonly shape: readonly number[];
-  readonly mean: number;
-  readonly std: number;
-  readonly min: number;
-  readonly max: number;
-  readonly nan: number;
-  readonly inf: number;
-  readonly histogram: { readonly edges: readonly number[]; readonly counts: readonly number[] };
+  readonly statistics: Statistics;
+  readonly histogram: Histogram;
 }
 
 export interface Comparison {

@@ -98,7 +98,7 @@ function renderAll(): void {
   canvases.forEach((each, position) => {
     const picture = pictures.find(({ id }) => id === chosen[position]);
     each.element.hidden = picture === undefined;
-    each.setPicture(picture === undefined ? undefined : images.get(picture.id)?.bitmap, picture?.crop, picture?.grid, picture?.name ?? '');
+    each.setPicture(picture === undefined ? undefined : images.get(picture.id)?.bitmap, picture?.seen, picture?.grid, picture?.name ?? '');
     each.setView({ opacity: state.opacity, beside: state.arrangement === 'beside', grid: state.grid, marked: position === 0 ? (state.patch ?? undefined) : undefined });
   });
   empty.hidden = pictures.length > 0;
@@ -115,10 +115,10 @@ async function refreshMaps(): Promise<void> {
   if (current === undefined) return;
   // The chosen patch stays the reference; without one the pointer's does.
   const patch = state.patch ?? hovered;
-  const replies = await Promise.all([shown, compared].map(id => {
+  const replies = await Promise.all([shown, compared].map(async id => {
     if (id === undefined || pictures.find(picture => picture.id === id)?.status !== 'ready') return undefined;
     const map = mapFor(state, current, patch, id === shown ? undefined : shown);
-    return map === undefined ? undefined : host.ask({ type: 'map', picture: id, map });
+    return map === undefined ? undefined : await host.ask({ type: 'map', picture: id, map });
   }));
   if (turn !== mapsAsked) return;
   replies.forEach((reply, position) => {

@@ -19,16 +19,16 @@ export class Numbers {
       this.statistics.replaceChildren();
       return;
     }
-    const bad = found.nan + found.inf;
+    const { mean, standardDeviation, min, max, nans, infinities } = found.statistics;
     this.statistics.replaceChildren(
       el('h3', '', title),
       table([
         ['shape', found.shape.join(' × ')],
-        ['mean', number(found.mean)],
-        ['std', number(found.std)],
-        ['min', number(found.min)],
-        ['max', number(found.max)],
-        ['NaN / Inf', bad === 0 ? 'none' : `${found.nan} / ${found.inf}`],
+        ['mean', number(mean)],
+        ['std', number(standardDeviation)],
+        ['min', number(min)],
+        ['max', number(max)],
+        ['NaN / Inf', nans + infinities === 0 ? 'none' : `${nans} / ${infinities}`],
       ]),
       histogram(found),
     );
@@ -100,17 +100,18 @@ function matrix(caption: string, names: readonly string[], rows: readonly (reado
   return el('table', 'matrix', el('caption', '', caption), head, ...body);
 }
 
-function histogram({ histogram: { edges, counts } }: FeatureStatistics): HTMLElement {
+function histogram({ histogram: { low, high, counts } }: FeatureStatistics): HTMLElement {
   const most = Math.max(1, ...counts);
-  const bars = counts.map((count, index) => {
+  const step = (high - low) / counts.length;
+  const bars = Array.from(counts, (count, index) => {
     const bar = el('div', 'bar');
     // A bin with anything in it stays visible beside a high peak.
     bar.style.height = `${count === 0 ? 0 : Math.max(2, (100 * count) / most)}%`;
-    bar.title = `${number(edges[index] ?? 0)} to ${number(edges[index + 1] ?? 0)}: ${count}`;
+    bar.title = `${number(low + index * step)} to ${number(low + (index + 1) * step)}: ${count}`;
     return bar;
   });
   const chart = el('div', 'histogram', ...bars);
   chart.setAttribute('role', 'img');
-  chart.setAttribute('aria-label', `Histogram from ${number(edges[0] ?? 0)} to ${number(edges.at(-1) ?? 0)}`);
+  chart.setAttribute('aria-label', `Histogram from ${number(low)} to ${number(high)}`);
   return chart;
 }

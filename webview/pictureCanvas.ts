@@ -1,5 +1,7 @@
-import { viridis } from '../src/features/colormap';
-import type { Crop, PatchMap } from '../src/protocol';
+import { aroundZero, colourValues } from '../src/features/colormap';
+import { extremes } from '../src/features/statistics';
+import type { Rectangle } from '../src/image/geometry';
+import type { PatchMap } from '../src/protocol';
 import type { Viewport } from './viewport';
 
 export interface CanvasView {
@@ -19,7 +21,7 @@ export interface CanvasEvents {
 export class PictureCanvas {
   readonly element = document.createElement('canvas');
   private image: ImageBitmap | undefined;
-  private crop: Crop | undefined;
+  private crop: Rectangle | undefined;
   private rows = 0;
   private columns = 0;
   private overlay: HTMLCanvasElement | undefined;
@@ -36,7 +38,7 @@ export class PictureCanvas {
     this.listen();
   }
 
-  setPicture(image: ImageBitmap | undefined, crop: Crop | undefined, grid: { rows: number; columns: number } | undefined, name: string): void {
+  setPicture(image: ImageBitmap | undefined, crop: Rectangle | undefined, grid: { rows: number; columns: number } | undefined, name: string): void {
     this.image = image;
     this.crop = crop;
     this.rows = grid?.rows ?? 0;
@@ -108,7 +110,7 @@ export class PictureCanvas {
     return [{ x, y, side }, wide ? { x: x + side + gap, y, side } : { x, y: y + side + gap, side }];
   }
 
-  private place(context: CanvasRenderingContext2D, pane: { x: number; y: number; side: number }, image: CanvasImageSource, from: Crop): void {
+  private place(context: CanvasRenderingContext2D, pane: { x: number; y: number; side: number }, image: CanvasImageSource, from: Rectangle): void {
     const { scale, centreX, centreY } = this.viewport;
     const side = pane.side * scale;
     context.drawImage(image, from.x, from.y, from.width, from.height, pane.x + pane.side / 2 - centreX * side, pane.y + pane.side / 2 - centreY * side, side, side);
@@ -228,32 +230,19 @@ export class PictureCanvas {
   }
 }
 
-/** One pixel per patch. Numbers go through the colour map, stretched from their least to their greatest finite value. */
-function paint(map: PatchMap): HTMLCanvasElement {
+/** One pixel per patch. Numbers go through a colour map: around zero for what has a sign, else from the least to the greatest. */
+function paint({ rows, columns, values, colours }: PatchMap): HTMLCanvasElement {
   const canvas = document.createElement('canvas');
-  canvas.width = map.columns;
-  canvas.height = map.rows;
-  const context = canvas.getContext('2d');
-  if (context === null) return canvas;
-  const pixels = context.createImageData(map.columns, map.rows);
-  const { values, colours } = map;
-  let least = Infinity;
-  let greatest = -Infinity;
-  for (const value of values ?? []) {
-    if (!Number.isFinite(value)) continue;
-    least = Math.min(least, value);
-    greatest = Math.max(greatest, value);
-  }
-  for (let patch = 0; patch < map.rows * map.columns; patch++) {
-    const value = values?.[patch] ?? NaN;
-    const [red, green, blue] = colours === undefined
-      ? viridis(greatest > least ? (value - least) / (greatest - least) : 0.5)
-      : [colours[3 * patch] ?? 0, colours[3 * patch + 1] ?? 0, colours[3 * patch + 2] ?? 0];
-    // Not-a-number shows as a hole, not as a low value.
-    pixels.data.set([red, green, blue, colours === undefined && !Number.isFinite(value) ? 0 : 255], 4 * patch);
-  }
-  context.putImageData(pixels, 0, 0);
+  canvas.width = columns;
+  canvas.height = rows;
+  const pixels = colours ?? (values === undefined ? undefined : colourNumbers(values));
+  if (pixels !== undefined) canvas.getContext('2d')?.putImageData(new ImageData(new Uint8ClampedArray(pixels), columns, rows), 0, 0);
   return canvas;
+}
+
+function colourNumbers(values: Float32Array): Uint8ClampedArray {
+  const range = extremes(values);
+  return range.low < 0 ? colourValues(values, 'redBlue', aroundZero(range)) : colourValues(values, 'viridis', range);
 }
 
 function colour(variable: string): string {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before } from 'mocha';
 import type { Tensor } from '../../../src/checkpoint/checkpoint';
@@ -9,7 +10,7 @@ import { openCheckpoint } from '../../../src/checkpoint/open';
 import { extract } from '../../../src/extraction/extract';
 import { readManifest } from '../../../src/extraction/manifest';
 import { safetensorsLayout } from '../../../src/extraction/safetensorsWriter';
-import { bytesOf, inFolder, madeCase, needTorch, noise, python, TINY, tinyCase, to, type Case, type MadeTensor } from './support';
+import { bytesOf, FIXTURES, inFolder, madeCase, needTorch, noise, python, TINY, tinyCase, to, type Case, type MadeTensor } from './support';
 
 const REFERENCE = join(__dirname, '../../reference/qwen_vl.py');
 
@@ -23,15 +24,17 @@ async function referenceRule({ checkpoint }: Case): Promise<Map<string, { tensor
 
 /** What npm's safetensors reads of a file; it throws on `__metadata__`, which is therefore blanked in the copy. */
 async function readByNpm(path: string): Promise<Map<string, { dtype: string; shape: number[]; bytes: Uint8Array }>> {
-  const store = await import('safetensors') as unknown as { Safetensor: new (bytes: Uint8Array) => NpmReader };
   const bytes = new Uint8Array(await readFile(path));
   const metadata = '"__metadata__":{"format":"pt"},';
   assert.equal(Buffer.from(bytes.subarray(9, 9 + metadata.length)).toString(), metadata);
   const own = new Uint8Array(bytes);
   own.fill(0x20, 9, 9 + metadata.length);
-  const reader = new store.Safetensor(own);
+  const reader = new SafeTensor(own);
   return new Map([...reader.metadata].map(([key, { dtype, shape }]) => [key, { dtype, shape, bytes: reader.getTensor(key) }]));
 }
+
+/** The package has no types. */
+const { SafeTensor } = createRequire(__filename)('safetensors') as { SafeTensor: new (bytes: Uint8Array) => NpmReader };
 
 interface NpmReader {
   metadata: Map<string, { dtype: string; shape: number[] }>;
@@ -79,7 +82,7 @@ for (const [name, index] of Object.entries(TINY)) {
       });
     }
 
-    it('is read back by our own readers, in every format, cast and shard size', async () => {
+    it('is read back by our own readers, in both formats, whole and sharded', async () => {
       await inFolder(async folder => {
         for (const format of ['safetensors', 'torch'] as const) {
           for (const maxShardBytes of [Infinity, 50_000]) {
@@ -129,20 +132,18 @@ for (const [name, index] of Object.entries(TINY)) {
 
 describe('extract', () => {
   it('writes safetensors byte for byte as the reference does', async () => {
-    // The fixture's shards were written by safetensors.torch.save_file; rewriting one must give the same bytes.
-    const shard = join(TINY.safetensors, '../model-00002-of-00004.safetensors');
-    const checkpoint = await openCheckpoint(shard);
+    // Files that safetensors.torch.save_file wrote, of many dtypes; rewriting them must give the same bytes.
+    const checkpoint = await openCheckpoint(join(FIXTURES, 'real/files/FluxML+SafeTensors.jl/test/sharded/model.safetensors.index.json'));
     try {
-      const { tensors } = checkpoint;
-      const shuffled = [...tensors].sort((a, b) => a.shape.length - b.shape.length || b.key.length - a.key.length);
-      const layout = safetensorsLayout(shuffled);
-      const parts = await Promise.all(layout.parts.map(async part => {
-        assert.notEqual(part.kind, 'late');
-        if (part.kind === 'bytes') return part.bytes;
-        return part.kind === 'tensor' ? bytesOf(checkpoint, shuffled[part.index]!) : new Uint8Array();
-      }));
-      const file = await readBytes(checkpoint.files[0]!.source, 0, checkpoint.files[0]!.source.size);
-      assert.equal(Buffer.compare(Buffer.concat(parts), file), 0);
+      for (const [index, { source, name }] of checkpoint.files.entries()) {
+        const tensors = checkpoint.tensors.filter(({ file }) => file === index).reverse();
+        const parts = await Promise.all(safetensorsLayout(tensors).parts.map(async part => {
+          if (part.kind === 'late') throw new Error('A safetensors file has nothing that depends on checksums.');
+          return part.kind === 'bytes' ? part.bytes : await bytesOf(checkpoint, tensors[part.index]!);
+        }));
+        assert.equal(Buffer.compare(Buffer.concat(parts), await readBytes(source, 0, source.size)), 0, name);
+      }
+      assert.equal(checkpoint.files.length, 6);
     } finally {
       await checkpoint.close();
     }
@@ -203,6 +204,25 @@ print(json.dumps([[key, list(t.shape), hashlib.sha256(t.contiguous().reshape(-1)
 `;
       const loaded = JSON.parse(python(['-c', program, join(out, 'pytorch_model.bin')])) as unknown;
       assert.deepEqual(loaded, tensors.map(({ key, shape, bytes }) => [key, shape, createHash('sha256').update(bytes).digest('hex')]));
+    });
+  });
+
+  it('writes to .bin the dtypes that PyTorch keeps in untyped storages', async () => {
+    await inFolder(async folder => {
+      const tensors = [['U16', 2], ['U32', 4], ['U64', 8], ['F8_E4M3', 1], ['F8_E5M2', 1], ['F8_E4M3FNUZ', 1], ['F8_E5M2FNUZ', 1], ['F8_E8M0', 1], ['F4', 0.5]] as const;
+      const made = tensors.map(([dtype, size], i) => ({ key: dtype, dtype, shape: [3, 4], bytes: noise(12 * size, i + 1) }));
+      const { plan, validation } = madeCase(made);
+      await extract(plan, validation, to(folder, { format: 'torch' }));
+      const again = await openCheckpoint(join(folder, 'pytorch_model.bin'));
+      try {
+        for (const { key, dtype, shape, bytes } of made) {
+          const tensor = again.tensors.find(one => one.key === key)!;
+          assert.deepEqual([tensor.dtype, tensor.shape], [dtype, shape]);
+          assert.equal(Buffer.compare(await bytesOf(again, tensor), bytes), 0, key);
+        }
+      } finally {
+        await again.close();
+      }
     });
   });
 

@@ -54,7 +54,14 @@ export const panelStateSchema = z.strictObject({
 });
 export type PanelState = z.infer<typeof panelStateSchema>;
 
-const request = z.number().int().min(0);
+/** What the panel asks about encoded pictures; the encoder's process answers. */
+export const questionSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('map'), picture: id, map: mapKindSchema }),
+  z.strictObject({ type: z.literal('statistics'), picture: id, layer: z.union([layer, z.literal('pooled')]) }),
+  z.strictObject({ type: z.literal('patch'), picture: id, layer, patch: index }),
+  z.strictObject({ type: z.literal('compare'), pictures: z.array(id).min(2).max(16), temperature: z.number().positive() }),
+]);
+export type Question = z.infer<typeof questionSchema>;
 
 export const fromWebviewSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
@@ -66,10 +73,7 @@ export const fromWebviewSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('resize'), mode: resizeModeSchema }),
   z.strictObject({ type: z.literal('cancel') }),
   z.strictObject({ type: z.literal('restart'), device: deviceChoiceSchema.optional() }),
-  z.strictObject({ type: z.literal('map'), request, picture: id, map: mapKindSchema }),
-  z.strictObject({ type: z.literal('statistics'), request, picture: id, layer: z.union([layer, z.literal('pooled')]) }),
-  z.strictObject({ type: z.literal('patch'), request, picture: id, layer, patch: index }),
-  z.strictObject({ type: z.literal('compare'), request, pictures: z.array(id).min(2).max(16), temperature: z.number().positive() }),
+  z.strictObject({ type: z.literal('ask'), request: z.number().int().min(0), question: questionSchema }),
   z.strictObject({ type: z.literal('savePng'), name: z.string().max(256), bytes: pictureBytes }),
   z.strictObject({ type: z.literal('saveFeatures'), picture: id, format: z.enum(['npy', 'safetensors']) }),
   z.strictObject({ type: z.literal('state'), state: panelStateSchema }),
@@ -85,7 +89,7 @@ export interface PictureInfo {
   readonly message?: string;
   readonly width?: number;
   readonly height?: number;
-  /** What the encoder sees of it, in the picture's own pixels. */
+  /** What the encoder sees of it, as shares of its width and height. */
   readonly seen?: Rectangle;
   /** Patches per column and per row of the encoder's input. */
   readonly grid?: { readonly rows: number; readonly columns: number };
@@ -146,12 +150,15 @@ export interface Comparison {
   readonly softmax: readonly (readonly number[])[];
 }
 
-export type Reply =
-  | { readonly kind: 'map'; readonly map: PatchMap }
-  | { readonly kind: 'statistics'; readonly statistics: FeatureStatistics }
-  | { readonly kind: 'patch'; readonly values: Float32Array }
-  | { readonly kind: 'compare'; readonly comparison: Comparison }
-  | { readonly kind: 'failure'; readonly message: string };
+/** The answer to each kind of question. */
+export interface Answers {
+  readonly map: PatchMap;
+  readonly statistics: FeatureStatistics;
+  readonly patch: Float32Array;
+  readonly compare: Comparison;
+}
+
+export type Reply = { readonly answer: Answers[keyof Answers] } | { readonly failure: string };
 
 export type ToWebview =
   | { readonly type: 'model'; readonly model: ModelInfo; readonly state: PanelState | undefined }

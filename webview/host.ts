@@ -1,13 +1,9 @@
-import type { FromWebview, Reply, ToWebview } from '../src/protocol';
+import type { Answers, FromWebview, Question, Reply, ToWebview } from '../src/protocol';
 
 interface VsCodeApi {
   postMessage(message: FromWebview): void;
 }
 declare function acquireVsCodeApi(): VsCodeApi;
-
-type Asking = Extract<FromWebview, { request: number }>;
-/** A question without its number; the host's answer carries the same one. */
-export type Question = Asking extends infer Each ? Each extends Asking ? Omit<Each, 'request'> : never : never;
 
 /** The webview's end of the typed channel to the extension host. */
 export class Host {
@@ -32,11 +28,16 @@ export class Host {
     this.api.postMessage(message);
   }
 
-  ask(question: Question): Promise<Reply> {
+  /** @throws Error with a sentence for the person when the question cannot be answered */
+  ask<Type extends Question['type']>(question: Extract<Question, { type: Type }>): Promise<Answers[Type]> {
     const request = this.next++;
-    return new Promise(resolve => {
-      this.waiting.set(request, resolve);
-      this.api.postMessage({ ...question, request });
+    return new Promise((resolve, reject) => {
+      this.waiting.set(request, reply => {
+        // The host answers each question in its own type.
+        if ('answer' in reply) resolve(reply.answer as Answers[Type]);
+        else reject(new Error(reply.failure));
+      });
+      this.api.postMessage({ type: 'ask', request, question });
     });
   }
 }

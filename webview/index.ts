@@ -2,6 +2,7 @@ import type { EncoderStatus, ModelInfo, PanelState, PictureInfo } from '../src/p
 import { ControlPanel } from './controlPanel';
 import { el } from './dom';
 import { Host } from './host';
+import { latest } from './latest';
 import { Numbers } from './numbers';
 import { PictureCanvas } from './pictureCanvas';
 import { PictureStrip } from './pictures';
@@ -80,7 +81,7 @@ host.post({ type: 'ready' });
 
 function canvas(label: string): PictureCanvas {
   return new PictureCanvas(viewport, {
-    onHover: patch => { hovered = patch; if (state.overlay === 'similarity') void refreshMaps(); },
+    onHover: patch => { hovered = patch; if (state.overlay === 'similarity') refreshMaps(); },
     onPick: patch => { change({ patch: state.patch === patch ? null : patch }); },
   }, label);
 }
@@ -103,36 +104,27 @@ function renderAll(): void {
   });
   empty.hidden = pictures.length > 0;
   numbers.showTimes(pictures.find(({ id }) => id === shown), status.device, status.memoryBytes);
-  void refreshMaps();
-  void refreshNumbers();
+  refreshMaps();
+  refreshNumbers();
 }
 
-/** Only the newest question's answer is drawn: scrubbing asks faster than answers come. */
-let mapsAsked = 0;
-async function refreshMaps(): Promise<void> {
+const refreshMaps = latest(async isCurrent => {
   const current = model;
-  const turn = ++mapsAsked;
   if (current === undefined) return;
   // The chosen patch stays the reference; without one the pointer's does.
   const patch = state.patch ?? hovered;
-  const replies = await Promise.all([shown, compared].map(async id => {
+  const maps = await Promise.all([shown, compared].map(async id => {
     if (id === undefined || pictures.find(picture => picture.id === id)?.status !== 'ready') return undefined;
     const map = mapFor(state, current, patch, id === shown ? undefined : shown);
     return map === undefined ? undefined : await host.ask({ type: 'map', picture: id, map });
   }));
-  if (turn !== mapsAsked) return;
-  replies.forEach((reply, position) => {
-    canvases[position]?.setMap(reply?.kind === 'map' ? reply.map : undefined);
-    if (reply?.kind === 'failure') say(reply.message);
-  });
-  const explained = replies[0]?.kind === 'map' ? replies[0].map.explained : undefined;
-  controls.showHint(hint(current, patch, explained));
-}
+  if (!isCurrent()) return;
+  maps.forEach((map, position) => { canvases[position]?.setMap(map); });
+  controls.showHint(hint(current, patch, maps[0]?.explained));
+}, say);
 
-let numbersAsked = 0;
-async function refreshNumbers(): Promise<void> {
+const refreshNumbers = latest(async isCurrent => {
   const current = model;
-  const turn = ++numbersAsked;
   const picture = pictures.find(({ id }) => id === shown);
   if (current === undefined || picture?.status !== 'ready') {
     numbers.showStatistics('', undefined);
@@ -140,18 +132,16 @@ async function refreshNumbers(): Promise<void> {
     numbers.showComparison(undefined);
     return;
   }
-  const pooled = isPooled(state, current);
+  const other = pictures.find(({ id }) => id === compared);
   const layer = Math.min(state.layer, current.layers - 1);
-  const [statistics, patch, comparison] = await Promise.all([
-    host.ask({ type: 'statistics', picture: picture.id, layer: pooled ? 'pooled' : layer }),
-    state.patch === null ? undefined : host.ask({ type: 'patch', picture: picture.id, layer, patch: state.patch }),
-    compared === undefined ? undefined : host.ask({ type: 'compare', pictures: [picture.id, compared], temperature: 0.07 }),
-  ]);
-  if (turn !== numbersAsked) return;
-  numbers.showStatistics(sayLayer(state.layer, current), statistics.kind === 'statistics' ? statistics.statistics : undefined);
-  numbers.showPatch(state.patch ?? undefined, picture.grid?.columns ?? 1, patch?.kind === 'patch' ? patch.values : undefined);
-  numbers.showComparison(comparison?.kind === 'compare' ? comparison.comparison : undefined);
-}
+  const statistics = await host.ask({ type: 'statistics', picture: picture.id, layer: isPooled(state, current) ? 'pooled' : layer });
+  const patch = state.patch === null ? undefined : await host.ask({ type: 'patch', picture: picture.id, layer, patch: state.patch });
+  const comparison = other?.status === 'ready' ? await host.ask({ type: 'compare', pictures: [picture.id, other.id], temperature: 0.07 }) : undefined;
+  if (!isCurrent()) return;
+  numbers.showStatistics(sayLayer(state.layer, current), statistics);
+  numbers.showPatch(state.patch ?? undefined, picture.grid?.columns ?? 1, patch);
+  numbers.showComparison(comparison);
+}, say);
 
 function hint(current: ModelInfo, patch: number | undefined, explained: readonly number[] | undefined): string {
   if (isPooled(state, current)) return 'Where the chosen query of the attention pool looks.';

@@ -4,6 +4,7 @@ import { InvalidArgumentError } from 'commander';
 import { parseConfig } from '../architecture/config';
 import { openCheckpoint } from '../checkpoint/open';
 import { systemErrorCode, UserError } from '../errors';
+import { parseBytes } from '../format';
 import { openJob, updateJob, type Job } from '../job';
 import { setSetting } from '../recipe/edit';
 import { parseRecipe, type Settings } from '../recipe/recipe';
@@ -46,16 +47,10 @@ export function parseSetting(text: string, previous: Settings): Settings {
   return { ...previous, [name]: value };
 }
 
-const SIZE = /^(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB|KIB|MIB|GIB|TIB)?$/i;
-const SIZE_UNITS: Readonly<Record<string, number>> = {
-  B: 1, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KIB: 2 ** 10, MIB: 2 ** 20, GIB: 2 ** 30, TIB: 2 ** 40,
-};
-
 /** commander's parser for sizes: `5GB` (decimal, as Hugging Face counts) or `5GiB`. */
 export function parseSize(text: string): number {
-  const [, amount, unit] = SIZE.exec(text.trim()) ?? [];
-  const bytes = Math.floor(Number(amount) * (SIZE_UNITS[(unit ?? 'B').toUpperCase()] ?? NaN));
-  if (!Number.isSafeInteger(bytes) || bytes < 1) throw new InvalidArgumentError('It is a size such as 500MB, 5GB or 5GiB.');
+  const bytes = parseBytes(text);
+  if (bytes === undefined) throw new InvalidArgumentError('It is a size such as 500MB, 5GB or 5GiB.');
   return bytes;
 }
 

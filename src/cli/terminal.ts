@@ -32,7 +32,7 @@ export class Terminal {
 
   /** Coloured where the stream is a terminal that wants colour (https://no-color.org). */
   style(style: Style, text: string, stream = this.out): string {
-    return stream.isTTY && stream.hasColors() && !process.env['NO_COLOR'] ? styleText(style, text) : text;
+    return stream.isTTY && stream.hasColors() && !process.env.NO_COLOR ? styleText(style, text) : text;
   }
 
   /**

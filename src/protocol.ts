@@ -111,16 +111,17 @@ export interface ModelInfo {
 
 export interface EncoderStatus {
   readonly state: 'off' | 'loading' | 'ready' | 'running' | 'failed';
-  /** What happened, for a person. */
-  readonly message?: string;
-  /** 0 to 1 while loading. */
-  readonly progress?: number;
+  /** What happened, or what to mind, for a person. */
+  readonly message?: string | undefined;
+  /** 0 to 1 while loading or running. */
+  readonly progress?: number | undefined;
   readonly choice: DeviceChoice;
   /** The device that really runs. */
-  readonly device?: string;
+  readonly device?: string | undefined;
   /** Better devices that do not run, and why. */
-  readonly rejected?: readonly { readonly device: string; readonly reason: string }[];
-  readonly memoryBytes?: number;
+  readonly rejected?: readonly { readonly device: string; readonly reason: string }[] | undefined;
+  /** Of the encoder's process. */
+  readonly memoryBytes?: number | undefined;
   readonly resize: ResizeMode;
 }
 

@@ -33,7 +33,8 @@ export async function openDropped(app: App, uris: readonly vscode.Uri[]): Promis
   await openLocation(app, first);
 }
 
-async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
+/** Opens a checkpoint's folder, weights file or index, and shows it. */
+export async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
   if (uri.scheme !== 'file') throw new UserError(vscode.l10n.t('{0} is not on a disk that this extension can read. Open a local folder, or one of the machine that this window is connected to.', uri.toString(true)));
   await vscode.commands.executeCommand(`${KEYS_VIEW}.focus`);
   const name = vscode.workspace.asRelativePath(uri);

@@ -1,3 +1,4 @@
+import './style.css';
 import type { EncoderStatus, ModelInfo, PanelState, PictureInfo } from '../src/protocol';
 import { ControlPanel } from './controlPanel';
 import { el } from './dom';

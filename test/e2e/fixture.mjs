@@ -1,5 +1,6 @@
 // What every end-to-end test starts from: the extension installed in a real VS Code, with a folder open.
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { cp, mkdtemp } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { makeDemo } from '../demo/makeDemo.mjs';
@@ -16,6 +17,8 @@ export const EXTENSION_TITLE = 'Vision Encoder';
  */
 export async function openWorkbench({ folder, settings = {}, viewport } = {}) {
   const scratch = await mkdtemp(path.join(os.tmpdir(), 'e2e-'));
+  const removeScratch = () => { rmSync(scratch, { recursive: true, force: true, maxRetries: 5 }); };
+  process.once('exit', removeScratch); // for a run that ends without close()
   const copy = path.join(scratch, path.basename(folder ?? 'qwen-vl-demo'));
   await cp(folder ?? await makeDemo(), copy, { recursive: true });
   const server = await startServer({ extensions: [root], settings: { ...TEST_SETTINGS, ...settings } });
@@ -23,7 +26,8 @@ export async function openWorkbench({ folder, settings = {}, viewport } = {}) {
   const close = async () => {
     await browser.close();
     await server.stop();
-    await rm(scratch, { recursive: true, force: true, maxRetries: 5 });
+    process.off('exit', removeScratch);
+    removeScratch();
   };
   const workbench = new Workbench(browser.page);
   try {

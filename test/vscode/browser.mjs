@@ -1,5 +1,6 @@
 // Chromium with one page that reaches 127.0.0.1 and nothing else.
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
@@ -16,6 +17,8 @@ export async function openBrowser({ viewport = { width: 1280, height: 800 } } = 
   const executablePath = ensureChromium();
   const profile = await mkdtemp(path.join(os.tmpdir(), 'chromium-'));
   const context = await chromium.launchPersistentContext(profile, { executablePath, headless: true, viewport, locale: 'en-US', args: ARGUMENTS });
+  const removeProfile = () => { rmSync(profile, { recursive: true, force: true, maxRetries: 5 }); };
+  process.once('exit', removeProfile); // for a process that ends without close(); Playwright's own handler, which came first, has ended the browser
   context.setDefaultTimeout(20_000);
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const external = [];
@@ -29,7 +32,8 @@ export async function openBrowser({ viewport = { width: 1280, height: 800 } } = 
     external,
     close: async () => {
       await context.close();
-      await rm(profile, { recursive: true, force: true, maxRetries: 5 });
+      process.off('exit', removeProfile);
+      removeProfile();
     },
   };
 }

@@ -9,6 +9,7 @@ import { ensureVsCode } from './install.mjs';
 
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 5_000;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /** No first-run pages, no network, no surprises; dialogs inside the page so that they can be driven. */
 const SETTINGS = {
@@ -59,6 +60,7 @@ async function installExtensions(extensionsDir, folders) {
 }
 
 /**
+ * Starts the server and waits until it answers. It ends with `stop()`, and with this process however that ends (short of SIGKILL).
  * @param {object} options
  * @param {string[]} [options.extensions] folders of extensions to have installed, besides VS Code's own
  * @param {Record<string, unknown>} [options.settings] user settings on top of the quiet ones
@@ -104,10 +106,13 @@ export async function startServer({ extensions = [], settings = {}, env = {}, po
   };
   const removeState = () => { rmSync(state, { recursive: true, force: true, maxRetries: 5 }); };
   const onExit = () => { killGroup('SIGKILL'); removeState(); };
-  process.once('exit', onExit); // for a test process that ends without stop()
+  process.once('exit', onExit); // for a process that ends without stop()
+  const onSignal = () => process.exit(process.exitCode ?? 130); // a signal alone would skip the exit handler
+  for (const signal of SIGNALS) process.once(signal, onSignal);
 
   const stop = async () => {
     process.off('exit', onExit);
+    for (const signal of SIGNALS) process.off(signal, onSignal);
     killGroup('SIGTERM');
     await Promise.race([exited, delay(STOP_TIMEOUT_MS)]);
     killGroup('SIGKILL');

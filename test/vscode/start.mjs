@@ -26,16 +26,8 @@ function openDesktop(folder) {
 
 async function serve(folder, port) {
   const server = await startServer({ extensions: [root, landing], port });
-  let stopping = false;
-  const stop = async () => {
-    if (stopping) return;
-    stopping = true;
-    await server.stop();
-    process.exit(0);
-  };
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => { void stop(); });
+  process.exitCode = 0; // Ctrl+C is how this ends
   void server.exited.then(async () => {
-    if (stopping) return;
     console.error(`VS Code's server has ended by itself:\n${server.readLog().slice(-3000)}`);
     await server.stop();
     process.exit(1);

@@ -110,13 +110,21 @@ export class Workbench {
     await this.quickInputBox().press('Enter');
   }
 
-  /** VS Code's simple file dialog, for opening and saving alike: types the path and accepts it. */
+  /**
+   * VS Code's simple file dialog, for opening and saving alike: types the path and accepts it.
+   * The dialog ignores Enter while it lists a folder, so Enter is pressed until it has left.
+   */
   async fileDialog(file) {
-    await this.quickInput.locator('.quick-input-action a.monaco-button').first().waitFor();
-    const input = this.quickInputBox();
-    await this.page.waitForFunction(() => document.querySelector('.quick-input-widget .quick-input-box input')?.value.startsWith('/')); // the dialog fills in its folder a moment after it shows
-    await input.fill(file);
-    await input.press('Enter');
+    const okButton = this.quickInput.locator('.quick-input-action a.monaco-button').first();
+    await okButton.waitFor();
+    await this.page.waitForFunction(() => document.querySelector('.quick-input-widget .quick-input-box input')?.value.startsWith('/')); // it fills in its folder a moment after it shows
+    await this.quickInputBox().fill(file);
+    for (let attempt = 0; attempt < 10; attempt++) {
+      await this.quickInputBox().press('Enter');
+      const left = await okButton.waitFor({ state: 'hidden', timeout: 1000 }).then(() => true, () => false);
+      if (left || !samePath(await this.quickInputBox().inputValue(), file)) return;
+    }
+    throw new Error(`The file dialog did not take ${file}.`);
   }
 
   /** A modal dialog's button. */
@@ -156,13 +164,15 @@ export class Workbench {
     return this.page.frameLocator('iframe.webview.ready').frameLocator('iframe#active-frame');
   }
 
-  /** Changes the colour theme by the label that the theme picker shows, for example "Dark High Contrast". */
+  /** Changes to another colour theme than the present one, by the label that the theme picker shows, for example "Dark High Contrast". */
   async theme(label) {
+    const before = await this.page.evaluate(() => document.querySelector('.monaco-workbench').className);
     await this.command('Preferences: Color Theme', 'workbench.action.selectTheme');
     await this.quickInputBox().fill(label);
-    await this.quickPick(label).first().waitFor();
+    await this.quickPick(label).and(this.page.locator('.focused')).waitFor();
     await this.quickInputBox().press('Enter');
     await this.quickInput.waitFor({ state: 'hidden' });
+    await this.page.waitForFunction(previous => document.querySelector('.monaco-workbench').className !== previous, before);
   }
 
   /** Saves what is on the screen. */
@@ -174,4 +184,9 @@ export class Workbench {
 
 function escapeRegExp(text) {
   return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}
+
+/** The dialog adds a slash to the path of a folder. */
+function samePath(shown, path) {
+  return shown.replace(/\/$/, '') === path.replace(/\/$/, '');
 }

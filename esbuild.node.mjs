@@ -5,5 +5,6 @@ export const node = {
   format: 'cjs',
   target: 'node20',
   mainFields: ['module', 'main'], // the `main` of jsonc-parser is UMD, whose inner requires esbuild cannot see
+  inject: ['src/zodSettings.ts'],
   external: ['vscode', 'onnxruntime-node', 'sharp'], // the last two load native libraries from their own folders
 };

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { DEVICE_CHOICES, MAX_PICTURE_BYTES } from './previewLimits';
 import type { Rectangle } from './image/geometry';
 import type { Histogram, Statistics } from './features/statistics';
 
@@ -29,14 +30,11 @@ export const mapKindSchema = z.discriminatedUnion('kind', [
 ]);
 export type MapKind = z.infer<typeof mapKindSchema>;
 
-export const deviceChoiceSchema = z.enum(['auto', 'cpu', 'webgpu', 'cuda', 'dml', 'coreml']);
+export const deviceChoiceSchema = z.enum(DEVICE_CHOICES);
 export type DeviceChoice = z.infer<typeof deviceChoiceSchema>;
 
 export const resizeModeSchema = z.enum(['square', 'crop']);
 export type ResizeMode = z.infer<typeof resizeModeSchema>;
-
-/** A dropped or pasted picture is at most this large; larger ones are opened with Pick. */
-export const MAX_PICTURE_BYTES = 64 * 1024 * 1024;
 
 const pictureBytes = z.custom<Uint8Array>(value => value instanceof Uint8Array && value.byteLength <= MAX_PICTURE_BYTES, 'not the bytes of a picture');
 

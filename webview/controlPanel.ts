@@ -1,4 +1,5 @@
-import { deviceChoiceSchema, type DeviceChoice, type EncoderStatus, type ModelInfo, type PanelState, type ResizeMode } from '../src/protocol';
+import { DEVICE_CHOICES } from '../src/previewLimits';
+import type { DeviceChoice, EncoderStatus, ModelInfo, PanelState, ResizeMode } from '../src/protocol';
 import { button, checkbox, dropdown, numberBox, progressRing, slider } from './controls';
 import { el } from './dom';
 import { sayLayer } from './state';
@@ -40,7 +41,7 @@ export class ControlPanel {
   private readonly hint = el('p', 'hint');
   private model: ModelInfo | undefined;
 
-  private readonly device = dropdown({ label: 'Device' }, deviceChoiceSchema.options.map(value => ({ value, label: DEVICE_NAMES[value] })), value => { this.events.onDevice(value); });
+  private readonly device = dropdown({ label: 'Device' }, DEVICE_CHOICES.map(value => ({ value, label: DEVICE_NAMES[value] })), value => { this.events.onDevice(value); });
   private readonly resize = dropdown({ label: 'Resize' }, [
     { value: 'square', label: 'Straight to the square' },
     { value: 'crop', label: 'Shorter side, centre crop' },

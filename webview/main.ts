@@ -37,7 +37,7 @@ const announcer = el('div', 'announcer');
 announcer.setAttribute('role', 'status');
 const banner = el('div', 'banner');
 banner.setAttribute('role', 'alert');
-const empty = el('div', 'empty', el('p', '', 'Drop, paste or add a picture to see what the encoder sees.'));
+const empty = el('p', 'empty');
 
 const controls = new ControlPanel({
   onState: change,
@@ -99,12 +99,14 @@ function renderAll(): void {
   const chosen = [shown, compared];
   canvases.forEach((each, position) => {
     const picture = pictures.find(({ id }) => id === chosen[position]);
-    each.element.hidden = picture === undefined;
+    each.element.hidden = picture === undefined || !images.has(picture.id);
     each.setPicture(picture === undefined ? undefined : images.get(picture.id)?.bitmap, picture?.seen, picture?.grid, picture?.name ?? '');
     each.setView({ opacity: state.opacity, beside: state.arrangement === 'beside', grid: state.grid, marked: position === 0 ? (state.patch ?? undefined) : undefined });
   });
-  empty.hidden = pictures.length > 0;
-  numbers.showTimes(pictures.find(({ id }) => id === shown), status.device, status.memoryBytes);
+  const main = pictures.find(({ id }) => id === shown);
+  empty.textContent = main === undefined ? 'Drop, paste or add a picture to see what the encoder sees.' : (main.message ?? '');
+  empty.hidden = main !== undefined && main.message === undefined;
+  numbers.showTimes(main, status.device, status.memoryBytes);
   refreshMaps();
   refreshNumbers();
 }

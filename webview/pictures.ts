@@ -1,4 +1,5 @@
-import { MAX_PICTURE_BYTES, type PictureInfo } from '../src/protocol';
+import { MAX_PICTURE_BYTES } from '../src/previewLimits';
+import type { PictureInfo } from '../src/protocol';
 import { button, progressRing } from './controls';
 import { el } from './dom';
 

@@ -19,7 +19,7 @@ const FOLDER_LIMIT = 24;
 export function previewCommands(app: App, context: vscode.ExtensionContext): vscode.Disposable[] {
   const previews = new Previews(app, context);
   return [
-    previews,
+    new vscode.Disposable(() => { previews.dispose(); }),
     command(app, 'preview', () => previews.open()),
     command(app, 'previewPicture', async (uri?: vscode.Uri, selected?: vscode.Uri[]) => {
       const uris = selected ?? (uri === undefined ? [] : [uri]);
@@ -31,7 +31,7 @@ export function previewCommands(app: App, context: vscode.ExtensionContext): vsc
   ];
 }
 
-class Previews implements vscode.Disposable {
+class Previews {
   private current: { readonly panel: PreviewPanel; readonly job: Job } | undefined;
   private readonly store: PictureStore;
 

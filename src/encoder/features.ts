@@ -23,7 +23,7 @@ export function featureOutputs(model: EncoderModel, choice: FeatureChoice): stri
  * Progress counts pictures, with fractions while a batch runs.
  * @param pixels one picture each, (1, 3, imageSize, imageSize); taken as they are needed
  */
-export async function runPictures(encoder: EncoderClient, pixels: AsyncIterable<Array32>, count: number, outputs: readonly string[], batchSize: number, options: RunOptions = {}): Promise<Map<string, Array32>> {
+export async function runPictures(encoder: Pick<EncoderClient, 'run'>, pixels: AsyncIterable<Array32>, count: number, outputs: readonly string[], batchSize: number, options: RunOptions = {}): Promise<Map<string, Array32>> {
   const parts = new Map<string, Array32[]>();
   let done = 0;
   const flush = async (batch: readonly Array32[]): Promise<void> => {

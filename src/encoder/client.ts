@@ -3,6 +3,8 @@ import { UserError } from '../errors';
 import type { RunOptions } from '../progress';
 import type { LoadOptions, LoadReport } from './devices';
 import type { Array32 } from './encoder';
+import type { Answers, Question, ResizeMode } from '../protocol';
+import type { OpenedPicture } from './gallery';
 import type { EncoderModel } from './model';
 import { replySchema, type Reply, type Request } from './protocol';
 
@@ -99,6 +101,43 @@ export class EncoderClient {
     await this.ask({ type: 'attention', layer, head, hidden: hidden }, { ...options, onOutput: (_, value) => { map = value; } });
     if (map === undefined) throw new Error('The encoder gave no attention map.');
     return map;
+  }
+
+  /**
+   * Decodes a picture in the encoder's process and makes the encoder's input of it; nothing runs yet.
+   * @throws UserError when it is no picture that can be decoded
+   */
+  async openPicture(picture: { readonly id: string; readonly name: string; readonly bytes: Uint8Array }, resize: ResizeMode, options: RunOptions = {}): Promise<OpenedPicture> {
+    await this.ensureLoaded(options);
+    const reply = await this.ask({ type: 'openPicture', picture: picture.id, name: picture.name, bytes: picture.bytes, resize }, options);
+    if (reply.type !== 'picture') throw new Error(`The encoder answered a picture with ${reply.type}.`);
+    return reply.picture;
+  }
+
+  /** Runs the encoder on an opened picture; what it makes of it stays in the process for questions. Progress counts stages. */
+  async encodePicture(picture: string, options: RunOptions = {}): Promise<{ readonly runMs: number }> {
+    const reply = await this.ask({ type: 'encodePicture', picture }, options);
+    if (reply.type !== 'encoded') throw new Error(`The encoder answered a run with ${reply.type}.`);
+    return { runMs: reply.runMs };
+  }
+
+  async closePicture(picture: string): Promise<void> {
+    if (this.child !== undefined) await this.ask({ type: 'closePicture', picture }, {});
+  }
+
+  /** What is kept of an encoded picture: `pixel_values`, `embeddings`, `hidden_states.N`, `features`, `attn_pool.weights`. */
+  async pictureValues(picture: string, names: readonly string[]): Promise<Map<string, Array32>> {
+    const values = new Map<string, Array32>();
+    await this.ask({ type: 'pictureValues', picture, names }, { onOutput: (name, value) => { values.set(name, value); } });
+    return values;
+  }
+
+  /** Asks about encoded pictures. */
+  async askAbout<Type extends Question['type']>(question: Extract<Question, { type: Type }>): Promise<Answers[Type]> {
+    const reply = await this.ask({ type: 'ask', question }, {});
+    if (reply.type !== 'answer') throw new Error(`The encoder answered a question with ${reply.type}.`);
+    // The process answers each question in its own type; both ends come from the same build.
+    return reply.answer as Answers[Type];
   }
 
   /** What the process takes; undefined when none runs. */

@@ -1,6 +1,9 @@
+import { forwardGraph } from '../architecture/forwardGraphs';
+import type { ForwardGraph } from '../architecture/forwardGraph';
 import { isAbort, UserError } from '../errors';
 import { loadEncoder } from './devices';
 import type { Array32, LoadedEncoder, StageHooks } from './encoder';
+import { Gallery } from './gallery';
 import { requestSchema, type Reply, type Request } from './protocol';
 
 /**
@@ -9,7 +12,8 @@ import { requestSchema, type Reply, type Request } from './protocol';
  */
 type Job = Exclude<Request, { type: 'cancel' }>;
 
-let encoder: LoadedEncoder | undefined;
+let loaded: { readonly encoder: LoadedEncoder; readonly graph: ForwardGraph } | undefined;
+const gallery = new Gallery();
 let queue: Promise<void> = Promise.resolve();
 const cancelled = new Set<number>();
 
@@ -47,27 +51,50 @@ async function work(job: Job): Promise<Reply> {
   const onOutput = (name: string, value: Array32): Promise<void> => send({ type: 'output', id, name, value });
   switch (job.type) {
     case 'load': {
-      await encoder?.close();
-      encoder = undefined;
-      const { encoder: loaded, report } = await loadEncoder(job.model, job, hooks);
-      encoder = loaded;
+      await loaded?.encoder.close();
+      loaded = undefined;
+      gallery.forgetValues();
+      const { encoder, report } = await loadEncoder(job.model, job, hooks);
+      loaded = { encoder, graph: forwardGraph(job.model.family, job.model.sizes) };
       return { type: 'loaded', id, report };
     }
     case 'run':
-      await needed().run(job.pixels, job.outputs, { ...hooks, onOutput });
+      await needed().encoder.run(job.pixels, job.outputs, { ...hooks, onOutput });
       break;
     case 'attention':
-      await onOutput('attention', await needed().attention(job.layer, job.head, job.hidden));
+      await onOutput('attention', await needed().encoder.attention(job.layer, job.head, job.hidden));
       break;
+    case 'openPicture':
+      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, needed().graph.imageSize, job.resize) };
+    case 'encodePicture': {
+      const { encoder, graph } = needed();
+      const hidden = Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`);
+      return { type: 'encoded', id, runMs: await gallery.encode(job.picture, encoder, ['embeddings', ...hidden, 'features', 'attn_pool.weights'], hooks) };
+    }
+    case 'closePicture':
+      gallery.close(job.picture);
+      break;
+    case 'pictureValues': {
+      const values = gallery.values(job.picture);
+      for (const name of job.names) {
+        const value = values.get(name);
+        if (value !== undefined) await onOutput(name, value);
+      }
+      break;
+    }
+    case 'ask': {
+      const { encoder, graph: { heads } } = needed();
+      return { type: 'answer', id, answer: await gallery.answer(job.question, { encoder, heads }) };
+    }
     case 'memory':
       return { type: 'memory', id, residentBytes: process.memoryUsage.rss(), peakBytes: process.resourceUsage().maxRSS * 1024 };
   }
   return { type: 'done', id };
 }
 
-function needed(): LoadedEncoder {
-  if (encoder === undefined) throw new Error('No encoder is loaded.');
-  return encoder;
+function needed(): NonNullable<typeof loaded> {
+  if (loaded === undefined) throw new Error('No encoder is loaded.');
+  return loaded;
 }
 
 /** Resolves when the message is on its way: a stage would block the loop and hold it back. */

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { deviceChoiceSchema, questionSchema, resizeModeSchema } from '../protocol';
 import { isDtype, type Dtype } from '../checkpoint/dtype';
 
 /** The messages between the host and the encoder's process. Each side validates what it gets. */
@@ -30,7 +31,6 @@ const model = z.object({
 });
 
 export const providerSchema = z.enum(['cpu', 'cuda', 'webgpu', 'dml', 'coreml']);
-export const deviceChoiceSchema = z.enum(['auto', ...providerSchema.options]);
 export const precisionSchema = z.enum(['float32', 'float16']);
 
 export const requestSchema = z.discriminatedUnion('type', [
@@ -38,6 +38,13 @@ export const requestSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('run'), id, pixels: array32, outputs: z.array(z.string()).readonly() }),
   z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32 }),
   z.object({ type: z.literal('memory'), id }),
+  z.object({ type: z.literal('openPicture'), id, picture: z.string(), name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), resize: resizeModeSchema }),
+  /** Runs the encoder on an opened picture and keeps all hidden states in the process. */
+  z.object({ type: z.literal('encodePicture'), id, picture: z.string() }),
+  z.object({ type: z.literal('closePicture'), id, picture: z.string() }),
+  /** Hands out what is kept of a picture. */
+  z.object({ type: z.literal('pictureValues'), id, picture: z.string(), names: z.array(z.string()).readonly() }),
+  z.object({ type: z.literal('ask'), id, question: questionSchema }),
   /** Stops the request `id` at its next stage. */
   z.object({ type: z.literal('cancel'), id }),
 ]);
@@ -50,11 +57,24 @@ const report = z.object({
   warning: z.string().exactOptional(),
 });
 
+const openedPicture = z.object({
+  width: count,
+  height: count,
+  seen: z.object({ x: z.number(), y: z.number(), width: z.number(), height: z.number() }),
+  display: z.custom<Uint8Array>(value => value instanceof Uint8Array),
+  decodeMs: z.number(),
+  resizeMs: z.number(),
+});
+
 export const replySchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('progress'), id, done: z.number(), total: z.number(), label: z.string() }),
   z.object({ type: z.literal('output'), id, name: z.string(), value: array32 }),
   z.object({ type: z.literal('loaded'), id, report }),
   z.object({ type: z.literal('memory'), id, residentBytes: z.number(), peakBytes: z.number() }),
+  z.object({ type: z.literal('picture'), id, picture: openedPicture }),
+  z.object({ type: z.literal('encoded'), id, runMs: z.number() }),
+  /** One of the panel's Answers; the host hands it on unread. */
+  z.object({ type: z.literal('answer'), id, answer: z.unknown() }),
   z.object({ type: z.literal('done'), id }),
   z.object({ type: z.literal('failed'), id, kind: z.enum(['user', 'cancelled', 'defect']), message: z.string(), detail: z.string().exactOptional() }),
 ]);

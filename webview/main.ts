@@ -73,7 +73,7 @@ host.listen(message => {
       break;
     }
     case 'pixels':
-      void receivePixels(message.picture, message.mime, message.bytes);
+      receivePixels(message.picture, message.mime, message.bytes).catch((error: unknown) => { say(String(error)); });
       return;
   }
   renderAll();

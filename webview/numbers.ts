@@ -54,8 +54,9 @@ export class Numbers {
     }
     this.comparison.replaceChildren(
       el('h3', '', 'Pooled embeddings'),
-      matrix('cosine', comparison.names, comparison.cosine),
-      matrix('softmax', comparison.names, comparison.softmax),
+      table(comparison.names.map((name, index) => [letter(index), name])),
+      matrix('Cosine', comparison.cosine),
+      matrix('CLIP softmax', comparison.softmax),
     );
   }
 
@@ -90,14 +91,19 @@ function table(rows: readonly (readonly [string, string])[]): HTMLElement {
   }));
 }
 
-function matrix(caption: string, names: readonly string[], rows: readonly (readonly number[])[]): HTMLElement {
-  const head = el('tr', '', el('td'), ...names.map((_, index) => el('th', '', String.fromCharCode(65 + index))));
+function matrix(caption: string, rows: readonly (readonly number[])[]): HTMLElement {
+  const head = el('tr', '', el('td'), ...rows.map((_, index) => el('th', '', letter(index))));
   const body = rows.map((row, index) => {
-    const name = el('th', '', `${String.fromCharCode(65 + index)}  ${names[index] ?? ''}`);
+    const name = el('th', '', letter(index));
     name.scope = 'row';
     return el('tr', '', name, ...row.map(value => el('td', '', value.toFixed(3))));
   });
   return el('table', 'matrix', el('caption', '', caption), head, ...body);
+}
+
+/** The pictures being compared are called A, B, ... */
+function letter(index: number): string {
+  return String.fromCharCode(65 + index);
 }
 
 function histogram({ histogram: { low, high, counts } }: FeatureStatistics): HTMLElement {

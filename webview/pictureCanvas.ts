@@ -38,9 +38,10 @@ export class PictureCanvas {
     this.listen();
   }
 
-  setPicture(image: ImageBitmap | undefined, crop: Rectangle | undefined, grid: { rows: number; columns: number } | undefined, name: string): void {
+  setPicture(image: ImageBitmap | undefined, seen: Rectangle | undefined, grid: { rows: number; columns: number } | undefined, name: string): void {
     this.image = image;
-    this.crop = crop;
+    // Shares of the picture become pixels of what is drawn of it.
+    this.crop = seen && image && { x: seen.x * image.width, y: seen.y * image.height, width: seen.width * image.width, height: seen.height * image.height };
     this.rows = grid?.rows ?? 0;
     this.columns = grid?.columns ?? 0;
     this.element.setAttribute('aria-label', `${name}, ${this.rows} by ${this.columns} patches. Arrow keys move between patches, Enter chooses one, plus and minus zoom.`);

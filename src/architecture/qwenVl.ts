@@ -2,7 +2,7 @@ import type { Tensor } from '../checkpoint/checkpoint';
 import type { Recipe, Settings } from '../recipe/recipe';
 import { ConfigError, configName, configValue, isObject, type ConfigDocument, type JsonPath } from './config';
 import type { Detection, Dimension, ExpectedTensor, Family, Hyperparameter, Hyperparameters } from './family';
-import { checkSettingNames, faultOf, resolveInteger, sayOrigin, valueOf, type IntegerSpec, type Source } from './hyperparameters';
+import { checkSettingNames, faultOf, ratioFor, resolveInteger, sayOrigin, valueOf, type IntegerSpec, type Source } from './hyperparameters';
 
 /**
  * The visual encoder of Qwen-VL and Qwen-VL-Chat (arXiv 2308.12966): a ViT-bigG whose patches are gathered by
@@ -30,6 +30,8 @@ const POSITIONS = 256;
 export const qwenVl: Family = {
   id: ID,
   title: TITLE,
+  models: 'Qwen-VL, Qwen-VL-Chat',
+  support: 'preview',
   hyperparameters: SPECS,
   recipe,
   detect,
@@ -251,13 +253,6 @@ function encoderConfig(hyperparameters: Hyperparameters): Record<string, unknown
       n_queries: value('n_queries'),
     },
   };
-}
-
-/** The ratio for which int(width * ratio) is `mlp`: the plain quotient can come out one too low. */
-function ratioFor(width: number, mlp: number): number {
-  let ratio = mlp / width;
-  while (Math.floor(width * ratio) < mlp) ratio *= 1 + Number.EPSILON;
-  return ratio;
 }
 
 /** CLIP's preprocessing at the encoder's size, in the form that DeepSpeed-VisualChat ships and every CLIPImageProcessor reads. */

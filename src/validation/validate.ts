@@ -16,19 +16,20 @@ import { findWarnings } from './warnings';
  */
 export function validate(plan: Plan, family: Family, config: ConfigDocument | undefined): Validation {
   const common = { family: family.id, config: config?.location, warnings: findWarnings(plan, config) };
+  const byKey = groupBy(plan.kept, ({ outputKey }) => outputKey ?? '');
+  const kept = new Map([...byKey].flatMap(([key, [first]]) => (first === undefined ? [] : [[key, first] as const])));
+  const observed = family.observe?.(new Map([...kept].map(([key, { tensor }]) => [key, tensor.shape])));
   let hyperparameters: Hyperparameters;
   try {
-    hyperparameters = family.resolve(config, plan.recipe.settings);
+    hyperparameters = family.resolve(config, plan.recipe.settings, observed);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const place = config === undefined || error.path === undefined ? {} : { place: { location: config.location, range: config.rangeOf(error.path) } };
     return { ...common, valid: false, problem: { message: error.message, ...place }, hyperparameters: new Map(), expectedCount: 0, matchedCount: 0, missing: [], unexpected: [], mismatched: [], duplicates: [] };
   }
-  const byKey = groupBy(plan.kept, ({ outputKey }) => outputKey ?? '');
-  const kept = new Map([...byKey].flatMap(([key, [first]]) => (first === undefined ? [] : [[key, first] as const])));
   const expected = family.expectedTensors(hyperparameters);
   const comparison = compare(expected, kept);
-  const explanations = plan.kept.length === 0 ? new Map<string, Explanation>() : explain(comparison, kept, family, config, hyperparameters, plan.recipe.settings);
+  const explanations = plan.kept.length === 0 ? new Map<string, Explanation>() : explain(comparison, kept, { family, config, observed }, hyperparameters, plan.recipe.settings);
 
   const unexplained = comparison.missing.filter(({ key }) => !explanations.has(key));
   const nearest = nearestKeys(unexplained, comparison, plan);

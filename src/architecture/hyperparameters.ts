@@ -8,6 +8,8 @@ export interface IntegerSpec extends HyperparameterSpec {
   readonly max: number;
   /** Lower bound; 1 unless told. */
   readonly min?: number;
+  /** For a choice that configs write as a word: the number of each. */
+  readonly fromWord?: Readonly<Record<string, number>>;
 }
 
 /** A value as a config gives it: `raw` stands at `path`; the hyperparameter is `raw` unless `value` derives it. */
@@ -16,9 +18,10 @@ export interface Source {
   readonly value?: (raw: number) => number;
 }
 
-/** What a config may hold in the place of a number: true or false for a flag, a list for a count of its items. */
+/** What a config may hold in the place of a number: true or false or a word for a flag, a list for a count of its items. */
 function asNumber(raw: unknown, spec: IntegerSpec): unknown {
   if (typeof raw === 'boolean' && spec.max === 1) return Number(raw);
+  if (typeof raw === 'string' && spec.fromWord !== undefined && Object.hasOwn(spec.fromWord, raw)) return spec.fromWord[raw];
   return Array.isArray(raw) && spec.counts !== undefined ? raw.length : raw;
 }
 

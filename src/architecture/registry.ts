@@ -3,12 +3,14 @@ import { UserError } from '../errors';
 import type { ConfigDocument } from './config';
 import type { Detection, Family } from './family';
 import { clip, openClip } from './families/clip';
+import { dinov2, dinov2Memory, dinov2Meta, dinov3 } from './families/dino';
+import { internVit, internVlHf } from './families/internVit';
 import { qwen25Vl, qwen2Vl, qwen3Vl } from './families/qwenVision';
 import { siglip, siglip2 } from './families/siglip';
 import { qwenVl } from './qwenVl';
 
 /** Every encoder family that the product knows, in the order of the published table. */
-export const FAMILIES: readonly Family[] = [qwenVl, clip, openClip, siglip, siglip2, qwen2Vl, qwen25Vl, qwen3Vl];
+export const FAMILIES: readonly Family[] = [qwenVl, clip, openClip, siglip, siglip2, qwen2Vl, qwen25Vl, qwen3Vl, internVit, internVlHf, dinov2, dinov2Memory, dinov2Meta, dinov3];
 /** @throws UserError naming the known families when there is none of this id. */
 export function familyById(id: string): Family {
   const family = FAMILIES.find(one => one.id === id);

@@ -21,6 +21,11 @@ const CASES: Readonly<Record<string, Case>> = {
   qwen2_vl_vision: { family: 'qwen2-vl', type: 'qwen2_vl', switched: { merger: true } },
   qwen2_5_vl_vision: { family: 'qwen2.5-vl', type: 'qwen2_5_vl', switched: { merger: true } },
   qwen3_vl_vision: { family: 'qwen3-vl', type: 'qwen3_vl', switched: { merger: true } },
+  internvl_hf_vision: { family: 'internvl-hf', type: 'internvl_vision' },
+  dinov2: { family: 'dinov2', family5: 'dinov2-v5', type: 'dinov2' },
+  dinov2_reg: { family: 'dinov2', family5: 'dinov2-v5', type: 'dinov2_with_registers' },
+  dinov2_swiglu: { family: 'dinov2', family5: 'dinov2-v5', type: 'dinov2' },
+  dinov3_vit: { family: 'dinov3', type: 'dinov3_vit' },
 };
 
 /** In front of an encoder in whole models, wrappers and dumps; with what is beside it there. */

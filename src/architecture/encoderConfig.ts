@@ -54,7 +54,7 @@ function withOverlay(config: ConfigDocument, path: JsonPath): JsonPath[] {
 /** The path of the first of `fields` that the encoder's description has. */
 export function fieldPath(config: ConfigDocument, located: Located, fields: readonly (string | JsonPath)[]): JsonPath | undefined {
   for (const field of fields) {
-    const candidates = typeof field === 'string' ? [...located.paths].reverse().map(path => [...path, field]) : [field];
+    const candidates = typeof field === 'string' ? [...located.paths].reverse().map(path => [...path, ...stepsOf(field)]) : [field];
     for (const path of candidates) {
       const value = configValue(config, path);
       if (value === undefined || value === null) continue;
@@ -63,6 +63,11 @@ export function fieldPath(config: ConfigDocument, located: Located, fields: read
     }
   }
   return undefined;
+}
+
+/** `depths.0` -> depths, 0. */
+function stepsOf(field: string): JsonPath {
+  return field.split('.').map(step => (/^\d+$/.test(step) ? Number(step) : step));
 }
 
 function isSquarePair(value: unknown): boolean {

@@ -45,6 +45,8 @@ export interface EncoderSpec {
   readonly parts?: readonly PartSpec[];
   /** Keys from the encoder's own top that are buffers or otherwise no parameters of its class. */
   readonly buffers?: readonly string[];
+  /** Other modules under the encoder's own top that are not the encoder's. */
+  readonly excluded?: readonly { readonly modules: readonly string[]; readonly why: string }[];
   readonly config: ConfigSpec;
   /** The encoder's class and its model_type, as its config.json names them; absent where configs name no class. */
   readonly class?: { readonly model_type: string; readonly architecture: string };
@@ -108,7 +110,8 @@ function findPrefix({ anchors }: EncoderSpec, { byKey, prefixesOf }: KeyIndex): 
 function recipe(spec: EncoderSpec, prefix: string, tensors: readonly Tensor[] | undefined): Recipe {
   const buffers = (spec.buffers ?? []).map((key): Rule => ({ mark: 'exclude', key: joined(prefix, key), why: 'A buffer that the encoder computes itself; newer files do not have it.' }));
   const parts = (spec.parts ?? []).flatMap(part => (part.kept && part.beside === undefined ? [] : partRules(spec, part, prefix, part.kept)));
-  const rules = [...buffers, ...parts, ...connectors(prefix, tensors)];
+  const others = (spec.excluded ?? []).flatMap(({ modules, why }) => modules.map((path): Rule => ({ mark: 'exclude', module: joined(prefix, path), why })));
+  const rules = [...buffers, ...parts, ...others, ...connectors(prefix, tensors)];
   const needed = tensors === undefined ? rules : rules.filter(occursIn(tensors, prefix));
   return { version: 1, name: `${spec.title} encoder`, family: spec.id, rules: [...needed, mainRule(spec, prefix)], overrides: [], settings: {} };
 }
@@ -173,7 +176,7 @@ function encoderConfig(spec: EncoderSpec, hyperparameters: Hyperparameters, conf
   const located = config && locate(config, spec.config);
   const described = config === undefined || located === undefined ? {} : describedFields(config, located);
   const resolved = spec.sizes.flatMap(({ name, config: fields, toConfig }) => {
-    const field = fields?.find(one => typeof one === 'string');
+    const field = fields?.find(one => typeof one === 'string' && !one.includes('.'));
     const hyperparameter = hyperparameters.get(name);
     if (typeof field !== 'string' || hyperparameter === undefined) return [];
     // What the config says is copied as it says it: a ratio stays a ratio, a pair of sides a pair.

@@ -4,13 +4,21 @@ import type { ConfigDocument } from './config';
 import type { Detection, Family } from './family';
 import { clip, openClip } from './families/clip';
 import { dinov2, dinov2Memory, dinov2Meta, dinov3 } from './families/dino';
+import { cogVlm, evaGiant, evaLavis } from './families/eva';
 import { internVit, internVlHf } from './families/internVit';
+import { aimv2, llama4, mllama } from './families/llamaVision';
 import { qwen25Vl, qwen2Vl, qwen3Vl } from './families/qwenVision';
+import { glm4v, moonVit, pixtral, pixtralMistral } from './families/rotary';
 import { siglip, siglip2 } from './families/siglip';
+import { florence2, molmo, timmVit } from './families/timm';
 import { qwenVl } from './qwenVl';
 
-/** Every encoder family that the product knows, in the order of the published table. */
-export const FAMILIES: readonly Family[] = [qwenVl, clip, openClip, siglip, siglip2, qwen2Vl, qwen25Vl, qwen3Vl, internVit, internVlHf, dinov2, dinov2Memory, dinov2Meta, dinov3];
+/** Every encoder family that the product knows, in the order of the published table; of two that fit alike, the first wins. */
+export const FAMILIES: readonly Family[] = [
+  qwenVl, clip, openClip, siglip, siglip2, qwen2Vl, qwen25Vl, qwen3Vl, internVit, internVlHf, dinov2, dinov2Memory, dinov2Meta, dinov3,
+  evaGiant, evaLavis, mllama, pixtral, pixtralMistral, moonVit, glm4v, cogVlm, llama4, aimv2, molmo, timmVit, florence2,
+];
+
 /** @throws UserError naming the known families when there is none of this id. */
 export function familyById(id: string): Family {
   const family = FAMILIES.find(one => one.id === id);

@@ -8,7 +8,7 @@ export type ValueOf = (name: string) => number;
 
 /** A hyperparameter of an encoder, with where and how configs name it. Those that `from` and `back` use must come before it. */
 export interface Size extends IntegerSpec {
-  /** Fields of the encoder's config, or paths from the config's root; the first that is there counts. */
+  /** Fields of the encoder's config (`depths.0` for a list's item), or paths from the config's root; the first that is there counts. */
   readonly config?: readonly (string | JsonPath)[];
   /** What the config's number gives, when it is not the value itself. */
   readonly fromConfig?: (raw: number, value: ValueOf) => number;
@@ -145,6 +145,17 @@ export function flag(name: string, description: string, config: string, standard
 /** An optional part: 1 when its tensors are kept, 0 when not. */
 export function part(name: string, description: string, standard: 0 | 1, more: SizeFields & { readonly config?: readonly string[] } = {}): Size {
   return { name, description, default: standard, min: 0, max: 1, part: true, ...more };
+}
+
+/** Numbers in a patch that is given flattened to a linear layer. */
+export function patchValues(channels: number): Size {
+  return ownSize('patch_values', 'Numbers in a flattened patch.', {
+    derived: {
+      basis: 'patch_size',
+      from: value => channels * value('patch_size') ** 2,
+      back: found => (Number.isInteger(Math.sqrt(found / channels)) ? Math.sqrt(found / channels) : undefined),
+    },
+  });
 }
 
 /** Rows of the position table: one for each patch of the square picture, and `extra` for class tokens. */

@@ -1,5 +1,5 @@
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
-import { headsOf, ownSize, part, positions, size, type Size } from '../sizes';
+import { headsOf, ownSize, part, patchValues, positions, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
 import { clipBlock, VISION_MODEL_LEVEL } from './clip';
 import { HALF_STATISTICS, squash } from './preprocessing';
@@ -98,13 +98,7 @@ export const siglip2 = encoderFamily({
   sizes: [
     ...SHARED,
     ownSize('num_patches', 'Rows of the position table, which is resized to each picture\'s patches.', { config: ['num_patches'], default: 256 }),
-    ownSize('patch_values', 'Numbers in a flattened patch.', {
-      derived: {
-        basis: 'patch_size',
-        from: value => 3 * value('patch_size') ** 2,
-        back: found => (Number.isInteger(Math.sqrt(found / 3)) ? Math.sqrt(found / 3) : undefined),
-      },
-    }),
+    patchValues(3),
     HEAD,
   ],
   level: 'vision_model',

@@ -26,12 +26,23 @@ const CASES: Readonly<Record<string, Case>> = {
   dinov2_reg: { family: 'dinov2', family5: 'dinov2-v5', type: 'dinov2_with_registers' },
   dinov2_swiglu: { family: 'dinov2', family5: 'dinov2-v5', type: 'dinov2' },
   dinov3_vit: { family: 'dinov3', type: 'dinov3_vit' },
+  blip2_vision: { family: 'eva-vit-g', type: 'blip_2_vision_model' },
+  instructblip_vision: { family: 'eva-vit-g', type: 'instructblip_vision_model' },
+  mllama_vision: { family: 'mllama', type: 'mllama_vision_model' },
+  pixtral_vision: { family: 'pixtral', type: 'pixtral' },
+  glm4v_vision: { family: 'glm4v', type: 'glm4v', switched: { merger: true } },
+  llama4_vision: { family: 'llama4', type: 'llama4_vision_model', switched: { adapter: true } },
+  aimv2_vision: { family: 'aimv2', type: 'aimv2_vision_model' },
 };
 
 /** In front of an encoder in whole models, wrappers and dumps; with what is beside it there. */
 const PREFIXES = ['', 'module.', 'vision_tower.', 'model.vision_tower.', '_orig_mod.model.vision_tower.', 'model.vision_tower.vision_tower.', 'base_model.model.visual.', 'state_dict.visual.', 'paligemma_with_expert.paligemma.model.vision_tower.'];
 
 describe('The state dicts of transformers', () => {
+  it('are all tried', () => {
+    assert.deepEqual(Object.keys(CASES).sort(), Object.keys(STATE_DICTS).sort());
+  });
+
   for (const [name, { family: family4, family5 = family4, type, switched = {} }] of Object.entries(CASES)) {
     const dicts = STATE_DICTS[name];
     assert.ok(dicts);

@@ -112,7 +112,7 @@ function recipe(spec: EncoderSpec, prefix: string, tensors: readonly Tensor[] | 
   const parts = (spec.parts ?? []).flatMap(part => (part.kept && part.beside === undefined ? [] : partRules(spec, part, prefix, part.kept)));
   const others = (spec.excluded ?? []).flatMap(({ modules, why }) => modules.map((path): Rule => ({ mark: 'exclude', module: joined(prefix, path), why })));
   const rules = [...buffers, ...parts, ...others, ...connectors(prefix, tensors)];
-  const needed = tensors === undefined ? rules : rules.filter(occursIn(tensors, prefix));
+  const needed = tensors === undefined ? rules : rules.filter(rule => keyIndex(tensors).has('key' in rule ? rule.key : 'module' in rule ? rule.module : rule.pattern));
   return { version: 1, name: `${spec.title} encoder`, family: spec.id, rules: [...needed, mainRule(spec, prefix)], overrides: [], settings: {} };
 }
 
@@ -153,17 +153,6 @@ function connectors(prefix: string, tensors: readonly Tensor[] | undefined): Rul
   const above = segments.map((_, index) => segments.slice(0, index + 1).join('.'));
   return ['', ...above].flatMap(path => CONNECTORS.map((name): Rule => ({ mark: 'exclude', module: joined(path, name), why: 'Joins the encoder to the language model.' })))
     .filter(rule => !('module' in rule && `${prefix}.`.startsWith(`${rule.module}.`)));
-}
-
-/** Whether a rule about the encoder's top level, or about what stands above it, has any tensor to decide about. */
-function occursIn(tensors: readonly Tensor[], prefix: string): (rule: Rule) => boolean {
-  const depth = prefix.split('.').length + 1;
-  const paths = new Set<string>();
-  for (const { key } of tensors) {
-    for (let dot = key.indexOf('.'), level = 0; dot >= 0 && level < depth; dot = key.indexOf('.', dot + 1), level++) paths.add(key.slice(0, dot));
-  }
-  const { byKey } = keyIndex(tensors);
-  return rule => ('key' in rule && byKey.has(rule.key)) || ('module' in rule && (paths.has(rule.module) || byKey.has(rule.module)));
 }
 
 function joined(prefix: string, path: string): string {

@@ -91,8 +91,11 @@ export interface Family {
    * @throws ConfigError naming the field when a value is absent or impossible, or a setting unknown.
    */
   resolve(config: ConfigDocument | undefined, settings: Settings, observed?: Observed): Hyperparameters;
-  /** The encoder's state dict, in the order in which its module defines it. */
-  expectedTensors(hyperparameters: Hyperparameters): ExpectedTensor[];
+  /**
+   * The encoder's state dict, in the order in which its module defines it.
+   * @param kept for a family that can only say whether the tensors agree with each other
+   */
+  expectedTensors(hyperparameters: Hyperparameters, kept?: ReadonlyMap<string, readonly number[]>): ExpectedTensor[];
   /** The setting that would make dimension or existence `hyperparameter` agree with `found`, when there is one. */
   suggest?(hyperparameter: string, found: number, current: Hyperparameters): Settings | undefined;
   /** The config.json to write beside an extracted encoder. */

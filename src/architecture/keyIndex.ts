@@ -5,6 +5,8 @@ export interface KeyIndex {
   readonly byKey: ReadonlyMap<string, Tensor>;
   /** What stands before `anchor` in the keys that end with it, each with its final dot; '' for a key that is the anchor. */
   readonly prefixesOf: (anchor: string) => string[];
+  /** Whether there is a tensor of that name, or a module with tensors outside blocks 1 and later. */
+  readonly has: (path: string) => boolean;
 }
 
 /** Detection asks every family about the same tensors: they are gone through once. */
@@ -28,8 +30,10 @@ export function keyIndex(tensors: readonly Tensor[]): KeyIndex {
     if (keys === undefined) byLeaf.set(leaf, [key]);
     else keys.push(key);
   }
+  let modules: ReadonlySet<string> | undefined;
   const index: KeyIndex = {
     byKey,
+    has: path => byKey.has(path) || (modules ??= modulesOf([...byLeaf.values()].flat())).has(path),
     prefixesOf: anchor => (byLeaf.get(leafOf(anchor)) ?? []).flatMap(key => {
       const prefix = key.slice(0, key.length - anchor.length);
       return key.endsWith(anchor) && (prefix === '' || prefix.endsWith('.')) ? [prefix] : [];
@@ -37,6 +41,12 @@ export function keyIndex(tensors: readonly Tensor[]): KeyIndex {
   };
   indexes.set(tensors, index);
   return index;
+}
+
+function modulesOf(keys: readonly string[]): Set<string> {
+  const modules = new Set<string>();
+  for (const key of keys) for (let dot = key.indexOf('.'); dot >= 0; dot = key.indexOf('.', dot + 1)) modules.add(key.slice(0, dot));
+  return modules;
 }
 
 /** The last segment, with the one before it when the last is weight or bias, as most are. */

@@ -20,6 +20,7 @@ export interface Grounds {
   readonly family: Family;
   readonly config: ConfigDocument | undefined;
   readonly observed: Observed | undefined;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
 }
 
 interface Step {
@@ -62,11 +63,11 @@ export function explain(first: Comparison, kept: KeptByKey, grounds: Grounds, hy
   }
 }
 
-function tryStep(step: Step, fix: Settings, kept: KeptByKey, { family, config, observed }: Grounds): Step | undefined {
+function tryStep(step: Step, fix: Settings, kept: KeptByKey, { family, config, observed, shapes }: Grounds): Step | undefined {
   const settings = { ...step.settings, ...fix };
   try {
     const hyperparameters = family.resolve(config, settings, observed);
-    return { settings, hyperparameters, comparison: compare(family.expectedTensors(hyperparameters), kept) };
+    return { settings, hyperparameters, comparison: compare(family.expectedTensors(hyperparameters, shapes), kept) };
   } catch (error) {
     // The value found does not go with the others: it can be blamed, but not offered.
     if (error instanceof UserError) return undefined;

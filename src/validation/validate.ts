@@ -1,5 +1,6 @@
 import { ConfigError, type ConfigDocument } from '../architecture/config';
 import type { ExpectedTensor, Family, Hyperparameters } from '../architecture/family';
+import { storageOf } from '../architecture/storage';
 import type { Plan, PlannedTensor } from '../recipe/plan';
 import { stripPrefix } from '../recipe/rules';
 import { explain, type Explanation } from './blame';
@@ -18,18 +19,22 @@ export function validate(plan: Plan, family: Family, config: ConfigDocument | un
   const common = { family: family.id, config: config?.location, warnings: findWarnings(plan, config) };
   const byKey = groupBy(plan.kept, ({ outputKey }) => outputKey ?? '');
   const kept = new Map([...byKey].flatMap(([key, [first]]) => (first === undefined ? [] : [[key, first] as const])));
-  const observed = family.observe?.(new Map([...kept].map(([key, { tensor }]) => [key, tensor.shape])));
+  const shapes = new Map([...kept].map(([key, { tensor }]) => [key, tensor.shape]));
+  const observed = family.observe?.(shapes);
+  const nothing: Omit<Validation, 'problem'> = { ...common, valid: false, hyperparameters: new Map(), expectedCount: 0, matchedCount: 0, missing: [], unexpected: [], mismatched: [], duplicates: [] };
+  const storage = storageOf(plan.kept.map(({ tensor }) => tensor.key));
+  if (storage !== undefined) return { ...nothing, problem: { message: STORED[storage.kind](storage.name) } };
   let hyperparameters: Hyperparameters;
   try {
     hyperparameters = family.resolve(config, plan.recipe.settings, observed);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const place = config === undefined || error.path === undefined ? {} : { place: { location: config.location, range: config.rangeOf(error.path) } };
-    return { ...common, valid: false, problem: { message: error.message, ...place }, hyperparameters: new Map(), expectedCount: 0, matchedCount: 0, missing: [], unexpected: [], mismatched: [], duplicates: [] };
+    return { ...nothing, problem: { message: error.message, ...place } };
   }
-  const expected = family.expectedTensors(hyperparameters);
+  const expected = family.expectedTensors(hyperparameters, shapes);
   const comparison = compare(expected, kept);
-  const explanations = plan.kept.length === 0 ? new Map<string, Explanation>() : explain(comparison, kept, { family, config, observed }, hyperparameters, plan.recipe.settings);
+  const explanations = plan.kept.length === 0 ? new Map<string, Explanation>() : explain(comparison, kept, { family, config, observed, shapes }, hyperparameters, plan.recipe.settings);
 
   const unexplained = comparison.missing.filter(({ key }) => !explanations.has(key));
   const nearest = nearestKeys(unexplained, comparison, plan);
@@ -69,6 +74,12 @@ export function validate(plan: Plan, family: Family, config: ConfigDocument | un
     missing, unexpected, mismatched, duplicates,
   };
 }
+
+/** Why an encoder that is not stored in plain weights cannot be compared, and the way out. */
+const STORED = {
+  quantised: (name: string) => `The vision encoder's weights are quantised (${name}): each layer is packed beside its scales, and no strict load of the plain encoder can take them. Extract from the unquantised checkpoint of this model.`,
+  adapter: (name: string) => `The vision encoder holds ${name} adapters beside its weights. Merge them first (merge_and_unload in PEFT), and extract from the merged checkpoint.`,
+};
 
 function explanation(found: Explanation | undefined, others: readonly Fix[]): { fixes: readonly Fix[]; blame?: Explanation['blame'] } {
   return found === undefined ? { fixes: others } : { blame: found.blame, fixes: [...found.fixes, ...others] };

@@ -131,7 +131,7 @@ export const dinov2Meta = encoderFamily({
     });
     t.norm('norm', 'width');
   },
-  anchors: { all: ['blocks.0.ls1.gamma', 'cls_token', 'pos_embed', 'patch_embed.proj.weight'] },
+  anchors: { all: ['blocks.0.ls1.gamma', 'cls_token', 'pos_embed', 'patch_embed.proj.weight'], none: ['reg_token'] },
 });
 
 /** DINOv3ViTModel of transformers (models/dinov3_vit); in memory its blocks lie under `model` since transformers 5. */

@@ -31,7 +31,7 @@ export const timmVit = encoderFamily({
     part('class_token', '1 when there is a class token.', 0),
     size('image_size', 'image_size', 224),
     POSITIONS,
-    ownSize('registers', 'Number of register tokens.', { default: 0, min: 0, max: 1024 }),
+    ownSize('registers', 'Number of register tokens.', { default: 0, min: 0, max: 1024, part: true }),
     part('layer_scale', '1 when blocks scale what they add.', 0),
     part('final_norm', '1 when there is a norm after the blocks.', 1),
     part('head', '1 when the attention pooling head is kept.', 0),

@@ -29,3 +29,13 @@ export function formatDuration(seconds: number): string {
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
+
+const SIZE = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?$/i;
+
+/** Reads `5GB` (decimal, as Hugging Face counts), `5GiB` or `500 MB`; undefined when it is no size of at least one byte. */
+export function parseBytes(text: string): number | undefined {
+  const [, amount, prefix = '', binary = ''] = SIZE.exec(text.trim()) ?? [];
+  const power = ['', 'K', 'M', 'G', 'T'].indexOf(prefix.toUpperCase());
+  const bytes = Math.floor(Number(amount) * (binary === '' ? 1000 : 1024) ** power);
+  return Number.isSafeInteger(bytes) && bytes >= 1 ? bytes : undefined;
+}

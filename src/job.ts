@@ -1,10 +1,13 @@
+import { readBytes } from './checkpoint/byteSource';
 import type { Checkpoint } from './checkpoint/checkpoint';
-import type { ConfigDocument } from './architecture/config';
+import { parseConfig, type ConfigDocument } from './architecture/config';
 import type { Detection, Family } from './architecture/family';
-import type { Plan } from './recipe/plan';
-import type { Recipe } from './recipe/recipe';
+import { detectFamily, FAMILIES, familyById } from './architecture/registry';
+import { UserError } from './errors';
 import type { RunOptions } from './progress';
-import type { UserError } from './errors';
+import { makePlan, type Plan } from './recipe/plan';
+import type { Recipe } from './recipe/recipe';
+import { validate } from './validation/validate';
 import type { Validation } from './validation/validation';
 
 /**
@@ -33,4 +36,148 @@ export interface JobOptions extends RunOptions {
   readonly family?: string;
 }
 
-export type OpenJob = (checkpoint: Checkpoint, options?: JobOptions) => Promise<Job>;
+/** The files that an extraction writes beside the weights. */
+export interface CompanionFiles {
+  readonly config: Record<string, unknown>;
+  readonly preprocessor: Record<string, unknown>;
+}
+
+/** A config.json is a few kilobytes; anything much larger is something else under its name. */
+const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
+
+/** Reads the config beside the checkpoint, recognises its family, applies the preset (or the given recipe) and validates. */
+export async function openJob(checkpoint: Checkpoint, options: JobOptions = {}): Promise<Job> {
+  const { config, configProblem } = options.config === undefined
+    ? await configBeside(checkpoint, options.signal)
+    : { config: options.config, configProblem: undefined };
+  const { family, detection, recipe } = options.recipe === undefined
+    ? presetFor(checkpoint, config, options.family)
+    : { family: knownFamily(options.recipe.family), detection: undefined, recipe: options.recipe };
+  return assemble({ checkpoint, family, detection, config, configProblem, recipe });
+}
+
+/** The job with another recipe or config. */
+export function updateJob(job: Job, changes: { readonly recipe?: Recipe; readonly config?: ConfigDocument }): Job {
+  const recipe = changes.recipe ?? job.recipe;
+  return assemble({
+    checkpoint: job.checkpoint,
+    family: recipe.family === job.recipe.family ? job.family : knownFamily(recipe.family),
+    detection: job.detection,
+    config: changes.config ?? job.config,
+    configProblem: changes.config === undefined ? job.configProblem : undefined,
+    recipe,
+    // Planning is the dear part for a large checkpoint, and a new config does not change it.
+    plan: changes.recipe === undefined ? job.plan : undefined,
+  });
+}
+
+/** The names of the files beside the checkpoint that its family can be validated against; config.json first. */
+export async function findConfigs(job: Job, signal?: AbortSignal): Promise<string[]> {
+  const { checkpoint, family } = job;
+  if (family === undefined) return [];
+  const found: string[] = [];
+  for (const { name, size } of await checkpoint.store.list(signal)) {
+    if (!name.endsWith('.json') || name.endsWith('.index.json') || size > MAX_CONFIG_BYTES) continue;
+    const config = await readConfig(checkpoint, name, signal).catch((error: unknown) => {
+      if (error instanceof UserError) return undefined;
+      throw error;
+    });
+    if (config !== undefined && family.acceptsConfig(config)) found.push(name);
+  }
+  return found.sort((a, b) => Number(b === 'config.json') - Number(a === 'config.json') || a.localeCompare(b));
+}
+
+/**
+ * The config.json and preprocessor_config.json to write beside the extracted encoder.
+ * The checkpoint's own preprocessor_config.json wins over the family's.
+ * @throws UserError when the job has no family or no validation, or the checkpoint's preprocessor_config.json is broken.
+ */
+export async function companionFiles(job: Job, signal?: AbortSignal): Promise<CompanionFiles> {
+  const { checkpoint, config } = job;
+  const { family, validation } = validated(job);
+  const own = await readConfig(checkpoint, 'preprocessor_config.json', signal);
+  return {
+    config: family.encoderConfig(validation.hyperparameters, config),
+    preprocessor: own?.value ?? family.preprocessorConfig(validation.hyperparameters),
+  };
+}
+
+/**
+ * The job's family and validation.
+ * @throws UserError saying why nothing could be validated: no family is known, or the config is absent, unreadable or impossible.
+ */
+export function validated(job: Job): { readonly family: Family; readonly validation: Validation } {
+  const { family, validation } = job;
+  if (job.configProblem !== undefined) throw job.configProblem;
+  if (family === undefined || validation === undefined) {
+    throw new UserError(`${job.checkpoint.name} is not recognised as a checkpoint with a vision encoder that this version knows (${knownFamilies()}). Choose a recipe that names its family.`);
+  }
+  if (validation.problem !== undefined) throw new UserError(validation.problem.message);
+  return { family, validation };
+}
+
+function assemble(parts: Omit<Job, 'plan' | 'validation'> & { readonly plan?: Plan | undefined }): Job {
+  const plan = parts.plan ?? makePlan(parts.checkpoint, parts.recipe);
+  const validation = parts.family === undefined || parts.configProblem !== undefined
+    ? undefined
+    : validate(plan, parts.family, parts.config);
+  return { ...parts, plan, validation };
+}
+
+function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, id: string | undefined) {
+  if (id === undefined) {
+    const match = detectFamily(checkpoint.tensors, config);
+    if (match === undefined) return { family: undefined, detection: undefined, recipe: EMPTY_RECIPE };
+    return { ...match, recipe: match.family.recipe(match.detection.prefix) };
+  }
+  const family = familyById(id);
+  const detection = family.detect(checkpoint.tensors, config);
+  if (detection === undefined) {
+    throw new UserError(`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave the family out to have it recognised.`);
+  }
+  return { family, detection, recipe: family.recipe(detection.prefix) };
+}
+
+/** What an unknown checkpoint starts with: nothing is wanted until the person marks it. */
+const EMPTY_RECIPE: Recipe = { version: 1, name: 'No preset', family: 'none', rules: [], overrides: [], settings: {} };
+
+function knownFamily(id: string): Family | undefined {
+  return id === EMPTY_RECIPE.family ? undefined : familyById(id);
+}
+
+function knownFamilies(): string {
+  return FAMILIES.map(family => family.id).join(', ');
+}
+
+async function configBeside(checkpoint: Checkpoint, signal: AbortSignal | undefined) {
+  try {
+    return { config: await readConfig(checkpoint, 'config.json', signal), configProblem: undefined };
+  } catch (error) {
+    if (error instanceof UserError) return { config: undefined, configProblem: error };
+    throw error;
+  }
+}
+
+/** Undefined when the checkpoint's folder has no file of that name. */
+async function readConfig(checkpoint: Checkpoint, name: string, signal: AbortSignal | undefined): Promise<ConfigDocument | undefined> {
+  const { store } = checkpoint;
+  if (!(await store.list(signal)).some(file => file.name === name)) return undefined;
+  const source = await store.open(name, signal);
+  try {
+    if (source.size > MAX_CONFIG_BYTES) {
+      throw new UserError(`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
+    }
+    const bytes = await readBytes(source, 0, source.size, signal);
+    return parseConfig(decodeUtf8(bytes, source.name), source.path ?? source.name);
+  } finally {
+    await source.close();
+  }
+}
+
+function decodeUtf8(bytes: Uint8Array, name: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new UserError(`${name} is not UTF-8 text. Check that it is the right file.`, { cause });
+  }
+}

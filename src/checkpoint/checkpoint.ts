@@ -45,7 +45,7 @@ export interface Checkpoint {
   /** The folder that holds it: its config.json and preprocessor_config.json lie there too. */
   readonly store: FileStore;
   readonly files: readonly CheckpointFile[];
-  /** In state-dict order: shard by shard as the index names them, in each shard as its header or pickle lists them. */
+  /** In state-dict order: numbered shards by number, others as the index names them; in each as its header or pickle lists them. */
   readonly tensors: readonly Tensor[];
   /** Values in a pickle that are not tensors (training arguments, step counts), shown but never called. */
   readonly others: readonly { readonly key: string; readonly description: string }[];

@@ -1,0 +1,9 @@
+/** How a program for Node or the extension host is bundled. */
+export const node = {
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node20',
+  mainFields: ['module', 'main'], // the `main` of jsonc-parser is UMD, whose inner requires esbuild cannot see
+  external: ['vscode', 'onnxruntime-node', 'sharp'], // the last two load native libraries from their own folders
+};

@@ -1,0 +1,93 @@
+import { UserError } from '../errors';
+import { formatCount } from '../format';
+import type { Checkpoint, ParsedFile, Tensor } from './checkpoint';
+import type { ShardIndex } from './shardIndex';
+import { quoted, someOf, UNPRINTABLE } from './wording';
+
+/** A file's name and what its reader found. */
+export interface ReadFile {
+  readonly name: string;
+  readonly parsed: ParsedFile;
+}
+
+/**
+ * Makes one list of several files' tensors, in the files' order, and checks it against the index.
+ * A key in two files is read as loaders read it: from the file that the index names, without an index from the last.
+ * @throws UserError when the index names keys that their file lacks.
+ */
+export function assemble(files: readonly ReadFile[], index: ShardIndex | undefined): Pick<Checkpoint, 'tensors' | 'others' | 'warnings'> {
+  const tensors = new Map<string, Tensor>();
+  /** Keys that the index gives to another file than this one, with this one's name. */
+  const misplaced = new Map<string, string>();
+  const repeated = new Set<string>();
+  const unindexed: string[] = [];
+  for (const [file, { name, parsed }] of files.entries()) {
+    for (const tensor of parsed.tensors) {
+      const owner = index?.weightMap.get(tensor.key);
+      if (owner !== undefined && owner !== name) {
+        misplaced.set(tensor.key, name);
+        repeated.add(tensor.key);
+        continue;
+      }
+      if (index !== undefined && owner === undefined) unindexed.push(tensor.key);
+      const before = tensors.size;
+      tensors.set(tensor.key, { ...tensor, file });
+      if (tensors.size === before) repeated.add(tensor.key);
+    }
+  }
+  if (index !== undefined) {
+    const others = files.flatMap(({ parsed }) => parsed.others.map(({ key }) => key));
+    checkIndexedKeys(index, new Set(others), tensors, misplaced);
+  }
+  const list = [...tensors.values()];
+  return {
+    tensors: list,
+    others: files.flatMap(({ parsed }) => parsed.others),
+    warnings: [
+      ...files.flatMap(({ parsed }) => parsed.warnings),
+      ...(unindexed.length > 0 && index !== undefined ? [`${formatCount(unindexed.length, 'tensor')} in the shards that ${index.name} does not name: ${someOf(unindexed)}. Listed all the same; other programs may not load them.`] : []),
+      ...(repeated.size > 0 ? [`${formatCount(repeated.size, 'key')} in more than one file: ${someOf([...repeated])}. ${index === undefined ? 'The last file' : 'The file that the index names'} counts.`] : []),
+      ...tensorWarnings(list),
+    ],
+  };
+}
+
+/** Each key that the index names must be in the shard that it names for it, as a tensor or as another value. */
+function checkIndexedKeys(index: ShardIndex, others: ReadonlySet<string>, tensors: ReadonlyMap<string, Tensor>, misplaced: ReadonlyMap<string, string>): void {
+  const lacking = new Map<string, string[]>();
+  for (const [key, shard] of index.weightMap) {
+    if (tensors.has(key) || others.has(key)) continue;
+    const keys = lacking.get(shard);
+    if (keys === undefined) lacking.set(shard, [key]);
+    else keys.push(key);
+  }
+  if (lacking.size === 0) return;
+  const faults = [...lacking].map(([shard, keys]) => {
+    const [first = ''] = keys;
+    const elsewhere = misplaced.get(first);
+    return `${shard} lacks ${someOf(keys)}${elsewhere === undefined ? '' : ` (${quoted(first)} is in ${elsewhere})`}`;
+  });
+  throw new UserError(`${index.name} names keys that are not in their shards: ${faults.slice(0, 3).join('; ')}${faults.length > 3 ? `; and ${faults.length - 3} more shards` : ''}. The index and the shards do not belong together; download them again.`);
+}
+
+/** What keys are made of; others are looked at closely. */
+const ORDINARY = /^[\w.-]+$/;
+
+/** What is odd about single tensors. Odd keys are read like all others: they never name a file. */
+function tensorWarnings(tensors: readonly Tensor[]): string[] {
+  const odd = tensors.filter(({ key }) => !ORDINARY.test(key)).map(({ key }) => key);
+  const unprintable = odd.filter(key => key.search(UNPRINTABLE) >= 0);
+  const paths = odd.filter(looksLikePath);
+  const hollow = tensors.filter(({ shape }) => shape.length === 1 && shape[0] === 0).map(({ key }) => key);
+  return [
+    ...(tensors.length === 0 ? ['There are no tensors in it.'] : []),
+    ...(odd.includes('') ? ['One tensor has an empty key.'] : []),
+    ...(unprintable.length > 0 ? [`${formatCount(unprintable.length, 'key')} with control or invisible characters: ${someOf(unprintable)}.`] : []),
+    ...(paths.length > 0 ? [`${formatCount(paths.length, 'key')} that look${paths.length === 1 ? 's' : ''} like a file path: ${someOf(paths)}. They are taken as names only.`] : []),
+    ...(hollow.length > 0 ? [`${formatCount(hollow.length, 'tensor')} of shape (0,), as sharded training (ZeRO-3) leaves them when its parts were not gathered: ${someOf(hollow)}. Their values are not in this checkpoint.`] : []),
+  ];
+}
+
+function looksLikePath(key: string): boolean {
+  return key.startsWith('/') || key.startsWith('~/') || key.includes('\\') || /^[a-z]:/i.test(key) || /(^|\/)\.\.(\/|$)/.test(key);
+}

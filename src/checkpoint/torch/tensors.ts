@@ -1,0 +1,80 @@
+import { UserError } from '../../errors';
+import { formatBytes } from '../../format';
+import type { ParsedFile } from '../checkpoint';
+import { isContiguous, isExpansionBomb } from '../layout';
+import type { PicklePersistent, PickleValue } from './pickleValue';
+import { rebuildTensor, type RebuiltTensor } from './rebuild';
+import { findStateDict } from './stateDict';
+import type { Storage, StorageLocation } from './storage';
+
+type ParsedTensor = ParsedFile['tensors'][number];
+
+export interface TensorSources {
+  /** What to call the file in a message. */
+  readonly name: string;
+  /** What its pickle holds. */
+  readonly root: PickleValue;
+  readonly storages: ReadonlyMap<PicklePersistent, Storage>;
+  /** By storage key. */
+  readonly locations: ReadonlyMap<string, StorageLocation>;
+  readonly bigEndian: boolean;
+}
+
+/**
+ * The tensors of a PyTorch file, each with the place of its bytes. Tensors that share a storage
+ * keep sharing the offset. What safetensors cannot express is described in `others`, with a warning.
+ * @throws UserError when there are none or one of them is impossible.
+ */
+export function listTensors(sources: TensorSources): Pick<ParsedFile, 'tensors' | 'others' | 'warnings'> {
+  const { name, root, storages } = sources;
+  const stateDict = findStateDict(name, root);
+  const others = stateDict.others.slice();
+  const warnings = stateDict.warnings.slice();
+  const tensors: ParsedTensor[] = [];
+  const skip = (key: string, description: string): void => {
+    others.push({ key, description });
+    warnings.push(`${key} in ${name} is ${description}: it can be seen but not extracted.`);
+  };
+  for (const { key, value } of stateDict.tensors) {
+    const rebuilt = rebuildTensor(name, key, value, storages);
+    if (rebuilt.kind === 'opaque') {
+      skip(key, rebuilt.description);
+      continue;
+    }
+    const tensor = place(sources, key, rebuilt);
+    if (typeof tensor === 'string') {
+      skip(key, tensor);
+      continue;
+    }
+    tensors.push(tensor);
+    if (isExpansionBomb(tensor.dtype, tensor.length, rebuilt)) {
+      warnings.push(`${key} in ${name} repeats a few stored elements until it claims ${formatBytes(tensor.length)}: it is listed but cannot be extracted.`);
+    }
+  }
+  return { tensors, others, warnings };
+}
+
+/** The tensor, or why it cannot be expressed. */
+function place({ name, locations, bigEndian }: TensorSources, key: string, { element, storage, offset, shape, strides }: RebuiltTensor): ParsedTensor | string {
+  if (element.dtype === undefined) return `a tensor of ${element.name} values, a dtype that safetensors does not have`;
+  const location = locations.get(storage.key);
+  if (location === undefined) throw new UserError(`${name} is damaged: the storage ${JSON.stringify(storage.key)} of its tensor ${JSON.stringify(key)} is missing. Download it again.`);
+  const empty = shape.includes(0);
+  const contiguous = isContiguous({ shape, strides });
+  const last = shape.at(-1);
+  if (element.packed !== undefined && (!contiguous || last === undefined)) return `a tensor of packed ${element.name} values that is not contiguous`;
+  const indirect = {
+    ...(contiguous ? {} : { strides }),
+    ...(location.deflate === undefined || empty ? {} : { deflate: location.deflate }),
+    ...(bigEndian && element.bytes > 1 && !empty ? { bigEndian: true as const } : {}),
+  };
+  return {
+    key,
+    dtype: element.dtype,
+    shape: element.packed === undefined || last === undefined ? shape : [...shape.slice(0, -1), last * element.packed],
+    // A tensor without elements may begin anywhere; its storage is a place that exists.
+    offset: location.offset + (empty ? 0 : offset * element.bytes),
+    length: empty ? 0 : shape.reduce((product, size) => product * size, element.bytes),
+    ...(Object.keys(indirect).length > 0 ? { indirect } : {}),
+  };
+}

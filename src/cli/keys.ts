@@ -1,0 +1,74 @@
+import type { Job } from '../job';
+import { formatBytes, formatCount, formatShape } from '../format';
+import { describeDecision } from '../recipe/describe';
+import type { Mark } from '../recipe/recipe';
+import type { PlannedTensor } from '../recipe/plan';
+import { printable, type Terminal } from './terminal';
+
+const SYMBOLS = { keep: '+', strip: '~', exclude: '-' } as const satisfies Record<Mark, string>;
+const COLOURS = { keep: 'green', strip: 'cyan', exclude: 'gray' } as const satisfies Record<Mark, string>;
+
+export interface KeysOptions {
+  readonly filter?: string;
+  readonly mark?: Mark;
+}
+
+/** Lists the checkpoint's tensors, each with its mark, and what the recipe takes in all. */
+export function printKeys(job: Job, options: KeysOptions, terminal: Terminal): void {
+  const { checkpoint, plan } = job;
+  const shown = select(plan.tensors, options);
+  const keyWidth = Math.min(72, Math.max(0, ...shown.map(({ tensor }) => tensor.key.length)));
+  for (const { tensor, mark, outputKey } of shown) {
+    const renamed = mark === 'strip' && outputKey !== undefined ? `  → ${outputKey}` : '';
+    const facts = `${tensor.dtype.padEnd(5)} ${formatShape(tensor.shape).padEnd(16)} ${formatBytes(tensor.length).padStart(8)}`;
+    terminal.print(terminal.style(COLOURS[mark], printable(`${SYMBOLS[mark]} ${tensor.key.padEnd(keyWidth)}  ${facts}${renamed}`)));
+  }
+  for (const { key, description } of checkpoint.others) terminal.note(printable(`  ${key}: ${description}`));
+
+  const bytes = plan.tensors.reduce((sum, { tensor }) => sum + tensor.length, 0);
+  const counts = (['keep', 'strip', 'exclude'] as const)
+    .map(mark => `${SYMBOLS[mark]} ${mark} ${plan.tensors.filter(planned => planned.mark === mark).length}`);
+  terminal.note('');
+  terminal.note(`${formatCount(plan.tensors.length, 'tensor')} in ${formatCount(checkpoint.files.length, 'file')}, ${formatBytes(bytes)}${shown.length === plan.tensors.length ? '' : `; ${shown.length} shown`}`);
+  terminal.note(`${counts.join('   ')}   into the encoder: ${formatCount(plan.kept.length, 'tensor')}, ${formatBytes(plan.keptBytes)}`);
+  terminal.note(recipeLine(job));
+}
+
+/** What `keys --json` prints. */
+export function keysToJson(job: Job, options: KeysOptions) {
+  const { checkpoint, plan, recipe, family, detection, config } = job;
+  return {
+    checkpoint: checkpoint.location,
+    files: checkpoint.files.map(({ name, format, source }) => ({ name, format, size: source.size })),
+    family: family?.id ?? null,
+    detection: detection?.reason ?? null,
+    config: config?.location ?? null,
+    recipe,
+    kept: { tensors: plan.kept.length, bytes: plan.keptBytes },
+    tensors: select(plan.tensors, options).map(planned => ({
+      key: planned.tensor.key,
+      outputKey: planned.outputKey ?? null,
+      mark: planned.mark,
+      rule: planned.decision === undefined ? null : describeDecision(planned),
+      dtype: planned.tensor.dtype,
+      shape: planned.tensor.shape,
+      file: checkpoint.files[planned.tensor.file]?.name ?? null,
+      offset: planned.tensor.offset,
+      length: planned.tensor.length,
+    })),
+    others: checkpoint.others,
+    warnings: checkpoint.warnings,
+  };
+}
+
+/** Says which recipe marked the keys, and why it was picked. */
+export function recipeLine({ recipe, detection, family }: Job): string {
+  if (family === undefined) return 'No family of vision encoders was recognised, so no rule marks these keys. Choose a recipe with --recipe.';
+  return detection === undefined ? `Recipe: ${recipe.name}` : `Recipe: ${recipe.name} (preset; ${detection.reason})`;
+}
+
+function select(tensors: readonly PlannedTensor[], { filter, mark }: KeysOptions): readonly PlannedTensor[] {
+  const wanted = filter?.toLowerCase();
+  return tensors.filter(planned =>
+    (wanted === undefined || planned.tensor.key.toLowerCase().includes(wanted)) && (mark === undefined || planned.mark === mark));
+}

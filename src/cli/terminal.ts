@@ -1,0 +1,93 @@
+import { styleText } from 'node:util';
+import { Presets, SingleBar } from 'cli-progress';
+import { formatBytes, formatDuration } from '../format';
+import type { Progress } from '../progress';
+
+type Style = Parameters<typeof styleText>[0];
+
+/** Writes to the person's terminal: results on standard output, everything else on standard error. */
+export class Terminal {
+  constructor(
+    private readonly out: NodeJS.WriteStream = process.stdout,
+    private readonly err: NodeJS.WriteStream = process.stderr,
+  ) {}
+
+  /** A line of the result. */
+  print(line = ''): void {
+    this.out.write(`${line}\n`);
+  }
+
+  /** A line beside the result: what is going on, a warning, an error. */
+  note(line: string): void {
+    this.err.write(`${line}\n`);
+  }
+
+  warn(message: string): void {
+    this.note(`${this.style('yellow', 'warning:', this.err)} ${printable(message)}`);
+  }
+
+  fail(message: string): void {
+    this.note(`${this.style('red', 'error:', this.err)} ${printable(message)}`);
+  }
+
+  /** Coloured where the stream is a terminal that wants colour (https://no-color.org). */
+  style(style: Style, text: string, stream = this.out): string {
+    return stream.isTTY && stream.hasColors() && !process.env.NO_COLOR ? styleText(style, text) : text;
+  }
+
+  /**
+   * Shows the progress of a long call that counts bytes: a bar on a terminal, otherwise a line for every tenth.
+   * Call `stop` before anything else is printed.
+   */
+  progress(title: string): { report: (progress: Progress) => void; stop: () => void } {
+    return this.err.isTTY ? this.bar(title) : this.lines(title);
+  }
+
+  private bar(title: string) {
+    const bar = new SingleBar({
+      stream: this.err,
+      hideCursor: true,
+      clearOnComplete: true,
+      etaBuffer: 40,
+      format: `${title} {bar} {percentage}%  {amount}  {rate}  {left}`,
+    }, Presets.shades_classic);
+    const started = Date.now();
+    let running = false;
+    return {
+      report: ({ done, total }: Progress) => {
+        const seconds = (Date.now() - started) / 1000;
+        const rate = seconds > 0.2 ? done / seconds : 0;
+        const payload = {
+          amount: `${formatBytes(done)} of ${formatBytes(total)}`,
+          rate: rate > 0 ? `${formatBytes(rate)}/s` : '',
+          left: rate > 0 && done < total ? `${formatDuration((total - done) / rate)} left` : '',
+        };
+        if (!running) {
+          bar.start(total, done, payload);
+          running = true;
+        }
+        bar.update(done, payload);
+      },
+      stop: () => { if (running) bar.stop(); },
+    };
+  }
+
+  private lines(title: string) {
+    let tenth = -1;
+    return {
+      report: ({ done, total }: Progress) => {
+        const now = total === 0 ? 10 : Math.floor((done / total) * 10);
+        if (now === tenth) return;
+        tenth = now;
+        this.note(`${title} ${now * 10}% (${formatBytes(done)} of ${formatBytes(total)})`);
+      },
+      stop: () => { /* every line is whole already */ },
+    };
+  }
+}
+
+/** Keys and file names come from strangers: control characters must not reach a terminal. */
+export function printable(text: string): string {
+  // eslint-disable-next-line no-control-regex -- these are what must not pass; the line feed and the tab may.
+  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}

@@ -1,0 +1,144 @@
+import * as vscode from 'vscode';
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { openCheckpoint } from '../checkpoint/open';
+import type { Checkpoint } from '../checkpoint/checkpoint';
+import { systemErrorCode, UserError } from '../errors';
+import { extract, type ExtractOptions } from '../extraction/extract';
+import { MANIFEST_NAME, readManifest } from '../extraction/manifest';
+import { verify } from '../extraction/verify';
+import { formatBytes, formatCount, formatDuration } from '../format';
+import { companionFiles, validated, type Job } from '../job';
+import { command, type App } from './app';
+import { chooseOutput, configuredOutput, type OutputOptions } from './extractOptions';
+import { reveal } from './find';
+import { withProgress } from './progress';
+
+export function extractCommands(app: App): vscode.Disposable[] {
+  return [
+    command(app, 'extract', () => runExtract(app, () => Promise.resolve(configuredOutput()))),
+    command(app, 'extractWithOptions', () => runExtract(app, () => chooseOutput(configuredOutput()))),
+    command(app, 'verify', async (uri?: vscode.Uri) => {
+      const chosen = uri ?? (await vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: vscode.l10n.t('Open the folder of an extracted encoder'), openLabel: vscode.l10n.t('Verify') }))?.[0];
+      if (chosen !== undefined) await runVerify(app, basename(chosen.fsPath) === MANIFEST_NAME ? dirname(chosen.fsPath) : chosen.fsPath);
+    }),
+  ];
+}
+
+async function runExtract(app: App, choose: () => Promise<OutputOptions | undefined>): Promise<void> {
+  const { job } = app.session;
+  if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first.'));
+  const { validation } = validated(job);
+  if (!validation.valid) {
+    await app.validation.revealSummary();
+    throw new UserError(validation.problem?.message ?? vscode.l10n.t('Nothing was extracted: the encoder would not load strictly. The Validation view lists what is wrong, with a fix where there is one.'));
+  }
+  const output = await choose();
+  if (output === undefined) return;
+  const out = await askFolder(defaultFolder(job), vscode.l10n.t('{0}, {1}, as {2} into this folder.', formatCount(job.plan.kept.length, 'tensor'), formatBytes(job.plan.keptBytes), output.format === 'torch' ? 'PyTorch' : 'safetensors'));
+  if (out === undefined) return;
+  const overwrite = await filesIn(out) > 0;
+  if (overwrite && !(await mayReplace(out))) return;
+
+  const started = Date.now();
+  const result = await withProgress(vscode.l10n.t('Extracting the vision encoder'), async options => extract(job.plan, validation, {
+    ...(await companionFiles(job, options.signal)), ...output, ...options, out, overwrite,
+  } satisfies ExtractOptions));
+  app.log.info(`Extracted ${result.tensors} tensors, ${result.bytes} bytes, to ${result.out}.`);
+  void announce(app, result.out, vscode.l10n.t('{0}, {1}, extracted to {2} in {3}.', formatCount(result.tensors, 'tensor'), formatBytes(result.bytes), basename(result.out), formatDuration((Date.now() - started) / 1000)));
+}
+
+async function announce(app: App, folder: string, message: string): Promise<void> {
+  const [verifying, revealing, copying] = [vscode.l10n.t('Verify'), vscode.l10n.t('Reveal'), vscode.l10n.t('Copy Path')];
+  const choice = await vscode.window.showInformationMessage(message, verifying, revealing, copying);
+  if (choice === verifying) await vscode.commands.executeCommand('visionEncoder.verify', vscode.Uri.file(folder));
+  if (choice === revealing) await reveal(vscode.Uri.file(join(folder, MANIFEST_NAME))).catch((error: unknown) => { app.log.error(String(error)); });
+  if (choice === copying) await vscode.env.clipboard.writeText(folder);
+}
+
+/** Beside the checkpoint's folder, or beside its file. */
+function defaultFolder({ checkpoint }: Job): string {
+  const folder = checkpoint.store.location;
+  const isFile = checkpoint.location !== folder && !checkpoint.location.endsWith('.index.json');
+  return isFile
+    ? join(folder, `${basename(checkpoint.location).replace(/\.[^.]+$/, '')}-vision-encoder`)
+    : join(dirname(folder), `${basename(folder)}-vision-encoder`);
+}
+
+async function askFolder(suggestion: string, prompt: string): Promise<string | undefined> {
+  const browse: vscode.QuickInputButton = { iconPath: new vscode.ThemeIcon('folder-opened'), tooltip: vscode.l10n.t('Browse…') };
+  const input = vscode.window.createInputBox();
+  input.title = vscode.l10n.t('Extract the Vision Encoder');
+  input.prompt = prompt;
+  input.value = suggestion;
+  // The name is what a person may want to change.
+  input.valueSelection = [dirname(suggestion).length + 1, suggestion.length];
+  input.buttons = [browse];
+  input.ignoreFocusOut = true;
+  try {
+    return await new Promise<string | undefined>(resolve => {
+      input.onDidAccept(() => { if (input.value.trim() !== '') resolve(input.value.trim()); });
+      let browsing = false;
+      input.onDidHide(() => { if (!browsing) resolve(undefined); });
+      input.onDidTriggerButton(() => {
+        // Where the dialog is drawn inside the window, it takes this input's place.
+        browsing = true;
+        vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Write Here'), defaultUri: vscode.Uri.file(dirname(suggestion)) })
+          .then(chosen => { resolve(chosen?.[0]?.fsPath); }, () => { resolve(undefined); });
+      });
+      input.show();
+    });
+  } finally {
+    input.dispose();
+  }
+}
+
+async function filesIn(folder: string): Promise<number> {
+  try {
+    return (await readdir(folder)).length;
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT') return 0;
+    if (code === 'ENOTDIR') throw new UserError(vscode.l10n.t('{0} is a file. Choose a folder.', folder), { cause: error });
+    throw new UserError(vscode.l10n.t('{0} cannot be looked into. Choose another folder, or check its permissions.', folder), { cause: error });
+  }
+}
+
+async function mayReplace(folder: string): Promise<boolean> {
+  const replace = vscode.l10n.t('Replace');
+  const detail = vscode.l10n.t('An encoder in it is replaced: weights, config.json, preprocessor_config.json and manifest.json. Other files stay. Until the new one is whole, the old one stays too.');
+  return await vscode.window.showWarningMessage(vscode.l10n.t('{0} is not empty.', basename(folder)), { modal: true, detail }, replace) === replace;
+}
+
+async function runVerify(app: App, folder: string): Promise<void> {
+  const { source, close } = await sourceOf(app, folder);
+  try {
+    const verdict = await withProgress(vscode.l10n.t('Verifying {0}', basename(folder)), options => verify(folder, { ...options, ...(source === undefined ? {} : { source }) }));
+    const amount = `${formatCount(verdict.checkedTensors, 'tensor')}, ${formatBytes(verdict.checkedBytes)}`;
+    if (!verdict.ok) {
+      const lines = verdict.differences.map(({ key, file, message }) => `${key ?? file ?? folder}: ${message}`);
+      throw new UserError(vscode.l10n.t('{0} differs: {1}. First: {2} Extract the encoder again.', basename(folder), formatCount(lines.length, 'difference'), lines[0] ?? ''), { detail: lines.join('\n') });
+    }
+    void vscode.window.showInformationMessage(verdict.comparedWithSource
+      ? vscode.l10n.t('Verified: {0}, equal to the source, tensor for tensor.', amount)
+      : vscode.l10n.t('Verified against its manifest: {0}. The source could not be opened and was not compared.', amount));
+  } finally {
+    await close();
+  }
+}
+
+/** The checkpoint that the encoder came from: the open one, or where the manifest says; undefined when it is gone. */
+async function sourceOf({ session, log }: App, folder: string): Promise<{ source: Checkpoint | undefined; close: () => Promise<void> }> {
+  const { source } = await readManifest(folder);
+  const open = session.job?.checkpoint;
+  const keep = (): Promise<void> => Promise.resolve();
+  if (open?.location === source.location) return { source: open, close: keep };
+  try {
+    const checkpoint = await openCheckpoint(source.location);
+    return { source: checkpoint, close: () => checkpoint.close() };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    log.warn(error.message);
+    return { source: undefined, close: keep };
+  }
+}

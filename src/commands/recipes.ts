@@ -1,0 +1,51 @@
+import * as vscode from 'vscode';
+import { dirname, join } from 'node:path';
+import { FAMILIES } from '../architecture/registry';
+import { UserError } from '../errors';
+import { openJob, type Job } from '../job';
+import { parseRecipe, recipeToJson } from '../recipe/recipe';
+import { command, type App } from './app';
+import { readText } from './files';
+
+export function recipeCommands(app: App): vscode.Disposable[] {
+  return [
+    command(app, 'choosePreset', () => choosePreset(app)),
+    command(app, 'saveRecipe', () => saveRecipe(app)),
+    command(app, 'loadRecipe', async (uri?: vscode.Uri) => {
+      if (app.session.job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the recipe is then applied to it.'));
+      const chosen = uri ?? (await vscode.window.showOpenDialog({ title: vscode.l10n.t('Load a recipe'), filters: { [vscode.l10n.t('Recipes')]: ['json'] } }))?.[0];
+      if (chosen === undefined) return;
+      app.session.setRecipe(parseRecipe(await readText(chosen), chosen.fsPath), { kind: 'file', path: chosen.fsPath });
+    }),
+  ];
+}
+
+async function choosePreset(app: App): Promise<void> {
+  const { job } = app.session;
+  if (job === undefined) return;
+  const items = FAMILIES.map(family => {
+    const detection = family.detect(job.checkpoint.tensors, job.config);
+    return { label: family.title, description: family.id === job.recipe.family ? vscode.l10n.t('in use') : '', detail: detection?.reason ?? vscode.l10n.t('Not recognised in this checkpoint'), family, detection };
+  });
+  const choice = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Choose Preset'), placeHolder: vscode.l10n.t('The preset marks the tensors of its encoder. Undo brings your marks back.'), matchOnDetail: true });
+  if (choice === undefined) return;
+  // A preset is tried also where its family is not recognised: what does not fit, the validation lists.
+  const fresh = await openJob(job.checkpoint, { ...(job.config === undefined ? {} : { config: job.config }), family: choice.family.id });
+  app.session.setRecipe(fresh.recipe, { kind: 'preset', reason: choice.detection?.reason ?? '' });
+}
+
+async function saveRecipe(app: App): Promise<void> {
+  const { job } = app.session;
+  if (job === undefined) return;
+  const uri = await vscode.window.showSaveDialog({ title: vscode.l10n.t('Save the recipe'), defaultUri: vscode.Uri.file(defaultPath(job)), filters: { [vscode.l10n.t('Recipes')]: ['json'] }, saveLabel: vscode.l10n.t('Save Recipe') });
+  if (uri === undefined) return;
+  await vscode.workspace.fs.writeFile(uri, new TextEncoder().encode(recipeToJson(job.recipe)));
+  const open = vscode.l10n.t('Open');
+  const choice = await vscode.window.showInformationMessage(vscode.l10n.t('Recipe saved. The command line takes it too: --recipe {0}', vscode.workspace.asRelativePath(uri)), open);
+  if (choice === open) await vscode.window.showTextDocument(uri);
+}
+
+function defaultPath({ checkpoint }: Job): string {
+  const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? dirname(checkpoint.location);
+  return join(folder, `${checkpoint.name.replace(/\.[^.]*$/, '')}.recipe.json`);
+}

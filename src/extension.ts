@@ -1,0 +1,42 @@
+import * as vscode from 'vscode';
+import { report, type App } from './commands/app';
+import { configCommands } from './commands/config';
+import { extractCommands } from './commands/extract';
+import { findCommands } from './commands/find';
+import { markCommands } from './commands/marks';
+import { openCommands, openDropped } from './commands/open';
+import { recipeCommands } from './commands/recipes';
+import { ConfigWatcher } from './views/configWatcher';
+import { Contexts } from './views/contexts';
+import { ConfigDiagnostics } from './views/diagnostics';
+import { DropView } from './views/dropView';
+import { KeyDecorations } from './views/keyDecorations';
+import { KeyTreeView } from './views/keyTree';
+import { Session } from './views/session';
+import { StatusBar } from './views/statusBar';
+import { ValidationTreeView } from './views/validationTree';
+
+export function activate(context: vscode.ExtensionContext): void {
+  const log = vscode.window.createOutputChannel('Vision Encoder', { log: true });
+  const session = new Session();
+  const onDrop = async (uris: vscode.Uri[]): Promise<void> => {
+    try {
+      await openDropped(app, uris);
+    } catch (error) {
+      report(log, error);
+    }
+  };
+  const keys = new KeyTreeView(session, onDrop);
+  const validation = new ValidationTreeView(session);
+  const app: App = { session, keys, validation, log };
+  context.subscriptions.push(
+    log, session, keys, validation,
+    new DropView(onDrop),
+    new Contexts(session),
+    new StatusBar(session),
+    new ConfigDiagnostics(session),
+    new ConfigWatcher(session, error => { report(log, error); }),
+    vscode.window.registerFileDecorationProvider(new KeyDecorations()),
+    ...openCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app),
+  );
+}

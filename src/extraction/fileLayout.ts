@@ -1,0 +1,37 @@
+import type { Dtype } from '../checkpoint/dtype';
+
+/** A tensor as an output file will hold it. */
+export interface OutputTensor {
+  readonly key: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Bytes. */
+  readonly length: number;
+}
+
+/** One piece of an output file. */
+export type FilePart =
+  /** Headers, padding: known before anything is copied. */
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  /** The bytes of tensor `index` of the list that the layout was made from. */
+  | { readonly kind: 'tensor'; readonly index: number; readonly length: number }
+  /** `length` bytes that depend on the CRC-32 of tensors that stand before them in the file. */
+  | { readonly kind: 'late'; readonly length: number; make(crc32: (index: number) => number): Uint8Array };
+
+/**
+ * What an output file consists of, first byte to last, decided from the tensors' descriptions alone.
+ * Every size is known, so a file is written front to back, once, whatever its format.
+ */
+export interface FileLayout {
+  readonly parts: readonly FilePart[];
+  /** Bytes in all. */
+  readonly size: number;
+}
+
+export function partLength(part: FilePart): number {
+  return part.kind === 'bytes' ? part.bytes.length : part.length;
+}
+
+export function layoutOf(parts: readonly FilePart[]): FileLayout {
+  return { parts, size: parts.reduce((size, part) => size + partLength(part), 0) };
+}

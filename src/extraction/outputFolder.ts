@@ -1,0 +1,144 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { systemErrorCode, UserError } from '../errors';
+import { writing } from './ioErrors';
+
+const HOST = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
+const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
+
+/**
+ * A temporary folder on the disk of the final place, in which an output grows until it is whole. Beside `out` when
+ * there is no such folder yet: committing is then one rename. Inside it when there is (it keeps its permissions and
+ * other people's files): the files then move in one by one, the last named last.
+ */
+export class OutputFolder {
+  /** Where the files are written until `commit`. */
+  readonly staging: string;
+  readonly #out: string;
+  readonly #exists: boolean;
+  /** The topmost folder made on the way to `out`. */
+  readonly #made: string | undefined;
+
+  private constructor(out: string, exists: boolean, staging: string, made: string | undefined) {
+    this.#out = out;
+    this.#exists = exists;
+    this.staging = staging;
+    this.#made = made;
+  }
+
+  /**
+   * Makes the temporary folder, after removing those that killed runs of this machine left in the same place.
+   * @throws UserError when the folder cannot be made.
+   */
+  static async prepare(out: string): Promise<OutputFolder> {
+    const path = resolve(out);
+    return writing(path, async () => {
+      const exists = (await namesIn(path)) !== undefined;
+      const parent = exists ? path : dirname(path);
+      const made = await mkdir(parent, { recursive: true });
+      await removeLeftovers(parent);
+      const staging = join(parent, `.vision-encoder-partial-${HOST}-${process.pid}-${randomBytes(6).toString('hex')}`);
+      await mkdir(staging);
+      return new OutputFolder(path, exists, staging, made);
+    });
+  }
+
+  /**
+   * Puts the staged files in place, in this order, and removes `stale` files of an earlier output. When that fails,
+   * the folder is as it was before.
+   */
+  async commit(names: readonly string[], stale: readonly string[]): Promise<void> {
+    await writing(this.#out, async () => {
+      await syncFolder(this.staging);
+      if (this.#exists) await this.#moveIn(names, stale);
+      else await rename(this.staging, this.#out);
+      await syncFolder(dirname(this.#out));
+    });
+  }
+
+  /** Removes everything that was written. */
+  async discard(): Promise<void> {
+    await rm(this.staging, { recursive: true, force: true });
+    if (this.#made === undefined) return;
+    for (let folder = dirname(this.#out); ; folder = dirname(folder)) {
+      // A folder that somebody else uses by now is not empty and stays.
+      const removed = await rmdir(folder).then(() => true, () => false);
+      if (!removed || folder === this.#made || folder === dirname(folder)) return;
+    }
+  }
+
+  async #moveIn(names: readonly string[], stale: readonly string[]): Promise<void> {
+    const undo: (() => Promise<void>)[] = [];
+    const move = async (from: string, to: string): Promise<boolean> => {
+      try {
+        await rename(from, to);
+      } catch (error) {
+        if (systemErrorCode(error) === 'ENOENT') return false;
+        throw error;
+      }
+      undo.unshift(() => rename(to, from));
+      return true;
+    };
+    const replaced = join(this.staging, 'replaced');
+    await mkdir(replaced);
+    try {
+      for (const name of [...stale, ...names]) await move(join(this.#out, name), join(replaced, name));
+      for (const name of names) {
+        if (!await move(join(this.staging, name), join(this.#out, name))) throw new UserError(`${join(this.staging, name)} disappeared while it was being written. Extract again.`);
+      }
+    } catch (error) {
+      for (const step of undo) await step();
+      throw error;
+    }
+    await syncFolder(this.#out);
+    await rm(this.staging, { recursive: true, force: true });
+  }
+}
+
+/** The names in a folder; undefined when there is none. */
+export async function namesIn(path: string): Promise<string[] | undefined> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(`${path} is a file, or lies below one. Choose a folder for the output.`);
+    throw error;
+  }
+}
+
+/** Whether the two paths name one place, links resolved; false when one of them does not exist. */
+export async function samePlace(a: string, b: string): Promise<boolean> {
+  const places = await Promise.all([a, b].map(path => realpath(path).catch(() => undefined)));
+  return places[0] !== undefined && places[0] === places[1];
+}
+
+async function removeLeftovers(folder: string): Promise<void> {
+  for (const name of await namesIn(folder) ?? []) {
+    const [, host, pid] = PARTIAL.exec(basename(name)) ?? [];
+    if (host === HOST && pid !== undefined && !isRunning(Number(pid))) await rm(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return systemErrorCode(error) !== 'ESRCH';
+  }
+}
+
+/** Makes the names in a folder survive a power cut; Windows has no such call and refuses to open folders. */
+async function syncFolder(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } catch (error) {
+    // Some network file systems cannot sync a folder.
+    if (!['EINVAL', 'ENOTSUP', 'EBADF'].includes(systemErrorCode(error) ?? '')) throw error;
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,75 @@
+import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { UserError } from '../errors';
+import { formatBytes } from '../format';
+import type { Plan } from '../recipe/plan';
+import type { Validation } from '../validation/validation';
+import { writing } from './ioErrors';
+import { MANIFEST_NAME, readManifest } from './manifest';
+import { namesIn, samePlace } from './outputFolder';
+
+/** Room for the JSON files and for what the file system itself needs. */
+const SPACE_MARGIN = 4 << 20;
+
+/** @throws UserError when the plan keeps nothing, two tensors get one key, or a strict load would fail. */
+export function assertExtractable(plan: Plan, validation: Validation): void {
+  if (plan.kept.length === 0) {
+    throw new UserError(`The recipe "${plan.recipe.name}" keeps none of the ${plan.checkpoint.tensors.length} tensors of ${plan.checkpoint.name}, so there is nothing to extract. Pick the recipe that fits this checkpoint, or mark tensors to keep.`);
+  }
+  const sourceKeys = new Map<string, string>();
+  for (const { outputKey, tensor } of plan.kept) {
+    const key = outputKey ?? tensor.key;
+    const first = sourceKeys.get(key);
+    if (first !== undefined) throw new UserError(`${first} and ${tensor.key} would both become ${key}. Exclude one of them, or change the prefix that is stripped.`);
+    sourceKeys.set(key, tensor.key);
+  }
+  if (!validation.valid) {
+    const { problem, missing, unexpected, mismatched, duplicates } = validation;
+    if (problem !== undefined) throw new UserError(`The encoder could not be validated, so nothing was written: ${problem.message}`);
+    const findings = [[missing, 'missing'], [unexpected, 'unexpected'], [mismatched, 'of another size'], [duplicates, 'duplicated']] as const;
+    const counts = findings.filter(([list]) => list.length > 0).map(([list, word]) => `${list.length} ${word}`);
+    const first = [...missing, ...unexpected, ...mismatched, ...duplicates][0];
+    throw new UserError(`A strict load of the encoder would fail, so nothing was written: keys ${counts.join(', ')}${first === undefined ? '' : `, first ${first.key}`}. Correct the recipe, the settings or the config, and validate again.`);
+  }
+}
+
+/**
+ * Looks at what is in the way in the output folder.
+ * @returns The files of an earlier output that the new one replaces and does not write itself.
+ * @throws UserError when the folder holds the checkpoint, or has an output and `overwrite` is not given.
+ */
+export async function checkFolder(folder: string, names: readonly string[], plan: Plan, overwrite: boolean): Promise<string[]> {
+  const present = new Set(await writing(folder, () => namesIn(folder)) ?? []);
+  for (const { source } of plan.checkpoint.files) {
+    if (source.path !== undefined && await samePlace(dirname(source.path), folder)) {
+      throw new UserError(`${folder} holds the checkpoint itself, whose files the output would replace. Choose another folder; one inside it will do.`);
+    }
+  }
+  const earlier = present.has(MANIFEST_NAME) ? await earlierFiles(folder, overwrite) : [];
+  const inTheWay = names.filter(name => present.has(name));
+  if (!overwrite && inTheWay.length > 0) {
+    throw new UserError(`${folder} already has ${inTheWay.slice(0, 3).join(', ')}${inTheWay.length > 3 ? ` and ${inTheWay.length - 3} more` : ''}. Choose another folder, or allow overwriting.`);
+  }
+  return earlier.filter(name => present.has(name) && !names.includes(name));
+}
+
+/** What the manifest that lies there says is ours; a manifest that cannot be read makes nothing ours. */
+async function earlierFiles(folder: string, overwrite: boolean): Promise<string[]> {
+  if (!overwrite) return [];
+  try {
+    return (await readManifest(folder)).output.files.map(file => file.name);
+  } catch (error) {
+    if (error instanceof UserError) return [];
+    throw error;
+  }
+}
+
+/** @throws UserError when the disk below `staging` has no room for `bytes`. */
+export async function assertSpace(staging: string, folder: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(staging);
+  const free = bavail * bsize;
+  const needed = bytes + SPACE_MARGIN;
+  if (free < needed) {
+    throw new UserError(`The disk of ${folder} has ${formatBytes(free)} free, and the output needs ${formatBytes(needed)}. Free some space, or extract to another disk.`);
+  }
+}

@@ -1,0 +1,105 @@
+import type Sharp from 'sharp';
+import type { Metadata } from 'sharp';
+import { isAbort, UserError } from '../errors';
+import { decodeBmp } from './bmp';
+import { type ImageFormat, sniff } from './format';
+import type { RgbImage } from './rgbImage';
+import { highBytes, toRgb } from './samples';
+
+export interface DecodeOptions {
+  /** What messages call the picture; a file name. */
+  readonly name?: string;
+  /** The largest file, in bytes; 256 MiB unless told. */
+  readonly maxBytes?: number;
+  /** The largest picture, in pixels; 100 million unless told (300 MB decoded). */
+  readonly maxPixels?: number;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Decodes a JPEG, PNG, WebP, GIF (first frame), AVIF, TIFF (first page) or BMP.
+ *
+ * The samples are those that Pillow gives a Python pipeline: colour profiles are not applied, CMYK is converted
+ * plainly, 16-bit samples keep their high byte. Two things go beyond `Image.open(...).convert('RGB')`: the EXIF
+ * orientation is applied, and transparency shows white rather than what lies hidden below it.
+ *
+ * @throws UserError when the bytes are no picture, are damaged or cut off, or exceed a limit.
+ */
+export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Promise<RgbImage> {
+  const { name = 'The picture', maxBytes = 256 * 2 ** 20, maxPixels = 100e6, signal } = options;
+  signal?.throwIfAborted();
+  if (bytes.length === 0) throw new UserError(`${name} is empty.`);
+  if (bytes.length > maxBytes) throw new UserError(`${name} has ${bytes.length} bytes, more than the limit of ${maxBytes} for a picture. Make it smaller first.`);
+
+  const sniffed = sniff(bytes);
+  if (sniffed.kind === 'other') throw new UserError(`${name} is ${sniffed.what}. ${sniffed.advice}`);
+  const checkSize = (width: number, height: number): void => {
+    if (width * height > maxPixels) {
+      throw new UserError(`${name} is ${width} x ${height}, ${megapixels(width * height)} million pixels; the limit is ${megapixels(maxPixels)} million. Make it smaller first.`);
+    }
+  };
+  try {
+    const image = sniffed.format === 'BMP' ? decodeBmp(bytes, checkSize) : await decodeWithSharp(bytes, sniffed.format, checkSize);
+    signal?.throwIfAborted();
+    return image;
+  } catch (error) {
+    if (error instanceof UserError || isAbort(error) || !(error instanceof Error)) throw error;
+    throw new UserError(`${name} cannot be decoded: the ${sniffed.format} data are damaged, cut off or of an unsupported kind (${firstLine(error.message)}).`, { detail: error.message, cause: error });
+  }
+}
+
+async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, checkSize: (width: number, height: number) => void): Promise<RgbImage> {
+  const sharp = await loadSharp();
+  // checkSize replaces sharp's own pixel limit; failOn 'error' lets decoders' mere warnings pass, as Pillow does.
+  const input = sharp(bytes, { failOn: 'error', ignoreIcc: true, limitInputPixels: false, sequentialRead: true });
+  const metadata = await input.metadata();
+  checkSize(metadata.width, metadata.height);
+
+  const space = workingSpace(metadata, format);
+  const { data, info } = await input
+    .autoOrient()
+    .pipelineColourspace(space)
+    .toColourspace(space)
+    .raw({ depth: metadata.depth === 'ushort' ? 'ushort' : 'uchar' })
+    .toBuffer({ resolveWithObject: true });
+  return {
+    width: info.width,
+    height: info.height,
+    data: toRgb({
+      data: metadata.depth === 'ushort' ? highBytes(data) : data,
+      pixels: info.width * info.height,
+      channels: info.channels,
+      colour: space === 'cmyk' ? 'cmyk' : 'rgb',
+      alpha: metadata.hasAlpha,
+    }),
+  };
+}
+
+/** sharp is loaded with the first picture, so that nothing is paid for it before. */
+async function loadSharp(): Promise<typeof Sharp> {
+  try {
+    const { default: sharp } = await import('sharp');
+    // libvips would keep the last operations' memory; no picture is decoded twice in a row.
+    sharp.cache(false);
+    return sharp;
+  } catch (error) {
+    throw new UserError(`The picture decoder cannot be loaded on ${process.platform}-${process.arch}. Reinstall the extension for this platform; BMP pictures can be read without it.`, { detail: String(error), cause: error });
+  }
+}
+
+/** The space in which libvips hands the samples over unconverted (grey becomes three equal channels). */
+function workingSpace(metadata: Metadata, format: ImageFormat): 'cmyk' | 'rgb16' | 'srgb' {
+  if (metadata.depth !== 'uchar' && metadata.depth !== 'ushort') {
+    throw new Error(`${format} with samples of type ${metadata.depth}; 8 and 16-bit ones can be shown`);
+  }
+  if (metadata.space === 'cmyk') return 'cmyk';
+  return metadata.depth === 'ushort' ? 'rgb16' : 'srgb';
+}
+
+function megapixels(pixels: number): string {
+  return (pixels / 1e6).toFixed(1);
+}
+
+function firstLine(message: string): string {
+  return message.split('\n', 1)[0]?.trim() ?? '';
+}

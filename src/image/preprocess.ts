@@ -1,0 +1,91 @@
+import type { Geometry } from './geometry';
+import { type Filter, resize } from './resize';
+import type { RgbImage } from './rgbImage';
+
+type Triple = readonly [number, number, number];
+
+/** What is done to a picture before the encoder sees it, in this order; a step that is absent is not done. */
+export interface PreprocessSpec {
+  /** Straight to a size, or the shorter side to `size` and the other in proportion. */
+  readonly resize?: { readonly kind: 'exact'; readonly width: number; readonly height: number } | { readonly kind: 'shortestEdge'; readonly size: number };
+  readonly filter: Filter;
+  /** The centre is cut out; black fills what lies outside the picture. */
+  readonly crop?: { readonly width: number; readonly height: number };
+  /** Each level 0 to 255 is multiplied by it. */
+  readonly rescale: number;
+  /** (value - mean) / std for red, green and blue. */
+  readonly normalize?: { readonly mean: Triple; readonly std: Triple };
+}
+
+export const CLIP_MEAN: Triple = [0.48145466, 0.4578275, 0.40821073];
+export const CLIP_STD: Triple = [0.26862954, 0.26130258, 0.27577711];
+
+/**
+ * CLIP's preprocessing for an encoder of `size` x `size` pixels: `square` resizes straight to it, as Qwen-VL does;
+ * `crop` resizes the shorter side and cuts out the centre, as CLIPFeatureExtractor does.
+ */
+export function clipPreprocessing(size: number, geometry: 'square' | 'crop'): PreprocessSpec {
+  const common = { filter: 'bicubic', rescale: 1 / 255, normalize: { mean: CLIP_MEAN, std: CLIP_STD } } as const;
+  return geometry === 'square'
+    ? { ...common, resize: { kind: 'exact', width: size, height: size } }
+    : { ...common, resize: { kind: 'shortestEdge', size }, crop: { width: size, height: size } };
+}
+
+export interface Preprocessed {
+  /** (3, geometry.height, geometry.width): red, green and blue planes, row by row. */
+  readonly pixels: Float32Array;
+  readonly geometry: Geometry;
+}
+
+/**
+ * Makes an encoder's input. Sizes round as in transformers (`get_resize_output_image_size`, `center_crop` in
+ * image_transforms.py); the arithmetic is float32 step by step, so the values equal PyTorch's and transformers' bit by bit.
+ */
+export function preprocess(image: RgbImage, spec: PreprocessSpec): Preprocessed {
+  const geometry = plan(image, spec);
+  const { resized, left, top, width, height } = geometry;
+  // The part of the resized picture that is seen; empty on a side only if the crop misses it, which a centred one cannot.
+  const window = { left: Math.max(left, 0), top: Math.max(top, 0), width: Math.min(width, resized.width), height: Math.min(height, resized.height) };
+  const seen = resize(image, resized.width, resized.height, spec.filter, window);
+
+  const pixels = new Float32Array(3 * width * height);
+  for (let channel = 0; channel < 3; channel++) {
+    const values = levels(spec, channel);
+    const plane = pixels.subarray(channel * width * height, (channel + 1) * width * height);
+    if (window.width < width || window.height < height) plane.fill(values[0] ?? 0);
+    for (let y = 0; y < seen.height; y++) {
+      let to = (y + window.top - top) * width + window.left - left;
+      let from = 3 * y * seen.width + channel;
+      for (let x = 0; x < seen.width; x++, from += 3) plane[to++] = values[seen.data[from] ?? 0] ?? 0;
+    }
+  }
+  return { pixels, geometry };
+}
+
+function plan({ width, height }: RgbImage, spec: PreprocessSpec): Geometry {
+  const source = { width, height };
+  const resized = resizedSize(source, spec.resize);
+  const { width: seenWidth, height: seenHeight } = spec.crop ?? resized;
+  return {
+    source,
+    resized,
+    left: Math.floor((resized.width - seenWidth) / 2),
+    top: Math.floor((resized.height - seenHeight) / 2),
+    width: seenWidth,
+    height: seenHeight,
+  };
+}
+
+function resizedSize({ width, height }: Geometry['source'], rule: PreprocessSpec['resize']): Geometry['resized'] {
+  if (rule === undefined) return { width, height };
+  if (rule.kind === 'exact') return { width: rule.width, height: rule.height };
+  const long = Math.trunc(rule.size * Math.max(width, height) / Math.min(width, height));
+  return width <= height ? { width: rule.size, height: long } : { width: long, height: rule.size };
+}
+
+/** What each of the 256 levels becomes. float32 after every step: rounding a float64 quotient or difference once gives float32's own. */
+function levels({ rescale, normalize }: PreprocessSpec, channel: number): Float32Array {
+  const mean = Math.fround(normalize?.mean[channel] ?? 0);
+  const std = Math.fround(normalize?.std[channel] ?? 1);
+  return Float32Array.from({ length: 256 }, (_, level) => Math.fround(Math.fround(level * rescale) - mean) / std);
+}

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseShardIndex } from '../../../src/checkpoint/shardIndex';
+import { FIXTURES, userError } from './support';
+
+const parse = (text: string): ReturnType<typeof parseShardIndex> => parseShardIndex(Buffer.from(text), 'model.safetensors.index.json');
+
+describe('parseShardIndex', () => {
+  for (const [path, keys, shards] of [
+    ['qwen-vl-tiny-safetensors/model.safetensors.index.json', undefined, 4],
+    ['real/models/qwen2-vl-olmocr/model.safetensors.index.json', 730, 4],
+    ['real/models/llava-lisa-7b/pytorch_model.bin.index.json', undefined, 2],
+    ['real/models/gemma3-medgemma-27b/model.safetensors.index.json', undefined, 12],
+    ['real/models/qwen3-vl-reason2/model.safetensors.index.json', undefined, 4],
+    ['real/files/FluxML+SafeTensors.jl/test/sharded/model.safetensors.index.json', 36, 6],
+  ] as const) {
+    it(`reads ${path}`, () => {
+      const bytes = readFileSync(join(FIXTURES, path));
+      const index = parseShardIndex(bytes, path);
+      const { weight_map: expected } = JSON.parse(bytes.toString()) as { weight_map: Record<string, string> };
+      assert.deepEqual(Object.fromEntries(index.weightMap), expected);
+      if (keys !== undefined) assert.equal(index.weightMap.size, keys);
+      assert.equal(index.shards.length, shards);
+    });
+  }
+
+  it('keeps every key and names the shards as they come', () => {
+    const index = parse('\ufeff{"weight_map":{"__proto__":"b.safetensors","constructor":"unet/a.safetensors","x":"b.safetensors"},"other":1}');
+    assert.deepEqual([...index.weightMap], [['__proto__', 'b.safetensors'], ['constructor', 'unet/a.safetensors'], ['x', 'b.safetensors']]);
+    assert.deepEqual(index.shards, ['b.safetensors', 'unet/a.safetensors']);
+  });
+
+  it('says what is wrong', () => {
+    const faulty: readonly (readonly [text: string, reason: RegExp])[] = [
+      ['{"weight_map":{"a":"b"}', /not valid JSON: it is cut off or damaged/],
+      ['{"weight_map":{"a":"b"}} }', /not valid JSON/],
+      ['{"architectures":["X"]}', /no "weight_map" object/],
+      ['{"weight_map":["a"]}', /no "weight_map" object/],
+      ['{"weight_map":{}}', /names no tensors/],
+      ['{"weight_map":{"a":1}}', /no file name for the key "a"/],
+      ['{"weight_map":{"a":"../b.bin"}}', /puts the key "a" into "\.\.\/b\.bin", which does not lie inside/],
+      ['{"weight_map":{"a":"/etc/passwd"}}', /does not lie inside/],
+      ['{"weight_map":{"a":"x\\\\..\\\\b"}}', /does not lie inside/],
+      ['{"weight_map":{"a":""}}', /does not lie inside/],
+      ['version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 56470\n', /Git LFS pointer.*56470 bytes.*git lfs pull/],
+      ['<html>Sign in</html>', /web page/],
+      ['null', /no "weight_map" object/],
+    ];
+    for (const [text, reason] of faulty) assert.throws(() => parse(text), userError(/^model\.safetensors\.index\.json /, reason), text);
+    assert.throws(() => parseShardIndex(Buffer.from([0xff, 0x00]), 'index.json'), userError(/not UTF-8/));
+  });
+});

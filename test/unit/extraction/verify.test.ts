@@ -1,0 +1,168 @@
+import assert from 'node:assert/strict';
+import { copyFile, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before } from 'mocha';
+import { UserError } from '../../../src/errors';
+import { extract } from '../../../src/extraction/extract';
+import { readManifest, type Manifest } from '../../../src/extraction/manifest';
+import { verify } from '../../../src/extraction/verify';
+import { inFolder, madeCase, noise, TINY, tinyCase, to, VALID, type Case } from './support';
+
+/** Adds one to the byte at `position`, counted from the end when negative. */
+async function tamper(path: string, position: number): Promise<void> {
+  const handle = await open(path, 'r+');
+  try {
+    const at = position < 0 ? (await handle.stat()).size + position : position;
+    const byte = Buffer.alloc(1);
+    await handle.read(byte, 0, 1, at);
+    await handle.write(Buffer.of((byte[0]! + 1) % 256), 0, 1, at);
+  } finally {
+    await handle.close();
+  }
+}
+
+for (const [name, index] of Object.entries(TINY)) {
+  describe(`verify: qwen-vl-tiny-${name}`, () => {
+    let tiny: Case;
+    before(async () => { tiny = await tinyCase(index); });
+    after(async () => { await tiny.checkpoint.close(); });
+
+    it('proves every format and cast equal to the source', async () => {
+      await inFolder(async folder => {
+        for (const format of ['safetensors', 'torch'] as const) {
+          for (const dtype of ['keep', 'bf16', 'f16', 'f32'] as const) {
+            const out = join(folder, `${format}-${dtype}`);
+            const { manifest } = await extract(tiny.plan, tiny.validation, to(out, { format, dtype, ...(dtype === 'f16' && { maxShardBytes: 60_000 }) }));
+            const report = await verify(out, { source: tiny.checkpoint });
+            assert.deepEqual(report, { ok: true, checkedTensors: manifest.output.tensors.length, checkedBytes: report.checkedBytes, comparedWithSource: true, differences: [] });
+            assert.equal(report.checkedBytes, tiny.plan.keptBytes * (dtype === 'f32' ? 2 : 1));
+          }
+        }
+        const report = await verify(join(folder, 'torch-keep'));
+        assert.deepEqual([report.ok, report.comparedWithSource], [true, false]);
+      });
+    });
+
+    for (const format of ['safetensors', 'torch'] as const) {
+      it(`finds one changed byte in a tensor of ${format}`, async () => {
+        await inFolder(async folder => {
+          const { files } = await extract(tiny.plan, tiny.validation, to(folder, { format }));
+          const [file] = files;
+          // The middle of the file lies inside a weight in both formats.
+          await tamper(join(folder, file!), 200_001);
+          const report = await verify(folder, { source: tiny.checkpoint });
+          assert.equal(report.ok, false);
+          assert.deepEqual(report.differences.filter(({ key }) => key === undefined).map(one => one.file), [file]);
+          const [difference, ...others] = report.differences.filter(({ key }) => key !== undefined);
+          assert.deepEqual(others, []);
+          assert.match(difference!.message, /differs from transformer\.visual\..* first at element \d+/);
+          assert.equal(report.checkedTensors, tiny.plan.kept.length - 1);
+          assert.equal((await verify(folder)).differences.length, 2);
+        });
+      });
+    }
+  });
+}
+
+describe('verify', () => {
+  const TENSORS = [
+    { key: 'a', dtype: 'F32', shape: [2, 3], bytes: noise(24) },
+    { key: 'b', dtype: 'U8', shape: [3_000_000], bytes: noise(3_000_000, 2) },
+    { key: 'e', dtype: 'F16', shape: [0], bytes: new Uint8Array() },
+  ] as const;
+  const { plan, checkpoint } = madeCase(TENSORS);
+
+  async function messages(folder: string, withSource = false): Promise<string[]> {
+    const report = await verify(folder, withSource ? { source: checkpoint } : {});
+    assert.equal(report.ok, report.differences.length === 0);
+    return report.differences.map(({ key, file, message }) => `${file ?? ''} ${key ?? ''}: ${message}`);
+  }
+
+  async function rewriteManifest(folder: string, change: (manifest: Manifest) => void): Promise<void> {
+    const manifest = await readManifest(folder);
+    change(manifest);
+    await writeFile(join(folder, 'manifest.json'), JSON.stringify(manifest));
+  }
+
+  it('finds a missing file, a file cut off, a changed config and a stray weight file', async () => {
+    await inFolder(async folder => {
+      await extract(plan, VALID, to(folder));
+      assert.deepEqual(await messages(folder), []);
+      await tamper(join(folder, 'config.json'), 3);
+      await copyFile(join(folder, 'model.safetensors'), join(folder, 'pytorch_model.bin'));
+      const [stray, config] = await messages(folder);
+      assert.match(stray!, /^pytorch_model\.bin : is not part of this output/);
+      assert.match(config!, /^config\.json : has other bytes/);
+      await rm(join(folder, 'config.json'));
+      const handle = await open(join(folder, 'model.safetensors'), 'r+');
+      await handle.truncate(1_000_000);
+      await handle.close();
+      const found = await messages(folder);
+      assert.ok(found.some(message => message.startsWith('config.json : config.json does not exist')), found.join());
+      assert.ok(found.some(message => /^model\.safetensors : is 1000000 bytes, the manifest says \d+/.test(message)), found.join());
+    });
+  });
+
+  it('finds tensors that are too many, too few, or not what the manifest says', async () => {
+    await inFolder(async folder => {
+      await extract(plan, VALID, to(folder));
+      await rewriteManifest(folder, ({ output }) => {
+        output.tensors[0]!.key = 'renamed';
+        output.tensors[1]!.shape = [1000, 3000];
+        output.tensors[2]!.dtype = 'BF16';
+      });
+      const found = await messages(folder);
+      assert.deepEqual(found, [
+        'model.safetensors a: is in the file and not in the manifest.',
+        'model.safetensors renamed: is missing: the manifest has it and the file does not.',
+        'model.safetensors b: has the shape 3000000, the manifest says 1000×3000.',
+        'model.safetensors e: is F16, the manifest says BF16.',
+      ]);
+    });
+  });
+
+  it('finds what the source has otherwise, listing every tensor', async () => {
+    await inFolder(async folder => {
+      await extract(plan, VALID, to(folder));
+      const changed = Uint8Array.from(TENSORS[1].bytes);
+      changed[2_999_999]! ^= 1;
+      const other = madeCase([{ ...TENSORS[0], shape: [3, 2] }, { ...TENSORS[1], bytes: changed }]);
+      const report = await verify(folder, { source: other.checkpoint });
+      assert.deepEqual(report.differences.map(({ message }) => message), [
+        'has the shape 2×3, a in the source 3×2.',
+        'differs from b in the source, first at element 2999999.',
+        'comes from e, which the source does not have.',
+      ]);
+    });
+  });
+
+  it('stops when it is cancelled and reports progress to the end otherwise', async () => {
+    await inFolder(async folder => {
+      await extract(plan, VALID, to(folder));
+      let last = { done: 0, total: 1 };
+      await verify(folder, { source: checkpoint, onProgress: progress => { last = progress; } });
+      assert.equal(last.done, last.total);
+      await assert.rejects(verify(folder, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+    });
+  });
+
+  it('says what is wrong with a folder that is no output, and with a broken manifest', async () => {
+    await inFolder(async folder => {
+      await assert.rejects(verify(folder), (error: unknown) => error instanceof UserError && error.message.includes('There is no manifest.json'));
+      await extract(plan, VALID, to(join(folder, 'out')));
+      const path = join(folder, 'out/manifest.json');
+      const text = await readFile(path, 'utf8');
+      await writeFile(path, text.slice(0, 500));
+      await assert.rejects(verify(join(folder, 'out')), (error: unknown) => error instanceof UserError && error.message.includes('is not JSON'));
+      for (const name of ['../secret', 'a/b', '..']) {
+        const manifest = JSON.parse(text) as Manifest;
+        manifest.output.files[0]!.name = name;
+        await writeFile(path, JSON.stringify(manifest));
+        await assert.rejects(verify(join(folder, 'out')), (error: unknown) => error instanceof UserError && error.message.includes('not a manifest of this tool: output.files.0.name'));
+      }
+      await mkdir(join(folder, 'dir/manifest.json'), { recursive: true });
+      await assert.rejects(verify(join(folder, 'dir')), (error: unknown) => error instanceof UserError && error.message.includes('EISDIR'));
+      assert.deepEqual((await readdir(folder)).sort(), ['dir', 'out']);
+    });
+  });
+});

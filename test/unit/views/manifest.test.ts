@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+const root = join(import.meta.dirname, '../../..');
+const text = readFileSync(join(root, 'package.json'), 'utf8');
+const strings = z.record(z.string(), z.string()).parse(JSON.parse(readFileSync(join(root, 'package.nls.json'), 'utf8')));
+const named = z.object({ command: z.string() });
+const { contributes } = z.object({
+  contributes: z.object({
+    commands: z.array(named),
+    keybindings: z.array(named),
+    menus: z.record(z.string(), z.array(named)),
+    jsonValidation: z.array(z.object({ url: z.string() })),
+    colors: z.array(z.object({ id: z.string(), defaults: z.strictObject({ dark: z.string(), light: z.string(), highContrast: z.string(), highContrastLight: z.string() }) })),
+  }),
+}).parse(JSON.parse(text));
+
+describe('extension manifest', () => {
+  it('has each of its strings once, and no others', () => {
+    const used = new Set([...text.matchAll(/"%([\w.]+)%"/g)].map(match => match[1]));
+    assert.deepEqual([...used].sort(), Object.keys(strings).sort());
+  });
+
+  it('names only commands that it contributes', () => {
+    const commands = new Set(contributes.commands.map(entry => entry.command));
+    const mentioned = [...contributes.keybindings, ...Object.values(contributes.menus).flat()].map(entry => entry.command);
+    const inWelcome = [...Object.values(strings).join(' ').matchAll(/\(command:([\w.]+)\)/g)].map(match => match[1] ?? '');
+    assert.ok(mentioned.length > 40 && inWelcome.length > 0);
+    assert.deepEqual([...mentioned, ...inWelcome].filter(command => !commands.has(command)), []);
+  });
+
+  it('colours every theme kind and points to files that are there', () => {
+    assert.ok(contributes.colors.length > 5);
+    for (const { url } of contributes.jsonValidation) assert.ok(existsSync(join(root, url)), url);
+  });
+
+  it('contributes every colour and command that the source names', () => {
+    const source = ['views/keyItem.ts', 'views/keyDecorations.ts', 'views/validationTree.ts', 'views/diagnostics.ts', 'views/dropView.ts', 'commands/open.ts', 'commands/extract.ts']
+      .map(file => readFileSync(join(root, 'src', file), 'utf8')).join('\n');
+    const known = new Set([...contributes.commands.map(entry => entry.command), ...contributes.colors.map(entry => entry.id)]);
+    const views = ['visionEncoder.drop', 'visionEncoder.validation', 'visionEncoder.extract.'];
+    const mentioned = [...source.matchAll(/'(visionEncoder\.[\w.]+)'/g)].map(match => match[1] ?? '').filter(id => !views.includes(id));
+    assert.deepEqual(mentioned.filter(id => !known.has(id)), []);
+  });
+});

@@ -1,4 +1,4 @@
-import { ConfigError, type ConfigDocument } from '../architecture/config';
+import { ConfigError, configName, type ConfigDocument } from '../architecture/config';
 import type { ExpectedTensor, Family, Hyperparameters } from '../architecture/family';
 import { storageOf } from '../architecture/storage';
 import type { Plan, PlannedTensor } from '../recipe/plan';
@@ -7,7 +7,7 @@ import { explain, type Explanation } from './blame';
 import { compare, type Comparison } from './compare';
 import { groupBy } from './groupBy';
 import { findNearest, type Candidate } from './nearest';
-import type { DuplicateKey, Fix, MissingKey, UnexpectedKey, Validation } from './validation';
+import type { DuplicateKey, Fix, MissingKey, UnexpectedKey, Validation, ValidationWarning } from './validation';
 import { findWarnings } from './warnings';
 
 /**
@@ -67,6 +67,7 @@ export function validate(plan: Plan, family: Family, config: ConfigDocument | un
   }));
   return {
     ...common,
+    warnings: [...common.warnings, ...sizesOfTensors(hyperparameters, config)],
     valid: missing.length + unexpected.length + mismatched.length + duplicates.length === 0 && plan.kept.length > 0,
     hyperparameters,
     expectedCount: expected.length,
@@ -80,6 +81,14 @@ const STORED = {
   quantised: (name: string) => `The vision encoder's weights are quantised (${name}): each layer is packed beside its scales, and no strict load of the plain encoder can take them. Extract from the unquantised checkpoint of this model.`,
   adapter: (name: string) => `The vision encoder holds ${name} adapters beside its weights. Merge them first (merge_and_unload in PEFT), and extract from the merged checkpoint.`,
 };
+
+/** Said where no config describes the encoder: the tensors are then compared with what they themselves tell. */
+function sizesOfTensors(hyperparameters: Hyperparameters, config: ConfigDocument | undefined): ValidationWarning[] {
+  if (hyperparameters.get('width')?.origin.kind !== 'checkpoint') return [];
+  const heads = hyperparameters.get('heads');
+  const guessed = heads?.origin.kind === 'default' ? ` Heads cannot be seen in tensors: ${heads.value}, as in published models of this width, unless the setting heads says otherwise.` : '';
+  return [{ message: `${config === undefined ? 'No config.json describes' : `${configName(config)} does not describe`} this encoder: its sizes were read off the tensors, so only their agreement with each other was checked.${guessed}` }];
+}
 
 function explanation(found: Explanation | undefined, others: readonly Fix[]): { fixes: readonly Fix[]; blame?: Explanation['blame'] } {
   return found === undefined ? { fixes: others } : { blame: found.blame, fixes: [...found.fixes, ...others] };

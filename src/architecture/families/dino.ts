@@ -159,8 +159,8 @@ export const dinov3 = encoderFamily({
   tensors: t => {
     t.add('embeddings.cls_token', 1, 1, 'width');
     t.add('embeddings.mask_token', 1, 1, 'width');
-    // The class makes the parameter also where there are no registers; safetensors files then have it with no elements.
-    t.part('registers', () => { t.add('embeddings.register_tokens', 1, 'registers', 'width'); });
+    // The class has this parameter also where there are no registers, with no elements.
+    t.add('embeddings.register_tokens', 1, 'registers', 'width');
     t.add('embeddings.patch_embeddings.weight', 'width', 3, 'patch_size', 'patch_size');
     t.add('embeddings.patch_embeddings.bias', 'width');
     t.level('model', 'model_level', () => {

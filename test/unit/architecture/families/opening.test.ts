@@ -57,6 +57,8 @@ describe('Opening a checkpoint', () => {
     assert.equal(bare.config, undefined);
     assert.ok(bare.validation?.valid);
     assert.equal(bare.validation.hyperparameters.get('heads')?.value, 16);
+    assert.match(bare.validation.warnings.map(({ message }) => message).join(' '), /No config\.json describes this encoder: .*Heads cannot be seen in tensors: 16, as in published models/);
+    assert.deepEqual(job.validation.warnings, []);
   });
 
   it('of LISA says that the encoder is elsewhere', async () => {

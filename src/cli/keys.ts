@@ -1,4 +1,4 @@
-import type { Job } from '../job';
+import { notRecognised, type Job } from '../job';
 import { formatBytes, formatCount, formatShape } from '../format';
 import { describeDecision } from '../recipe/describe';
 import type { Mark } from '../recipe/recipe';
@@ -62,8 +62,9 @@ export function keysToJson(job: Job, options: KeysOptions) {
 }
 
 /** Says which recipe marked the keys, and why it was picked. */
-export function recipeLine({ recipe, detection, family }: Job): string {
-  if (family === undefined) return 'No family of vision encoders was recognised, so no rule marks these keys. Choose a recipe with --recipe.';
+export function recipeLine(job: Job): string {
+  const { recipe, detection, family } = job;
+  if (family === undefined) return `No rule marks these keys. ${notRecognised(job)}`;
   return detection === undefined ? `Recipe: ${recipe.name}` : `Recipe: ${recipe.name} (preset; ${detection.reason})`;
 }
 

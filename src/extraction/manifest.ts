@@ -46,7 +46,7 @@ export const manifestSchema = z.object({
     family: z.string(),
     /** The config file validated against; null when there was none. */
     config: z.string().nullable(),
-    hyperparameters: z.record(z.string(), z.object({ value: z.number(), origin: z.enum(['config', 'setting', 'default']) })),
+    hyperparameters: z.record(z.string(), z.object({ value: z.number(), origin: z.enum(['config', 'setting', 'checkpoint', 'default']) })),
     expectedCount: count,
     matchedCount: count,
     warnings: z.array(z.string()),

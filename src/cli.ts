@@ -22,12 +22,16 @@ const program = new Command('vision-encoder')
   .exitOverride()
   .showHelpAfterError('Run vision-encoder --help, or vision-encoder COMMAND --help.')
   .addHelpText('after', `
-CHECKPOINT is a folder, a weights file (.safetensors, .bin, .pt, .pth) or an index (.index.json).
+CHECKPOINT is a folder, a weights file (.safetensors, .bin, .pt, .pth) or an index (.index.json), on this machine or
+remote: hf://owner/model, hf://owner/model@revision, the address of a Hub page, or another https address of such a file
+or of a folder with an index. Of a remote checkpoint only headers and the wanted byte ranges are fetched. Private and
+gated models need a token in HF_TOKEN or from "hf auth login"; HF_ENDPOINT names another Hub.
 
 Examples:
   $ vision-encoder keys Qwen-VL-Chat                          what is in it, and what would be taken
   $ vision-encoder validate Qwen-VL-Chat                      would the encoder load strictly?
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder    write the encoder
+  $ vision-encoder extract hf://Qwen/Qwen-VL-Chat --out enc   the same without downloading the rest of the model
   $ vision-encoder verify qwen-encoder                        prove it equal to the source, bit for bit
 
 Exit codes: 0 valid, 1 invalid, 2 wrong usage or a file that cannot be read or written.`);
@@ -36,7 +40,7 @@ takesInput(program.command('keys').description('List the tensor keys, each with 
   .option('--filter <text>', 'only keys that contain this text')
   .addOption(new Option('--mark <mark>', 'only keys with this mark').choices(['keep', 'strip', 'exclude']))
   .action((location: string, options: InputOptions & KeysOptions & JsonOption) => finish(options, async () => {
-    const job = await openInput(location, options, signal);
+    const job = await openInput(location, options, terminal, signal);
     try {
       job.checkpoint.warnings.forEach(warning => { terminal.warn(warning); });
       if (job.configProblem !== undefined) terminal.warn(job.configProblem.message);
@@ -54,7 +58,7 @@ Examples:
   $ vision-encoder validate Qwen-VL-Chat
   $ vision-encoder validate Qwen-VL-Chat --config clip-bigG/config.json --set output_dim=4096`)
   .action((location: string, options: InputOptions & JsonOption) => finish(options, async () => {
-    const job = await openInput(location, options, signal);
+    const job = await openInput(location, options, terminal, signal);
     try {
       const { valid, json } = runValidate(job, terminal, options.json === true);
       if (json !== undefined) printJson(json);
@@ -75,7 +79,7 @@ Examples:
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder --format torch --dtype f16 --max-shard-size 2GB`)
   .action((location: string, options: InputOptions & ExtractCommandOptions & JsonOption) => finish(options, async () => {
-    const job = await openInput(location, options, signal);
+    const job = await openInput(location, options, terminal, signal);
     try {
       const { valid, json } = await runExtract(job, options, terminal, options.json === true, signal);
       if (json !== undefined) printJson(json);
@@ -101,7 +105,7 @@ interface JsonOption {
 
 function takesInput(command: Command): Command {
   return command
-    .argument('<checkpoint>', 'a folder, a weights file or an index')
+    .argument('<checkpoint>', 'a folder, a weights file or an index; hf://owner/model@revision; or an https address')
     .option('--config <file>', 'the config.json to validate against (default: the one beside the checkpoint)')
     .option('--recipe <file>', 'a recipe file (default: the preset of the family that is recognised)')
     .option('--family <id>', 'the family whose preset to use (default: recognised from the keys)')

@@ -2,12 +2,14 @@ import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { parseConfig } from '../architecture/config';
-import { openCheckpoint } from '../checkpoint/open';
+import type { Checkpoint } from '../checkpoint/checkpoint';
 import { systemErrorCode, UserError } from '../errors';
 import { parseBytes } from '../format';
 import { openJob, updateJob, type Job } from '../job';
 import { setSetting } from '../recipe/edit';
 import { parseRecipe, type Settings } from '../recipe/recipe';
+import { openLocation } from '../remote/open';
+import { printable, type Terminal } from './terminal';
 
 /** The options that say what is taken out of a checkpoint, shared by keys, validate and extract. */
 export interface InputOptions {
@@ -18,10 +20,10 @@ export interface InputOptions {
 }
 
 /** Opens the checkpoint with the recipe, config and settings of the command line. The caller closes it. */
-export async function openInput(location: string, options: InputOptions, signal: AbortSignal): Promise<Job> {
+export async function openInput(location: string, options: InputOptions, terminal: Terminal, signal: AbortSignal): Promise<Job> {
   const config = options.config === undefined ? undefined : parseConfig(await readText(options.config), resolve(options.config));
   const given = options.recipe === undefined ? undefined : parseRecipe(await readText(options.recipe), resolve(options.recipe));
-  const checkpoint = await openCheckpoint(location, { signal });
+  const checkpoint = await openAnywhere(location, terminal, signal);
   try {
     const job = await openJob(checkpoint, {
       signal,
@@ -34,6 +36,11 @@ export async function openInput(location: string, options: InputOptions, signal:
     await checkpoint.close();
     throw error;
   }
+}
+
+/** Opens a checkpoint on this machine, on the Hub or at an address; what takes long is told. */
+export function openAnywhere(location: string, terminal: Terminal, signal: AbortSignal): Promise<Checkpoint> {
+  return openLocation(location, { signal, hub: { onNotice: message => { terminal.note(printable(message)); } } });
 }
 
 /** commander's parser for `--set name=value`, which may be given again and again. */

@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { mkdir, open, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { hostname, uptime } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from './ioErrors';
+import { Journal, type Unfinished } from './journal';
 
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
+/** Clocks are set while a machine starts. */
+const CLOCK_SLACK_MS = 60_000;
 const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
 
 /**
@@ -16,12 +19,15 @@ const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
 export class OutputFolder {
   /** Where the files are written until `commit`. */
   readonly staging: string;
+  /** What a run that died had written there; undefined when the folder is new. */
+  readonly unfinished: Unfinished | undefined;
   readonly #out: string;
   readonly #exists: boolean;
   /** The topmost folder made on the way to `out`. */
   readonly #made: string | undefined;
 
-  private constructor(out: string, exists: boolean, staging: string, made: string | undefined) {
+  private constructor(out: string, exists: boolean, staging: string, made: string | undefined, unfinished: Unfinished | undefined) {
+    this.unfinished = unfinished;
     this.#out = out;
     this.#exists = exists;
     this.staging = staging;
@@ -29,19 +35,22 @@ export class OutputFolder {
   }
 
   /**
-   * Makes the temporary folder, after removing those that killed runs of this machine left in the same place.
+   * Makes the temporary folder, after removing those that killed runs of this machine left in the same place; or takes
+   * over one of these, when its journal says that it was to become the same.
+   * @param fingerprint of what will be written; undefined when nothing can be taken over.
    * @throws UserError when the folder cannot be made.
    */
-  static async prepare(out: string): Promise<OutputFolder> {
+  static async prepare(out: string, fingerprint?: string): Promise<OutputFolder> {
     const path = resolve(out);
     return writing(path, async () => {
       const exists = (await namesIn(path)) !== undefined;
       const parent = exists ? path : dirname(path);
       const made = await mkdir(parent, { recursive: true });
-      await removeLeftovers(parent);
       const staging = join(parent, `.vision-encoder-partial-${HOST}-${process.pid}-${randomBytes(6).toString('hex')}`);
-      await mkdir(staging);
-      return new OutputFolder(path, exists, staging, made);
+      const unfinished = await takeOver(parent, staging, path, fingerprint);
+      if (unfinished === undefined) await mkdir(staging);
+      inUse.add(staging);
+      return new OutputFolder(path, exists, staging, made, unfinished);
     });
   }
 
@@ -55,11 +64,18 @@ export class OutputFolder {
       if (this.#exists) await this.#moveIn(names, stale);
       else await rename(this.staging, this.#out);
       await syncFolder(dirname(this.#out));
+      inUse.delete(this.staging);
     });
+  }
+
+  /** Leaves what was written for a later run to take over. */
+  keep(): void {
+    inUse.delete(this.staging);
   }
 
   /** Removes everything that was written. */
   async discard(): Promise<void> {
+    inUse.delete(this.staging);
     await rm(this.staging, { recursive: true, force: true });
     if (this.#made === undefined) return;
     for (let folder = dirname(this.#out); ; folder = dirname(folder)) {
@@ -114,11 +130,38 @@ export async function samePlace(a: string, b: string): Promise<boolean> {
   return places[0] !== undefined && places[0] === places[1];
 }
 
-async function removeLeftovers(folder: string): Promise<void> {
-  for (const name of await namesIn(folder) ?? []) {
-    const [, host, pid] = PARTIAL.exec(basename(name)) ?? [];
-    if (host === HOST && pid !== undefined && !isRunning(Number(pid))) await rm(join(folder, name), { recursive: true, force: true });
+/** The temporary folders that this process is writing. */
+const inUse = new Set<string>();
+
+/**
+ * Clears `parent` of what dead runs left there. One that would have become the same is renamed to `staging` instead;
+ * those that would have become other folders, and can still be continued, stay.
+ */
+async function takeOver(parent: string, staging: string, out: string, fingerprint: string | undefined): Promise<Unfinished | undefined> {
+  let taken: Unfinished | undefined;
+  for (const name of await namesIn(parent) ?? []) {
+    const [, host, pid] = PARTIAL.exec(name) ?? [];
+    const folder = join(parent, name);
+    if (host !== HOST || pid === undefined || !await isAbandoned(folder, Number(pid))) continue;
+    const unfinished = await Journal.read(folder);
+    if (unfinished !== undefined && unfinished.out !== out) continue;
+    if (taken === undefined && unfinished !== undefined && unfinished.fingerprint === fingerprint) {
+      await rename(folder, staging);
+      taken = unfinished;
+    } else {
+      await rm(folder, { recursive: true, force: true });
+    }
   }
+  return taken;
+}
+
+/** Whether nobody writes a temporary folder any more: its process has ended, or the machine was started since. */
+async function isAbandoned(folder: string, pid: number): Promise<boolean> {
+  if (pid === process.pid) return !inUse.has(folder);
+  if (!isRunning(pid)) return true;
+  // After a restart another process may have the number.
+  const { birthtimeMs } = await stat(folder);
+  return birthtimeMs > 0 && birthtimeMs < Date.now() - uptime() * 1000 - CLOCK_SLACK_MS;
 }
 
 function isRunning(pid: number): boolean {

@@ -175,12 +175,12 @@ const MAX_JSON = 64 << 20;
 
 async function* chunksOf(response: Response, alive: () => void): AsyncGenerator<Uint8Array> {
   if (response.body === null) return;
-  const reader = response.body.getReader();
+  const reader: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
   for (;;) {
-    const { done, value } = await reader.read();
+    const part = await reader.read();
     alive();
-    if (done) return;
-    yield value;
+    if (part.done) return;
+    yield part.value;
   }
 }
 

@@ -3,7 +3,7 @@ import type { ByteSource, FileStore, StoredFile } from '../checkpoint/byteSource
 import { readShardIndex } from '../checkpoint/shardIndex';
 import { isStoredName } from '../checkpoint/storedName';
 import { quoted } from '../checkpoint/wording';
-import { UserError } from '../errors';
+import { AccessError, UserError } from '../errors';
 import type { Answer, HttpClient } from './http';
 import { HttpSource } from './httpSource';
 
@@ -67,7 +67,7 @@ export function publicAddress(url: URL): string {
 }
 
 /** The server was reached and does not give the file. */
-class RefusedError extends UserError {}
+class RefusedError extends AccessError {}
 
 function explain({ status, url }: Answer, name: string): UserError {
   const address = publicAddress(url);
@@ -85,7 +85,7 @@ async function shardsOf(index: Promise<ByteSource>, signal: AbortSignal | undefi
     return (await readShardIndex(await index, signal)).shards;
   } catch (error) {
     // Opening it will say what is wrong.
-    if (error instanceof UserError) return [];
+    if (error instanceof UserError && !(error instanceof AccessError)) return [];
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { UserError } from '../errors';
+import { AccessError } from '../errors';
 import type { Answer } from './http';
 
 interface Asked {
@@ -11,13 +11,13 @@ interface Asked {
  * Why the Hub refuses, and what to do. It says so in the header X-Error-Code; see hf_raise_for_status in
  * https://github.com/huggingface/huggingface_hub/blob/main/src/huggingface_hub/utils/_http.py
  */
-export function explainHubRefusal({ status, headers, url }: Answer, { repo, endpoint, hasToken }: Asked): UserError {
+export function explainHubRefusal({ status, headers, url }: Answer, { repo, endpoint, hasToken }: Asked): AccessError {
   const code = headers.get('x-error-code') ?? '';
   const model = repo ?? endpoint.host;
   const page = repo === undefined ? endpoint.origin : `${endpoint.origin}/${repo}`;
   const giveToken = `give a token (${endpoint.origin}/settings/tokens) in HF_TOKEN or with "hf auth login"`;
   const detail = headers.get('x-error-message') ?? undefined;
-  const error = (message: string): UserError => new UserError(message, detail === undefined ? {} : { detail });
+  const error = (message: string): AccessError => new AccessError(message, detail === undefined ? {} : { detail });
 
   if (code === 'GatedRepo') {
     return error(hasToken

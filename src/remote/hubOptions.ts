@@ -22,7 +22,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /** @throws UserError when the address is none. */
 export function hubEndpoint(options: HubOptions = {}, env: Environment = process.env): URL {
-  const text = options.endpoint ?? nonEmpty(env['HF_ENDPOINT']) ?? 'https://huggingface.co';
+  const text = options.endpoint ?? nonEmpty(env.HF_ENDPOINT) ?? 'https://huggingface.co';
   const endpoint = URL.canParse(text) ? new URL(text) : undefined;
   if (endpoint === undefined || !/^https?:$/.test(endpoint.protocol)) {
     throw new UserError(`The Hub's address ${quoted(text)} is not valid. Set HF_ENDPOINT to an address such as https://huggingface.co.`);
@@ -33,10 +33,10 @@ export function hubEndpoint(options: HubOptions = {}, env: Environment = process
 /** The token to show: the given one, HF_TOKEN, or the one that `hf auth login` stored. */
 export async function hubToken(options: HubOptions = {}, env: Environment = process.env): Promise<string | undefined> {
   if (options.token !== undefined) return nonEmpty(options.token.trim());
-  if (isSet(env['HF_HUB_DISABLE_IMPLICIT_TOKEN'])) return undefined;
-  const given = nonEmpty(env['HF_TOKEN']?.trim()) ?? nonEmpty(env['HUGGING_FACE_HUB_TOKEN']?.trim());
+  if (isSet(env.HF_HUB_DISABLE_IMPLICIT_TOKEN)) return undefined;
+  const given = nonEmpty(env.HF_TOKEN?.trim()) ?? nonEmpty(env.HUGGING_FACE_HUB_TOKEN?.trim());
   if (given !== undefined) return given;
-  const path = nonEmpty(env['HF_TOKEN_PATH']) ?? join(hubHome(env), 'token');
+  const path = nonEmpty(env.HF_TOKEN_PATH) ?? join(hubHome(env), 'token');
   try {
     return nonEmpty((await readFile(path, 'utf8')).trim());
   } catch (error) {
@@ -49,16 +49,16 @@ export async function hubToken(options: HubOptions = {}, env: Environment = proc
 /** Where the Hub's client keeps what it downloads. */
 export function hubCacheFolder(options: HubOptions = {}, env: Environment = process.env): string | undefined {
   if (options.cache !== undefined) return options.cache === false ? undefined : options.cache;
-  return nonEmpty(env['HF_HUB_CACHE']) ?? nonEmpty(env['HUGGINGFACE_HUB_CACHE']) ?? join(hubHome(env), 'hub');
+  return nonEmpty(env.HF_HUB_CACHE) ?? nonEmpty(env.HUGGINGFACE_HUB_CACHE) ?? join(hubHome(env), 'hub');
 }
 
 /** Whether the Hub's client is told to stay off the network. */
 export function isOffline(env: Environment = process.env): boolean {
-  return isSet(env['HF_HUB_OFFLINE']);
+  return isSet(env.HF_HUB_OFFLINE);
 }
 
 function hubHome(env: Environment): string {
-  return nonEmpty(env['HF_HOME']) ?? join(nonEmpty(env['XDG_CACHE_HOME']) ?? join(homedir(), '.cache'), 'huggingface');
+  return nonEmpty(env.HF_HOME) ?? join(nonEmpty(env.XDG_CACHE_HOME) ?? join(homedir(), '.cache'), 'huggingface');
 }
 
 function isSet(value: string | undefined): boolean {

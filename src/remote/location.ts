@@ -58,7 +58,7 @@ function parseHubAddress(text: string): HubLocation {
   if (parts[0] === 'datasets' || parts[0] === 'spaces') throw notAModel(text);
   // A model without an owner stands alone or has its revision at once: hf://gpt2, hf://gpt2@main/model.safetensors.
   const nameParts = parts.length === 1 || parts[0]?.includes('@') === true ? 1 : 2;
-  const [last = '', at] = splitOnce(parts[nameParts - 1] ?? '', '@');
+  const [last, at] = splitOnce(parts[nameParts - 1] ?? '', '@');
   const rest = parts.slice(nameParts);
   const revision = at === undefined ? DEFAULT_REVISION : decoded(at, text);
   // refs/pr/1 is understood unencoded too.

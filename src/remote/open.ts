@@ -137,7 +137,7 @@ async function openLocalPath(path: string, options: RunOptions): Promise<Checkpo
   try {
     return await openCheckpoint(path, options);
   } catch (error) {
-    if (error instanceof UserError && / does not exist/.test(error.message) && /^[A-Za-z0-9][\w.-]*\/[\w.-]+$/.test(path)) {
+    if (error instanceof UserError && error.message.includes(' does not exist') && /^[A-Za-z0-9][\w.-]*\/[\w.-]+$/.test(path)) {
       throw new UserError(`${error.message} For the model on the Hugging Face Hub write hf://${path}.`, { cause: error });
     }
     throw error;

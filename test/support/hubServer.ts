@@ -198,7 +198,7 @@ export class HubServer {
     return hash;
   }
 
-  async #resolve(path: string, logged: Logged, fault: Fault, response: ServerResponse, end: (status: number, headers?: Record<string, string>, body?: string) => void): Promise<void> {
+  async #resolve(path: string, logged: Logged, fault: Fault, response: ServerResponse, end: (status: number, headers?: Record<string, string>, body?: string | Buffer) => void): Promise<void> {
     const { file = '' } = logged;
     if (!path.startsWith(`/${this.repo}/resolve/${this.commit}/`) || !(await exists(join(this.options.folder, file)))) {
       end(404, { 'x-error-code': 'EntryNotFound' });
@@ -236,9 +236,10 @@ export class HubServer {
     });
     response.flushHeaders();
     const limit = fault.cutAfter ?? fault.stallAfter ?? fault.endAfter ?? Infinity;
+    const closed = new Promise<void>(done => response.once('close', done));
     const send = async (chunk: Buffer): Promise<void> => {
       logged.sent += chunk.length;
-      if (!response.write(chunk)) await Promise.race([new Promise(done => response.once('drain', done)), new Promise(done => response.once('close', done))]);
+      if (!response.write(chunk)) await Promise.race([new Promise<void>(done => response.once('drain', done)), closed]);
     };
     if (length > 0) {
       for await (const chunk of createReadStream(path, { start: from, end: to - 1, highWaterMark: 1 << 18 })) {

@@ -4,7 +4,7 @@ import type { Checkpoint } from '../../../src/checkpoint/checkpoint';
 import { openJob } from '../../../src/job';
 import { openLocation } from '../../../src/remote/open';
 import { COMMIT, type HubServer } from '../../support/hubServer';
-import { hubOptions, TINY, userError, withServer } from './support';
+import { hubOptions, TINY, withServer } from './support';
 
 async function opened<T>(server: HubServer, text: string, use: (checkpoint: Checkpoint) => Promise<T> | T, options = {}): Promise<T> {
   const checkpoint = await openLocation(text, { hub: hubOptions(server, options) });
@@ -35,7 +35,6 @@ describe('openLocation: a Hub repository', () => {
       } finally {
         await local.close();
       }
-      console.log(server.log.map(({ where, url, range, sent, status }) => `${where} ${status} ${url} ${range?.from}-${range?.to} ${sent}`).join('\n'));
     }));
   }
 });

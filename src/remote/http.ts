@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../errors';
 import { formatDuration } from '../format';
@@ -72,6 +73,8 @@ export class HttpClient {
    */
   async exchange<T>(request: HttpRequest, use: (answer: Answer) => Promise<T>): Promise<T> {
     const { signal } = request;
+    // Many requests at once listen to one signal, which is no leak.
+    if (signal !== undefined) setMaxListeners(0, signal);
     await this.#pause(request.url.host, signal);
     await this.#slots.acquire(signal);
     const attempt = new AbortController();

@@ -54,9 +54,9 @@ export async function writeMadeModel(folder: string, { width, layers, unwantedBy
     await file.write(header);
     await file.truncate(header.length + end);
     let position = header.length;
-    for (const { wanted, length } of group) {
+    for (const { key, wanted, length } of group) {
       if (wanted) {
-        keptBytes += length;
+        if (!key.endsWith('visual.proj')) keptBytes += length;
         for (let done = 0; done < length; done += noise.length) await file.write(noise, 0, Math.min(noise.length, length - done), position + done);
         // Unlike its neighbours.
         if (length >= 8) await file.write(Buffer.from(String(position).padStart(8, '0').slice(-8)), 0, 8, position);

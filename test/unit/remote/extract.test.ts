@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
-import { readFile, readdir } from 'node:fs/promises';
+import { open, readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { downloadEstimate } from '../../../src/extraction/downloadEstimate';
 import { extract, type ExtractOptions, type ExtractResult } from '../../../src/extraction/extract';
 import { verify } from '../../../src/extraction/verify';
 import { companionFiles, openJob, validated, type Job } from '../../../src/job';
+import { isAbort } from '../../../src/errors';
+import { ConnectionError } from '../../../src/remote/errors';
 import { openLocation } from '../../../src/remote/open';
-import { COMMIT, type HubServer } from '../../support/hubServer';
-import { hubOptions, inFolder, TINY, withServer } from './support';
+import { COMMIT, type Fault, type HubServer, type Logged } from '../../support/hubServer';
+import { writeMadeModel } from '../../support/madeModel';
+import { hubOptions, inFolder, TINY, userError, withServer } from './support';
 
 async function extractFrom(job: Job, out: string, options: Partial<ExtractOptions> = {}): Promise<ExtractResult> {
   return extract(job.plan, validated(job).validation, { ...(await companionFiles(job)), out, format: 'safetensors', dtype: 'keep', ...options });
@@ -20,6 +23,22 @@ async function withJob<T>(location: string, server: HubServer | undefined, use: 
     return await use(await openJob(checkpoint));
   } finally {
     await checkpoint.close();
+  }
+}
+
+/** The ranges that the server's log has begin and end in kept tensors, with at most a few kilobytes between these. */
+function assertOnlyKeptRanges(job: Job, server: HubServer, mark: number): void {
+  for (const { file, range } of server.log.slice(mark)) {
+    if (file === undefined || range === undefined) continue;
+    const kept = job.plan.kept.filter(({ tensor }) => job.checkpoint.files[tensor.file]?.name === file);
+    const spans = kept.map(({ tensor }) => [tensor.offset, tensor.offset + tensor.length] as const).sort((a, b) => a[0] - b[0]);
+    let at = range.from;
+    for (const [start, end] of spans) {
+      if (end <= at || start >= range.to) continue;
+      assert.ok(start - at <= (at === range.from ? 0 : 16_384), `${file} ${range.from}-${range.to}: bytes ${at} to ${start} are not wanted`);
+      at = end;
+    }
+    assert.ok(at >= range.to, `${file} ${range.from}-${range.to}: bytes from ${at} on are not wanted`);
   }
 }
 
@@ -40,8 +59,8 @@ describe('extraction from a remote checkpoint', () => {
           const estimate = downloadEstimate(job.plan)!;
           assert.equal(estimate.download, job.plan.keptBytes);
           const sent = server.sent(mark);
-          console.log('requests', server.log.length - mark, 'sent', sent, 'kept', job.plan.keptBytes, sent / job.plan.keptBytes);
-          assert.ok(sent <= 1.02 * job.plan.keptBytes);
+          assert.ok(sent <= 1.02 * job.plan.keptBytes, `${sent} bytes for ${job.plan.keptBytes}`);
+          assertOnlyKeptRanges(job, server, mark);
           return remote;
         });
         assert.equal(before.manifest.validation.config, 'config.json');
@@ -50,4 +69,75 @@ describe('extraction from a remote checkpoint', () => {
       })));
     }
   }
+});
+
+describe('extraction from a failing server', () => {
+  const folder = TINY.safetensors;
+  const data = (fault: Fault) => ({ where, range }: Logged, nth: number): Fault | undefined => where === 'cdn' && range !== undefined && range.from > 0 && nth >= 2 ? fault : undefined;
+  const inPlace = async (use: (job: Job, server: HubServer, parent: string) => Promise<void>): Promise<void> => inFolder(parent => withServer({ folder }, server => withJob('hf://test/tiny', server, job => use(job, server, parent))));
+
+  it('leaves nothing when the file changes under way', () => inPlace(async (job, server, parent) => {
+    server.fault = data({ etag: '"other"' });
+    await assert.rejects(extractFrom(job, join(parent, 'out')), userError(/has changed on .* Open the checkpoint again/));
+    assert.deepEqual(await readdir(parent), []);
+  }));
+
+  it('leaves nothing when it is cancelled', () => inPlace(async (job, server, parent) => {
+    server.fault = data({ stallAfter: 100 });
+    const controller = new AbortController();
+    setTimeout(() => { controller.abort(); }, 100);
+    await assert.rejects(extractFrom(job, join(parent, 'out'), { signal: controller.signal }), isAbort);
+    assert.deepEqual(await readdir(parent), []);
+  }));
+
+  it('keeps what has arrived when the network is lost, and goes on from there', () => inFolder(async parent => {
+    await writeMadeModel(join(parent, 'model'), { width: 512, layers: 6, unwantedBytes: 8_000_000, shards: 2 });
+    await withServer({ folder: join(parent, 'model') }, server => withJob('hf://test/tiny', server, async job => {
+      let passed = 0;
+      server.fault = ({ where, range }) => where === 'cdn' && range !== undefined && range.to - range.from > 100_000 && ++passed > 6 ? { status: 503 } : undefined;
+      const out = join(parent, 'out');
+      await assert.rejects(extractFrom(job, out), (error: unknown) => error instanceof ConnectionError && /503 .*4 attempts failed; .*What has arrived is kept in .*vision-encoder-partial.*extract into the same folder again/.test(error.message));
+      const partial = (await readdir(parent)).find(name => name.startsWith('.vision-encoder-partial'))!;
+      assert.ok(partial);
+
+      server.fault = undefined;
+      // Another extraction beside it does not take it away, nor take it over.
+      await extractFrom(job, join(parent, 'elsewhere'));
+      assert.ok((await readdir(parent)).includes(partial));
+      // Nor does one that would write something else into the same place; but the place is its own then.
+      const mark = server.log.length;
+      let resumed = 0;
+      await extractFrom(job, out, { onResume: bytes => { resumed = bytes; } });
+      assert.ok(resumed > 0);
+      assert.ok(server.sent(mark) < job.plan.keptBytes - resumed + 100_000);
+      assert.deepEqual((await readdir(parent)).sort(), ['elsewhere', 'model', 'out']);
+      assert.deepEqual(await readFile(join(out, 'model.safetensors')), await readFile(join(parent, 'elsewhere/model.safetensors')));
+      assert.deepEqual((await verify(out, { source: job.checkpoint })).differences, []);
+    }));
+  }));
+
+  it('does not go on from what is damaged, nor with something else', () => inFolder(async parent => {
+    await writeMadeModel(join(parent, 'model'), { width: 512, layers: 6, unwantedBytes: 8_000_000, shards: 2 });
+    await withServer({ folder: join(parent, 'model') }, server => withJob('hf://test/tiny', server, async job => {
+      const out = join(parent, 'out');
+      const interrupt = async (): Promise<string> => {
+        let passed = 0;
+        server.fault = ({ where, range }) => where === 'cdn' && range !== undefined && range.to - range.from > 100_000 && ++passed > 6 ? { status: 503 } : undefined;
+        await assert.rejects(extractFrom(job, out), ConnectionError);
+        server.fault = undefined;
+        return join(parent, (await readdir(parent)).find(name => name.startsWith('.vision-encoder-partial'))!);
+      };
+      const partial = await interrupt();
+      const file = await open(join(partial, 'model.safetensors'), 'r+');
+      await file.write(Buffer.from('damaged'), 0, 7, 100_000);
+      await file.close();
+      await assert.rejects(extractFrom(job, out), userError(/interrupted extraction had written is damaged.*Extract again/));
+      assert.deepEqual(await readdir(parent), ['model']);
+
+      await interrupt();
+      await extractFrom(job, out, { format: 'torch', onResume: () => assert.fail('Another format is nothing to go on from.') });
+      assert.deepEqual((await readdir(parent)).sort(), ['model', 'out']);
+      assert.deepEqual((await verify(out)).differences, []);
+    }));
+  }));
 });

@@ -4,10 +4,11 @@ import { UserError } from '../errors';
 import { formatDuration } from '../format';
 import { TOOL } from '../version';
 import { ConnectionError, networkError, TransientError } from './errors';
+import { proxyFetch } from './proxy';
 import { Slots } from './slots';
 
 export interface HttpOptions {
-  /** The editor's own, where it knows the proxy; Node's when absent. */
+  /** The editor's own, which knows its proxy; when absent Node's, or one through the proxy that the environment names. */
   readonly fetch?: typeof globalThis.fetch;
   /** Requests at the same time; 8. */
   readonly connections?: number;
@@ -54,12 +55,14 @@ const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 export class HttpClient {
   readonly #options: HttpOptions;
   readonly #slots: Slots;
+  readonly #send: typeof globalThis.fetch;
   readonly #reached = new Set<string>();
   /** By host, until when it asked to be left alone. */
   readonly #pausedUntil = new Map<string, number>();
 
   constructor(options: HttpOptions = {}) {
     this.#options = options;
+    this.#send = options.fetch ?? proxyFetch() ?? globalThis.fetch;
     this.#slots = new Slots(options.connections ?? 8);
   }
 
@@ -148,7 +151,7 @@ export class HttpClient {
   }
 
   async #follow(request: HttpRequest, signal: AbortSignal, alive: () => void): Promise<Answer> {
-    const send = this.#options.fetch ?? globalThis.fetch;
+    const send = this.#send;
     const redirects: Headers[] = [];
     let { url } = request;
     for (;;) {

@@ -1,5 +1,6 @@
 import { Prefetch } from '../remote/prefetch';
 import type { PlannedRead } from '../remote/prefetch';
+import type { Located } from './compareTensor';
 import type { TensorCopy } from './copy';
 import { partLength } from './fileLayout';
 import type { FileLayout } from './fileLayout';
@@ -30,6 +31,34 @@ export function fetchAhead(layout: FileLayout, copies: readonly TensorCopy[], wr
       const read = planned.get(index);
       return read === undefined ? copy : { ...copy, source: prefetch.source(read) };
     }),
+    close: () => prefetch.close(),
+  };
+}
+
+/**
+ * The tensors that outputs are compared with, in the outputs' order; remote ones are fetched ahead.
+ * After each comparison `leave` must be told, which may not have read all.
+ */
+export function originalsAhead(keys: readonly string[], tensors: ReadonlyMap<string, Located>): { at(index: number): Located | undefined; leave(index: number): void; close(): Promise<void> } {
+  const reads: PlannedRead[] = [];
+  const planned = new Map<number, number>();
+  for (const [index, key] of keys.entries()) {
+    const original = tensors.get(key);
+    if (original?.source.remote === undefined || original.tensor.indirect !== undefined) continue;
+    planned.set(index, reads.length);
+    reads.push({ source: original.source, position: original.tensor.offset, length: original.tensor.length });
+  }
+  const prefetch = new Prefetch(reads);
+  return {
+    at(index) {
+      const original = tensors.get(keys[index] ?? '');
+      const read = planned.get(index);
+      return original === undefined || read === undefined ? original : { ...original, source: prefetch.source(read) };
+    },
+    leave(index) {
+      const read = planned.get(index);
+      if (read !== undefined) prefetch.drop(read);
+    },
     close: () => prefetch.close(),
   };
 }

@@ -36,6 +36,12 @@ interface Block {
   untaken: number;
 }
 
+interface Requested {
+  readonly piece: Piece;
+  readonly block: Block;
+  taken: number;
+}
+
 /**
  * Fetches ranges ahead of their reader: known reads of remote files become few requests, several at once, while memory
  * stays below some 50 MB. What is near in the plan and in the file travels in one request, whatever the order.
@@ -44,7 +50,9 @@ export class Prefetch {
   readonly #reads: readonly PlannedRead[];
   readonly #groups: Iterator<Piece[], undefined>;
   /** By read, the blocks that have been requested for it. */
-  readonly #pieces: { readonly piece: Piece; readonly block: Block }[][];
+  readonly #pieces: Requested[][];
+  /** Reads whose bytes nobody wants any more. */
+  readonly #dropped = new Set<number>();
   readonly #stopped = new AbortController();
   readonly #underWay = new Set<Promise<void>>();
   #next: Piece[] | undefined;
@@ -73,6 +81,13 @@ export class Prefetch {
     };
   }
 
+  /** Says that the rest of a planned range will not be read; otherwise what waits for its reader holds up the others. */
+  drop(index: number): void {
+    this.#dropped.add(index);
+    for (const requested of this.#pieces[index] ?? []) this.#count(requested, requested.piece.length - requested.taken);
+    this.#pump();
+  }
+
   /** Ends what is under way. */
   async close(): Promise<void> {
     this.#stopped.abort(new UserError('The download was ended.'));
@@ -93,15 +108,19 @@ export class Prefetch {
       const length = Math.min(target.length - done, piece.position + piece.length - at);
       target.set(block.bytes.subarray(at - block.position, at - block.position + length), done);
       done += length;
-      block.untaken -= length;
-      if (block.untaken === 0) this.#release(block);
+      this.#count(found, length);
+      this.#pump();
     }
   }
 
-  #release(block: Block): void {
+  /** Counts bytes of a piece as taken; a block that is taken whole is let go. */
+  #count(requested: Requested, bytes: number): void {
+    const { block } = requested;
+    requested.taken += bytes;
+    block.untaken -= bytes;
+    if (bytes === 0 || block.untaken > 0) return;
     this.#held -= block.bytes.length;
     for (const { read } of block.pieces) this.#pieces[read] = this.#pieces[read]?.filter(entry => entry.block !== block) ?? [];
-    this.#pump();
   }
 
   /** Starts requests as far as the memory goes. */
@@ -118,7 +137,8 @@ export class Prefetch {
       const end = this.#next.reduce((last, piece) => Math.max(last, piece.position + piece.length), 0);
       const length = end - first.position;
       if (this.#held > 0 && this.#held + length > MEMORY_BYTES) return;
-      this.#start(this.#next, first, length);
+      // A request in which nobody is interested any more is not made.
+      if (this.#next.some(({ read }) => !this.#dropped.has(read))) this.#start(this.#next, first, length);
       this.#next = undefined;
     }
   }
@@ -135,7 +155,11 @@ export class Prefetch {
     // A failure is thrown where the bytes are read.
     arrived.then(ended, ended);
     const block: Block = { position: first.position, bytes, arrived, pieces, untaken: pieces.reduce((sum, piece) => sum + piece.length, 0) };
-    for (const piece of pieces) this.#pieces[piece.read]?.push({ piece, block });
+    for (const piece of pieces) {
+      const requested = { piece, block, taken: 0 };
+      this.#pieces[piece.read]?.push(requested);
+      if (this.#dropped.has(piece.read)) this.#count(requested, piece.length);
+    }
     this.#renew();
   }
 

@@ -71,6 +71,26 @@ describe('extraction from a remote checkpoint', () => {
   }
 });
 
+describe('verification against a remote checkpoint', () => {
+  it('finds what differs, however much of it there is, in few requests', () => inFolder(async parent => {
+    await writeMadeModel(join(parent, 'model'), { width: 640, layers: 16, unwantedBytes: 8_000_000, shards: 2 });
+    await writeMadeModel(join(parent, 'other'), { width: 640, layers: 16, unwantedBytes: 8_100_000, shards: 1 });
+    await withJob(join(parent, 'model'), undefined, job => extractFrom(job, join(parent, 'out')));
+    await withServer({ folder: join(parent, 'model') }, server => withJob('hf://test/tiny', server, async job => {
+      const mark = server.log.length;
+      assert.deepEqual((await verify(join(parent, 'out'), { source: job.checkpoint })).differences, []);
+      assert.ok(server.log.length - mark < 100, `${server.log.length - mark} requests`);
+    }));
+    // The made tensors begin with their place in the file, which differs here.
+    await withServer({ folder: join(parent, 'other') }, server => withJob('hf://test/tiny', server, async job => {
+      const { differences, checkedTensors } = await verify(join(parent, 'out'), { source: job.checkpoint });
+      assert.ok(differences.length > 100);
+      assert.equal(differences.length + checkedTensors, job.plan.kept.length);
+      assert.match(differences[0]!.message, /differs from transformer\.visual\..* in the source, first at element \d/);
+    }));
+  }));
+});
+
 describe('extraction from a failing server', () => {
   const folder = TINY.safetensors;
   const data = (fault: Fault) => ({ where, range }: Logged, nth: number): Fault | undefined => where === 'cdn' && range !== undefined && range.from > 0 && nth >= 2 ? fault : undefined;

@@ -78,6 +78,20 @@ describe('Prefetch', () => {
     await prefetch.close();
   });
 
+  it('lets go of what will not be read', async () => {
+    const file = remoteFile(300 * MB);
+    const plan = Array.from({ length: 3 }, (_, i) => ({ source: file, position: i * 100 * MB, length: 100 * MB }));
+    const prefetch = new Prefetch(plan);
+    assert.ok(isRight(await readBytes(prefetch.source(0), 0, 1000), 0));
+    prefetch.drop(0);
+    assert.ok(isRight(await readBytes(prefetch.source(1), 100 * MB, 1000), 100 * MB));
+    prefetch.drop(1);
+    assert.ok(isRight(await readBytes(prefetch.source(2), 200 * MB, 5 * MB), 200 * MB));
+    await prefetch.close();
+    const fetched = file.requests.reduce((sum, { length }) => sum + length, 0);
+    assert.ok(fetched <= 3 * 52 * MB, `${fetched} bytes were fetched`);
+  });
+
   it('throws a failed request where its bytes are read, and stops at once', async () => {
     const file = remoteFile(64 * MB, position => position >= 8 * MB ? Promise.reject(new Error('broken')) : Promise.resolve());
     const prefetch = new Prefetch([{ source: file, position: 0, length: 64 * MB }]);

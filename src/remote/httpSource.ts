@@ -131,7 +131,7 @@ export class HttpSource implements ByteSource {
       ...(isStrong(this.#validator) ? { 'if-match': this.#validator } : {}),
     };
     const { url, authorization } = this.#file;
-    return this.#client.exchange({ signal, headers, ...(direct === undefined ? { url, authorization } : { url: direct }) }, async answer => {
+    return this.#client.exchange({ signal, headers, url: direct ?? url, authorization: direct === undefined || direct.origin === url.origin ? authorization : undefined }, async answer => {
       if (direct !== undefined && answer.status >= 400 && answer.status !== 412 && answer.status !== 416) {
         // Addresses that redirects lead to are signed for a time; the original one gives a new one.
         this.#direct = undefined;
@@ -158,7 +158,8 @@ export class HttpSource implements ByteSource {
     if (this.#validator !== undefined && validator !== this.#validator) throw this.#changed('its ETag is another');
     for (const hop of answer.redirects) {
       const hash = hop.get('x-linked-etag')?.replace(/^(?:W\/)?"|"$/g, '');
-      if (hash !== undefined && this.#file.hash !== undefined && hash !== this.#file.hash) throw this.#changed('its hash is not the one that its repository lists');
+      // Hashes of another kind (Git's, SHA-256) do not compare.
+      if (hash?.length === this.#file.hash?.length && hash !== this.#file.hash) throw this.#changed('its hash is not the one that its repository lists');
     }
     if (answer.status === 200) {
       if (this.size > SMALL_FILE) throw ignoresRanges(url, name);

@@ -7,6 +7,8 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export const COMMIT = '0123456789abcdef0123456789abcdef01234567';
+/** Small files come from the Hub itself, by way of this. */
+const RESOLVE_CACHE = '/api/resolve-cache/';
 const LARGE = /\.(?:safetensors|bin|pt|pth)$/;
 
 /** What the server saw and did. */
@@ -41,8 +43,6 @@ export interface Fault {
   /** Milliseconds before the answer. */
   readonly delay?: number;
   readonly location?: string;
-  /** Serves this file instead, as when it was replaced under way. */
-  readonly instead?: string;
   readonly etag?: string;
 }
 
@@ -120,10 +120,10 @@ export class HubServer {
     const url = request.url ?? '';
     const path = decodeURIComponent(url.split('?', 1)[0] ?? '');
     const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
-    const isFile = path.startsWith(`/${this.repo}/resolve/`) || path.startsWith('/lfs/') || path.startsWith('/plain/');
+    const isFile = path.startsWith(`/${this.repo}/resolve/`) || path.startsWith(RESOLVE_CACHE) || path.startsWith('/lfs/') || path.startsWith('/plain/');
     const logged: Logged = {
       where, url, headers: request.headers, status: 0, sent: 0,
-      file: isFile ? path.replace(new RegExp(`^/(?:${this.repo}/resolve/[^/]+|lfs|plain)/`), '') : undefined,
+      file: isFile ? path.replace(new RegExp(`^/(?:${this.repo}/resolve/[^/]+|api/resolve-cache|lfs|plain)/`), '') : undefined,
       range: from === undefined || to === undefined ? undefined : { from: Number(from), to: Number(to) + 1 },
     };
     this.log.push(logged);
@@ -142,8 +142,9 @@ export class HubServer {
     if (where === 'cdn') { await this.#sendFile(logged, fault, response, end); return; }
     const refused = this.#refusal(request, logged);
     if (refused !== undefined) { end(refused.status, { 'x-error-code': refused.code }); return; }
+    if (path.startsWith(RESOLVE_CACHE)) { await this.#sendFile(logged, fault, response, end); return; }
     if (path.startsWith('/api/')) { await this.#api(path, url, end); return; }
-    await this.#resolve(path, logged, fault, response, end);
+    await this.#resolve(path, logged, end);
   }
 
   #refusal({ headers }: IncomingMessage, { file }: Logged): { status: number; code: string } | undefined {
@@ -198,13 +199,13 @@ export class HubServer {
     return hash;
   }
 
-  async #resolve(path: string, logged: Logged, fault: Fault, response: ServerResponse, end: (status: number, headers?: Record<string, string>, body?: string | Buffer) => void): Promise<void> {
+  async #resolve(path: string, logged: Logged, end: (status: number, headers?: Record<string, string>, body?: string | Buffer) => void): Promise<void> {
     const { file = '' } = logged;
     if (!path.startsWith(`/${this.repo}/resolve/${this.commit}/`) || !(await exists(join(this.options.folder, file)))) {
       end(404, { 'x-error-code': 'EntryNotFound' });
       return;
     }
-    if (!LARGE.test(file)) { await this.#sendFile(logged, fault, response, end); return; }
+    if (!LARGE.test(file)) { end(307, { location: `${RESOLVE_CACHE}${encodeURIComponent(file)}`, 'x-repo-commit': this.commit }); return; }
     end(302, {
       location: `${this.cdn}/lfs/${encodeURIComponent(file)}?signature=secret`,
       'x-repo-commit': this.commit,
@@ -215,7 +216,7 @@ export class HubServer {
 
   async #sendFile(logged: Logged, fault: Fault, response: ServerResponse, end: (status: number, headers?: Record<string, string>, body?: string | Buffer) => void): Promise<void> {
     const { file = '', range, headers } = logged;
-    const path = fault.instead ?? join(this.options.folder, file);
+    const path = join(this.options.folder, file);
     if (!(await exists(path))) { end(404); return; }
     const { size } = await stat(path);
     const etag = fault.etag ?? `"etag-${basename(path)}-${size}"`;

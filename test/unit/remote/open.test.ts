@@ -35,12 +35,12 @@ describe('openLocation: a Hub repository', () => {
       } finally {
         await local.close();
       }
-      const apiCalls = server.log.filter(({ url }) => url.startsWith('/api/'));
+      const apiCalls = server.log.filter(({ url }) => url.startsWith('/api/models/'));
       assert.deepEqual(apiCalls.map(({ url }) => url), [`/api/models/test/tiny/revision/main`, `/api/models/test/tiny/tree/${COMMIT}`]);
       const ofShards = server.log.filter(({ where }) => where === 'cdn');
       assert.equal(ofShards.length, name === 'bin' ? 3 * 2 : 4);
-      // Index and config come from the Hub itself, which besides redirects once for each shard.
-      assert.equal(server.log.length - apiCalls.length - ofShards.length, 2 + (name === 'bin' ? 3 : 4));
+      // Index and config come from the Hub itself; it redirects once for each of them and for each shard.
+      assert.equal(server.log.length - apiCalls.length - ofShards.length, 2 * 2 + (name === 'bin' ? 3 : 4));
     }));
   }
 });

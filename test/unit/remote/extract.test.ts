@@ -124,7 +124,6 @@ describe('extraction from a failing server', () => {
       // Another extraction beside it does not take it away, nor take it over.
       await extractFrom(job, join(parent, 'elsewhere'));
       assert.ok((await readdir(parent)).includes(partial));
-      // Nor does one that would write something else into the same place; but the place is its own then.
       const mark = server.log.length;
       let resumed = 0;
       await extractFrom(job, out, { onResume: bytes => { resumed = bytes; } });

@@ -8,6 +8,14 @@ import { writing } from './ioErrors';
 import { MANIFEST_NAME, readManifest } from './manifest';
 import { namesIn, samePlace } from './outputFolder';
 
+/** The folder has an output already, and overwriting was not allowed. */
+export class OutputExists extends UserError {
+  /** @param found a sentence: what is where */
+  constructor(readonly found: string) {
+    super(`${found} Choose another folder, or allow overwriting.`);
+  }
+}
+
 /** Room for the JSON files and for what the file system itself needs. */
 const SPACE_MARGIN = 4 << 20;
 
@@ -40,15 +48,18 @@ export function assertExtractable(plan: Plan, validation: Validation): void {
  */
 export async function checkFolder(folder: string, names: readonly string[], plan: Plan, overwrite: boolean): Promise<string[]> {
   const present = new Set(await writing(folder, () => namesIn(folder)) ?? []);
-  for (const { source } of plan.checkpoint.files) {
-    if (source.path !== undefined && await samePlace(dirname(source.path), folder)) {
+  const { store, files } = plan.checkpoint;
+  // Shards may lie in subfolders of the checkpoint's own, which holds its config and its index.
+  const places = new Set([store.location, ...files.flatMap(({ source }) => source.path === undefined ? [] : dirname(source.path))]);
+  for (const place of places) {
+    if (await samePlace(place, folder)) {
       throw new UserError(`${folder} holds the checkpoint itself, whose files the output would replace. Choose another folder; one inside it will do.`);
     }
   }
   const earlier = present.has(MANIFEST_NAME) ? await earlierFiles(folder, overwrite) : [];
   const inTheWay = names.filter(name => present.has(name));
   if (!overwrite && inTheWay.length > 0) {
-    throw new UserError(`${folder} already has ${inTheWay.slice(0, 3).join(', ')}${inTheWay.length > 3 ? ` and ${inTheWay.length - 3} more` : ''}. Choose another folder, or allow overwriting.`);
+    throw new OutputExists(`${folder} already has ${inTheWay.slice(0, 3).join(', ')}${inTheWay.length > 3 ? ` and ${inTheWay.length - 3} more` : ''}.`);
   }
   return earlier.filter(name => present.has(name) && !names.includes(name));
 }

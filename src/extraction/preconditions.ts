@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { quoted } from '../checkpoint/wording';
 import { UserError } from '../errors';
 import { formatBytes } from '../format';
 import type { Plan } from '../recipe/plan';
@@ -30,6 +31,7 @@ export function assertExtractable(plan: Plan, validation: Validation): void {
     const first = sourceKeys.get(key);
     if (first !== undefined) throw new UserError(`${first} and ${tensor.key} would both become ${key}. Exclude one of them, or change the prefix that is stripped.`);
     sourceKeys.set(key, tensor.key);
+    if (!isStorable(key)) throw new UserError(`${quoted(tensor.key)} would become ${quoted(key)}, a name that no file of weights can give a tensor. Exclude it.`);
   }
   if (!validation.valid) {
     const { problem, missing, unexpected, mismatched, duplicates } = validation;
@@ -39,6 +41,11 @@ export function assertExtractable(plan: Plan, validation: Validation): void {
     const first = [...missing, ...unexpected, ...mismatched, ...duplicates][0];
     throw new UserError(`A strict load of the encoder would fail, so nothing was written: keys ${counts.join(', ')}${first === undefined ? '' : `, first ${first.key}`}. Correct the recipe, the settings or the config, and validate again.`);
   }
+}
+
+/** Half a surrogate pair has no UTF-8, and safetensors keeps its metadata under the other name. */
+function isStorable(key: string): boolean {
+  return !/\p{Cs}/u.test(key) && key !== '__metadata__';
 }
 
 /**

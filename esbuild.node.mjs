@@ -7,3 +7,6 @@ export const node = {
   mainFields: ['module', 'main'], // the `main` of jsonc-parser is UMD, whose inner requires esbuild cannot see
   external: ['vscode', 'onnxruntime-node', 'sharp'], // the last two load native libraries from their own folders
 };
+
+/** How the command line is: as a program that a shell can start. */
+export const commandLine = { ...node, banner: { js: '#!/usr/bin/env node' } };

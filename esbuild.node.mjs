@@ -8,3 +8,6 @@ export const node = {
   inject: ['src/zodSettings.ts'],
   external: ['vscode', 'onnxruntime-node', 'sharp'], // the last two load native libraries from their own folders
 };
+
+/** How the command line is: as a program that a shell can start. */
+export const commandLine = { ...node, banner: { js: '#!/usr/bin/env node' } };

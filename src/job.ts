@@ -4,6 +4,7 @@ import { parseConfig, type ConfigDocument } from './architecture/config';
 import type { Detection, Family } from './architecture/family';
 import { absentEncoder, detectFamily, FAMILIES, familyById } from './architecture/registry';
 import { UserError } from './errors';
+import { decodeUtf8, MAX_TEXT_BYTES } from './json';
 import type { RunOptions } from './progress';
 import { makePlan, type Plan } from './recipe/plan';
 import type { Recipe } from './recipe/recipe';
@@ -42,9 +43,6 @@ export interface CompanionFiles {
   readonly preprocessor: Record<string, unknown>;
 }
 
-/** A config.json is a few kilobytes; anything much larger is something else under its name. */
-const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
-
 /** Reads the config beside the checkpoint, recognises its family, applies the preset (or the given recipe) and validates. */
 export async function openJob(checkpoint: Checkpoint, options: JobOptions = {}): Promise<Job> {
   const beside = options.config === undefined
@@ -78,7 +76,7 @@ export async function findConfigs(job: Job, signal?: AbortSignal): Promise<strin
   if (family === undefined) return [];
   const found: string[] = [];
   for (const { name, size } of await checkpoint.store.list(signal)) {
-    if (!name.endsWith('.json') || name.endsWith('.index.json') || size > MAX_CONFIG_BYTES) continue;
+    if (!name.endsWith('.json') || name.endsWith('.index.json') || size > MAX_TEXT_BYTES) continue;
     const config = await readConfig(checkpoint, name, signal).catch((error: unknown) => {
       if (error instanceof UserError) return undefined;
       throw error;
@@ -190,20 +188,12 @@ async function readConfig(checkpoint: Checkpoint, name: string, signal: AbortSig
   if (!(await store.list(signal)).some(file => file.name === name)) return undefined;
   const source = await store.open(name, signal);
   try {
-    if (source.size > MAX_CONFIG_BYTES) {
+    if (source.size > MAX_TEXT_BYTES) {
       throw new UserError(`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
     }
     const bytes = await readBytes(source, 0, source.size, signal);
     return parseConfig(decodeUtf8(bytes, source.name), source.path ?? source.name);
   } finally {
     await source.close();
-  }
-}
-
-function decodeUtf8(bytes: Uint8Array, name: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new UserError(`${name} is not UTF-8 text. Check that it is the right file.`, { cause });
   }
 }

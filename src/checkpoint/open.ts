@@ -38,6 +38,8 @@ export async function openCheckpoint(location: string | Candidate, options: RunO
   const candidates = await findCheckpoints(location, options.signal);
   const chosen = obviousCandidate(candidates);
   if (chosen === undefined) {
+    // An index that cannot be read claims none of the shards beside it; then its fault is what matters.
+    for (const { kind, folder, name } of candidates) if (kind === 'index') await readIndex(localStore(folder), name, options.signal);
     throw new UserError(`${resolve(location)} holds ${candidates.length} checkpoints: ${someOf(candidates.map(({ name }) => name), 12)}. Open one of these files.`);
   }
   const checkpoint = await openFromStore(localStore(chosen.folder), chosen, options);

@@ -1,9 +1,10 @@
-import { notRecognised, type Job } from '../job';
+import { printable } from '../checkpoint/wording';
 import { formatBytes, formatCount, formatShape } from '../format';
+import { notRecognised, type Job } from '../job';
 import { describeDecision } from '../recipe/describe';
 import type { Mark } from '../recipe/recipe';
 import type { PlannedTensor } from '../recipe/plan';
-import { printable, type Terminal } from './terminal';
+import type { Terminal } from './terminal';
 
 const SYMBOLS = { keep: '+', strip: '~', exclude: '-' } as const satisfies Record<Mark, string>;
 const COLOURS = { keep: 'green', strip: 'cyan', exclude: 'gray' } as const satisfies Record<Mark, string>;

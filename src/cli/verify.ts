@@ -1,12 +1,13 @@
 import { resolve } from 'node:path';
 import type { Checkpoint } from '../checkpoint/checkpoint';
+import { printable } from '../checkpoint/wording';
 import { readManifest } from '../extraction/manifest';
 import { verify } from '../extraction/verify';
 import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
 import { isRemote } from '../remote/location';
 import { openAnywhere } from './input';
-import { printable, type Terminal } from './terminal';
+import type { Terminal } from './terminal';
 
 /** Re-reads an extracted encoder and compares it with its manifest and, where it can be opened, its source. */
 export async function runVerify(dir: string, options: { readonly source?: string }, terminal: Terminal, asJson: boolean, signal: AbortSignal): Promise<{ ok: boolean; json?: unknown }> {

@@ -16,6 +16,13 @@ export interface Located {
   readonly tensor: Omit<Tensor, 'file'>;
 }
 
+/** Where tensors are compared, one after the other: made once, because what is shared with a thread is given back late. */
+export class CompareBuffers {
+  readonly buffer = new SharedArrayBuffer(CHUNK_BYTES);
+  readonly raw = new Uint8Array(CHUNK_BYTES);
+  readonly casted = new Uint8Array(CHUNK_BYTES);
+}
+
 /**
  * Reads one output tensor and compares it with its entry in the manifest and, when there is a source, element
  * for element with the tensor it came from.
@@ -26,6 +33,7 @@ export async function compareTensor(
   output: Located,
   source: Located | 'absent' | undefined,
   hasher: StreamHasher,
+  { buffer, raw, casted }: CompareBuffers,
   options: { signal: AbortSignal | undefined; onBytes: (bytes: number) => void },
 ): Promise<string | undefined> {
   const { tensor } = output;
@@ -43,9 +51,6 @@ export async function compareTensor(
   const cast = makeCast(expected.sourceDtype, expected.dtype);
   const sizes = cast === undefined ? { source: 1, output: 1 } : { source: dtypeBits(expected.sourceDtype) / 8, output: dtypeBits(expected.dtype) / 8 };
   const chunkElements = Math.floor(CHUNK_BYTES / Math.max(sizes.source, sizes.output));
-  const buffer = new SharedArrayBuffer(CHUNK_BYTES);
-  const raw = new Uint8Array(CHUNK_BYTES);
-  const casted = new Uint8Array(cast === undefined ? 0 : CHUNK_BYTES);
   let different: number | undefined;
   try {
     for (let done = 0; ;) {

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { constants, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { name as toolName, version as toolVersion } from '../../package.json';
 import type { CheckpointFile } from '../checkpoint/checkpoint';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import type { RunOptions } from '../progress';
 import type { Plan, PlannedTensor } from '../recipe/plan';
 import { ConnectionError } from '../remote/errors';
 import type { Validation } from '../validation/validation';
+import { TOOL } from '../version';
 import { castDtype } from './cast';
 import type { DtypeOption } from './cast';
 import { copyFile, CopyHashers } from './copy';
@@ -107,7 +107,7 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
     const tensors = manifestTensors(plan, outputs, written);
     const manifest: Manifest = {
       version: 1,
-      tool: { name: toolName, version: toolVersion },
+      tool: TOOL,
       createdAt: new Date().toISOString(),
       source: manifestSource(plan, tensors, sources),
       recipe: plan.recipe,

@@ -70,7 +70,7 @@ export const manifestSchema = z.object({
       /** SHA-256 of its bytes in the output, and of those in the source: row-major, little-endian. */
       sha256,
       sourceSha256: sha256,
-    })),
+    })).min(1),
   }),
 });
 export type Manifest = z.infer<typeof manifestSchema>;
@@ -87,7 +87,7 @@ export async function readManifest(folder: string): Promise<Manifest> {
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') throw new UserError(`There is no ${MANIFEST_NAME} in ${folder}, so it is not the output of an extraction that finished. Give the folder that an extraction wrote.`);
-    throw new UserError(`${path} cannot be read${code === undefined ? '' : ` (${code})`}.`, { cause: error });
+    throw new UserError(`${path} cannot be read${code === undefined ? '' : ` (${code})`}. Check that it is a file and that you may read it.`, { cause: error });
   }
   let json: unknown;
   try {

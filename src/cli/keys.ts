@@ -18,7 +18,7 @@ export interface KeysOptions {
 export function printKeys(job: Job, options: KeysOptions, terminal: Terminal): void {
   const { checkpoint, plan } = job;
   const shown = select(plan.tensors, options);
-  const keyWidth = Math.min(72, Math.max(0, ...shown.map(({ tensor }) => tensor.key.length)));
+  const keyWidth = Math.min(72, shown.reduce((width, { tensor }) => Math.max(width, tensor.key.length), 0));
   for (const { tensor, mark, outputKey } of shown) {
     const renamed = mark === 'strip' && outputKey !== undefined ? `  → ${outputKey}` : '';
     const facts = `${tensor.dtype.padEnd(5)} ${formatShape(tensor.shape).padEnd(16)} ${formatBytes(tensor.length).padStart(8)}`;

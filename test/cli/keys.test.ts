@@ -4,6 +4,14 @@ import { basename, join } from 'node:path';
 import { openCheckpoint } from '../../src/checkpoint/open';
 import { BIN, fails, FIXTURES, inFolder, run, runJson, SAFETENSORS } from './support';
 
+/** A file of one byte for each key. */
+function safetensors(keys: readonly string[]): Buffer {
+  const header = Buffer.from(JSON.stringify(Object.fromEntries(keys.map((key, index) => [key, { dtype: 'U8', shape: [1], data_offsets: [index, index + 1] }]))));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(header.length));
+  return Buffer.concat([length, header, Buffer.alloc(keys.length)]);
+}
+
 describe('vision-encoder keys', () => {
   it('lists every tensor with its mark, dtype, shape, size and new name, and sums up beside it', async () => {
     const { code, stdout, stderr } = await run(['keys', BIN]);
@@ -52,7 +60,7 @@ describe('vision-encoder keys', () => {
     const { code, stdout, stderr } = await run(['keys', file]);
     assert.equal(code, 0);
     assert.match(stdout, /^- /);
-    assert.match(stderr, /No family of vision encoders was recognised.*--recipe/);
+    assert.match(stderr, /No rule marks these keys\. test_data__state_dict\.pt is not recognised .*Choose a recipe that names its family\./);
     const json = await runJson(['keys', file]);
     assert.deepEqual([json.family, json.detection, json.config], [null, null, null]);
   });
@@ -66,11 +74,15 @@ describe('vision-encoder keys', () => {
     assert.match((await run(['keys', BIN, '--set', 'depth=3'])).stderr, /warning: The setting "depth" is not known\. Known are: width, layers/);
   }));
 
+  it('lists 150,000 keys', () => inFolder(async folder => {
+    const keys = Array.from({ length: 150_000 }, (_, index) => `model.layers.${index}`);
+    await writeFile(join(folder, 'model.safetensors'), safetensors(keys));
+    const { code, stdout, stderr } = await run(['keys', folder]);
+    assert.deepEqual([code, stdout.trimEnd().split('\n').length], [0, keys.length], stderr.slice(0, 1000));
+  }));
+
   it('shows keys that would steer a terminal as text, each on one line', () => inFolder(async folder => {
-    const header = Buffer.from(JSON.stringify({ '\u001b[31mred\nfake\u202e': { dtype: 'U8', shape: [1], data_offsets: [0, 1] } }));
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(header.length));
-    await writeFile(join(folder, 'model.safetensors'), Buffer.concat([length, header, Buffer.of(1)]));
+    await writeFile(join(folder, 'model.safetensors'), safetensors(['\u001b[31mred\nfake\u202e']));
     const { code, stdout } = await run(['keys', folder]);
     assert.equal(code, 0);
     assert.match(stdout, /^- \\u001b\[31mred\\u000afake\\u202e +U8 +1 +1 B\n$/);

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { DEVICE_CHOICES, MAX_PICTURE_BYTES } from './previewLimits';
 import type { Rectangle } from './image/geometry';
 import type { Histogram, Statistics } from './features/statistics';

@@ -1,5 +1,5 @@
 import * as vscode from 'vscode';
-import { z } from 'zod';
+import * as z from 'zod';
 import { encoderModel, type EncoderModel } from '../encoder/model';
 import { UserError } from '../errors';
 import { validated, type Job } from '../job';

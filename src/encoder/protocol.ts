@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { deviceChoiceSchema, questionSchema, resizeModeSchema } from '../protocol';
 import { isDtype, type Dtype } from '../checkpoint/dtype';
 

@@ -1,7 +1,7 @@
 import * as vscode from 'vscode';
 import { createHash } from 'node:crypto';
 import { basename, extname } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 interface PictureFile {
   readonly name: string;

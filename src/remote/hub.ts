@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { StoredFile } from '../checkpoint/byteSource';
 import { UserError } from '../errors';
 import { explainHubRefusal } from './hubErrors';

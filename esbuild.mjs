@@ -3,7 +3,7 @@ import { chmod, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import esbuild from 'esbuild';
-import { node } from './esbuild.node.mjs';
+import { commandLine, node } from './esbuild.node.mjs';
 
 const root = import.meta.dirname;
 const production = process.argv.includes('--production');
@@ -14,7 +14,7 @@ const browser = { platform: 'browser', format: 'esm', target: 'es2022' };
 /** Entry below src or webview, what comes out below dist, and for whom. */
 const bundles = [
   { entry: 'src/extension.ts', out: 'extension.js', options: node },
-  { entry: 'src/cli.ts', out: 'cli.js', options: { ...node, banner: { js: '#!/usr/bin/env node' } }, executable: true },
+  { entry: 'src/cli.ts', out: 'cli.js', options: commandLine, executable: true },
   { entry: 'src/encoder/process.ts', out: 'encoder.js', options: node },
   { entry: 'webview/main.ts', out: 'webview/main.js', options: browser },
 ].filter(bundle => existsSync(path.join(root, bundle.entry)));

@@ -5,6 +5,7 @@ import { extractCommands } from './commands/extract';
 import { findCommands } from './commands/find';
 import { markCommands } from './commands/marks';
 import { openCommands, openDropped } from './commands/open';
+import { previewCommands } from './commands/preview';
 import { recipeCommands } from './commands/recipes';
 import { ConfigWatcher } from './views/configWatcher';
 import { Contexts } from './views/contexts';
@@ -39,6 +40,6 @@ export function activate(context: vscode.ExtensionContext): void {
     new ConfigWatcher(session, error => { report(log, error); }),
     new RecipeWatcher(session, error => { report(log, error); }),
     vscode.window.registerFileDecorationProvider(new KeyDecorations()),
-    ...openCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app),
+    ...openCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...previewCommands(app, context),
   );
 }

@@ -2,8 +2,9 @@ import { readBytes } from './checkpoint/byteSource';
 import type { Checkpoint } from './checkpoint/checkpoint';
 import { parseConfig, type ConfigDocument } from './architecture/config';
 import type { Detection, Family } from './architecture/family';
-import { detectFamily, FAMILIES, familyById } from './architecture/registry';
+import { absentEncoder, detectFamily, FAMILIES, familyById } from './architecture/registry';
 import { UserError } from './errors';
+import { decodeUtf8, MAX_TEXT_BYTES } from './json';
 import type { RunOptions } from './progress';
 import { makePlan, type Plan } from './recipe/plan';
 import type { Recipe } from './recipe/recipe';
@@ -42,14 +43,12 @@ export interface CompanionFiles {
   readonly preprocessor: Record<string, unknown>;
 }
 
-/** A config.json is a few kilobytes; anything much larger is something else under its name. */
-const MAX_CONFIG_BYTES = 16 * 1024 * 1024;
-
 /** Reads the config beside the checkpoint, recognises its family, applies the preset (or the given recipe) and validates. */
 export async function openJob(checkpoint: Checkpoint, options: JobOptions = {}): Promise<Job> {
-  const { config, configProblem } = options.config === undefined
-    ? await configBeside(checkpoint, options.signal)
+  const beside = options.config === undefined
+    ? await tryConfig(checkpoint, 'config.json', options.signal)
     : { config: options.config, configProblem: undefined };
+  const { config, configProblem } = options.config === undefined ? await preferOwnConfig(checkpoint, beside, options.signal) : beside;
   const { family, detection, recipe } = options.recipe === undefined
     ? presetFor(checkpoint, config, options.family)
     : { family: knownFamily(options.recipe.family), detection: undefined, recipe: options.recipe };
@@ -77,7 +76,7 @@ export async function findConfigs(job: Job, signal?: AbortSignal): Promise<strin
   if (family === undefined) return [];
   const found: string[] = [];
   for (const { name, size } of await checkpoint.store.list(signal)) {
-    if (!name.endsWith('.json') || name.endsWith('.index.json') || size > MAX_CONFIG_BYTES) continue;
+    if (!name.endsWith('.json') || name.endsWith('.index.json') || size > MAX_TEXT_BYTES) continue;
     const config = await readConfig(checkpoint, name, signal).catch((error: unknown) => {
       if (error instanceof UserError) return undefined;
       throw error;
@@ -110,10 +109,16 @@ export function validated(job: Job): { readonly family: Family; readonly validat
   const { family, validation } = job;
   if (job.configProblem !== undefined) throw job.configProblem;
   if (family === undefined || validation === undefined) {
-    throw new UserError(`${job.checkpoint.name} is not recognised as a checkpoint with a vision encoder that this version knows (${knownFamilies()}). Choose a recipe that names its family.`);
+throw new UserError(notRecognised(job));
   }
   if (validation.problem !== undefined) throw new UserError(validation.problem.message);
   return { family, validation };
+}
+
+/** Why no family is known: the encoder is not in this checkpoint (and which model to get), or nobody knows it. */
+export function notRecognised({ checkpoint, config }: Job): string {
+  return absentEncoder(checkpoint.tensors, config)
+    ?? `${checkpoint.name} is not recognised as a checkpoint with a vision encoder that this version knows (${knownFamilies()}). Choose a recipe that names its family.`;
 }
 
 function assemble(parts: Omit<Job, 'plan' | 'validation'> & { readonly plan?: Plan | undefined }): Job {
@@ -128,14 +133,14 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
   if (id === undefined) {
     const match = detectFamily(checkpoint.tensors, config);
     if (match === undefined) return { family: undefined, detection: undefined, recipe: EMPTY_RECIPE };
-    return { ...match, recipe: match.family.recipe(match.detection.prefix) };
+    return { ...match, recipe: match.family.recipe(match.detection.prefix, checkpoint.tensors) };
   }
   const family = familyById(id);
   const detection = family.detect(checkpoint.tensors, config);
   if (detection === undefined) {
     throw new UserError(`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave the family out to have it recognised.`);
   }
-  return { family, detection, recipe: family.recipe(detection.prefix) };
+  return { family, detection, recipe: family.recipe(detection.prefix, checkpoint.tensors) };
 }
 
 /** What an unknown checkpoint starts with: nothing is wanted until the person marks it. */
@@ -149,9 +154,28 @@ function knownFamilies(): string {
   return FAMILIES.map(family => family.id).join(', ');
 }
 
-async function configBeside(checkpoint: Checkpoint, signal: AbortSignal | undefined) {
+interface ConfigBeside {
+  readonly config: ConfigDocument | undefined;
+  readonly configProblem: UserError | undefined;
+}
+
+/** Configs under names of their own makers: OpenCLIP's and Mistral's. */
+const OTHER_CONFIGS = ['open_clip_config.json', 'params.json'];
+
+/** Where config.json is absent or another model's, a config under its maker's own name when the recognised family reads that. */
+async function preferOwnConfig(checkpoint: Checkpoint, beside: ConfigBeside, signal: AbortSignal | undefined): Promise<ConfigBeside> {
+  const family = detectFamily(checkpoint.tensors, beside.config)?.family;
+  if (family === undefined || (beside.config !== undefined && family.acceptsConfig(beside.config))) return beside;
+  for (const name of OTHER_CONFIGS) {
+    const own = await tryConfig(checkpoint, name, signal);
+    if (own.configProblem !== undefined || (own.config !== undefined && family.acceptsConfig(own.config))) return own;
+  }
+  return beside;
+}
+
+async function tryConfig(checkpoint: Checkpoint, name: string, signal: AbortSignal | undefined): Promise<ConfigBeside> {
   try {
-    return { config: await readConfig(checkpoint, 'config.json', signal), configProblem: undefined };
+    return { config: await readConfig(checkpoint, name, signal), configProblem: undefined };
   } catch (error) {
     if (error instanceof UserError) return { config: undefined, configProblem: error };
     throw error;
@@ -164,20 +188,12 @@ async function readConfig(checkpoint: Checkpoint, name: string, signal: AbortSig
   if (!(await store.list(signal)).some(file => file.name === name)) return undefined;
   const source = await store.open(name, signal);
   try {
-    if (source.size > MAX_CONFIG_BYTES) {
+    if (source.size > MAX_TEXT_BYTES) {
       throw new UserError(`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
     }
     const bytes = await readBytes(source, 0, source.size, signal);
     return parseConfig(decodeUtf8(bytes, source.name), source.path ?? source.name);
   } finally {
     await source.close();
-  }
-}
-
-function decodeUtf8(bytes: Uint8Array, name: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw new UserError(`${name} is not UTF-8 text. Check that it is the right file.`, { cause });
   }
 }

@@ -9,6 +9,9 @@ export interface TextRange {
   readonly endColumn: number;
 }
 
+/** A config or recipe is a few kilobytes; anything much larger is something else under its name. */
+export const MAX_TEXT_BYTES = 16 * 1024 * 1024;
+
 export type JsonPath = readonly (string | number)[];
 
 /** Parsed JSON that remembers where each value stands in its text. */
@@ -18,6 +21,15 @@ export interface JsonDocument {
   readonly value: unknown;
   /** The range of the property (name and value) at `path`, or of the nearest enclosing value that exists. */
   rangeOf(path: JsonPath): TextRange;
+}
+
+/** @throws UserError when `bytes` are not UTF-8 */
+export function decodeUtf8(bytes: Uint8Array, name: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new UserError(`${name} is not UTF-8 text. Check that it is the right file.`, { cause });
+  }
 }
 
 /**

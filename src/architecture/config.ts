@@ -44,7 +44,10 @@ export function configName(config: ConfigDocument): string {
 
 /** The value at `path`, or undefined where the path leads nowhere. */
 export function configValue(config: ConfigDocument, path: JsonPath): unknown {
-  return path.reduce<unknown>((value, step) => (isObject(value) && Object.hasOwn(value, step) ? value[step] : undefined), config.value);
+  return path.reduce<unknown>((value, step) => {
+    if (typeof step === 'number') return Array.isArray(value) ? (value as readonly unknown[])[step] : undefined;
+    return isObject(value) && Object.hasOwn(value, step) ? value[step] : undefined;
+  }, config.value);
 }
 
 export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -1,11 +1,13 @@
 import type { Tensor } from '../checkpoint/checkpoint';
-import type { Recipe, Settings } from '../recipe/recipe';
+import type { Recipe, Rule, Settings } from '../recipe/recipe';
 import type { ConfigDocument, JsonPath } from './config';
 
 /** Where a hyperparameter's value came from, so that a mismatch can point there. */
 export type Origin =
   | { readonly kind: 'config'; readonly path: JsonPath }
   | { readonly kind: 'setting' }
+  /** Read off the kept tensors: a part that is there or not, or a size that no config gives. */
+  | { readonly kind: 'checkpoint' }
   | { readonly kind: 'default' };
 
 export interface Hyperparameter {
@@ -37,6 +39,20 @@ export interface ExpectedTensor {
   readonly existsBy?: string;
 }
 
+/** What the kept tensors themselves tell about hyperparameters, by the family's names. */
+export type Observed = Settings;
+
+/** A part that a person may take in or leave behind: the merger into the language model, an output projection. */
+export interface Switch {
+  /** The hyperparameter that says whether the part is there. */
+  readonly id: string;
+  readonly title: string;
+  /** Whether the preset takes it in. */
+  readonly kept: boolean;
+  /** The one rule each that take it in or leave it behind, to stand before all others. */
+  rules(prefix: string, kept: boolean): Rule[];
+}
+
 /** Why a family was recognised, for the person. */
 export interface Detection {
   /** The module path before the encoder's own keys, `transformer.visual`; empty for an extracted encoder. */
@@ -52,20 +68,34 @@ export interface Family {
   /** As recipes name it. */
   readonly id: string;
   readonly title: string;
+  /** The models whose encoder this is, for people. */
+  readonly models: string;
+  /** preview: hidden states can be computed too. validate: marks, strict validation and extraction only. */
+  readonly support: 'preview' | 'validate';
+  readonly switches?: readonly Switch[];
   /** The hyperparameters, each of which `settings` may override. */
   readonly hyperparameters: readonly HyperparameterSpec[];
-  /** The preset recipe for a checkpoint whose encoder lies under `prefix`. */
-  recipe(prefix: string): Recipe;
+  /**
+   * The preset recipe for a checkpoint whose encoder lies under `prefix`.
+   * Rules that only leave tensors behind, and of which `tensors` has none, are left out.
+   */
+  recipe(prefix: string, tensors?: readonly Tensor[]): Recipe;
   detect(tensors: readonly Tensor[], config: ConfigDocument | undefined): Detection | undefined;
   /** Whether `config` describes an encoder of this family (its own layout or a foreign one that serves). */
   acceptsConfig(config: ConfigDocument): boolean;
+  /** What the kept tensors tell: which optional parts are there, and sizes for when no config gives them. */
+  observe?(kept: ReadonlyMap<string, readonly number[]>): Observed;
   /**
-   * Values from settings, else the config, else the family's defaults.
+   * Values from settings, else the config, else the family's defaults. Of optional parts, and where the config says
+   * nothing about the encoder, what was observed wins over config and defaults.
    * @throws ConfigError naming the field when a value is absent or impossible, or a setting unknown.
    */
-  resolve(config: ConfigDocument | undefined, settings: Settings): Hyperparameters;
-  /** The encoder's state dict, in the order in which its module defines it. */
-  expectedTensors(hyperparameters: Hyperparameters): ExpectedTensor[];
+  resolve(config: ConfigDocument | undefined, settings: Settings, observed?: Observed): Hyperparameters;
+  /**
+   * The encoder's state dict, in the order in which its module defines it.
+   * @param kept for a family that can only say whether the tensors agree with each other
+   */
+  expectedTensors(hyperparameters: Hyperparameters, kept?: ReadonlyMap<string, readonly number[]>): ExpectedTensor[];
   /** The setting that would make dimension or existence `hyperparameter` agree with `found`, when there is one. */
   suggest?(hyperparameter: string, found: number, current: Hyperparameters): Settings | undefined;
   /** The config.json to write beside an extracted encoder. */

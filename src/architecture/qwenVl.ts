@@ -2,7 +2,8 @@ import type { Tensor } from '../checkpoint/checkpoint';
 import type { Recipe, Settings } from '../recipe/recipe';
 import { ConfigError, configName, configValue, isObject, type ConfigDocument, type JsonPath } from './config';
 import type { Detection, Dimension, ExpectedTensor, Family, Hyperparameter, Hyperparameters } from './family';
-import { checkSettingNames, faultOf, resolveInteger, sayOrigin, valueOf, type IntegerSpec, type Source } from './hyperparameters';
+import { checkSettingNames, faultOf, ratioFor, resolveInteger, sayOrigin, valueOf, type IntegerSpec, type Source } from './hyperparameters';
+import { keyIndex } from './keyIndex';
 
 /**
  * The visual encoder of Qwen-VL and Qwen-VL-Chat (arXiv 2308.12966): a ViT-bigG whose patches are gathered by
@@ -30,6 +31,8 @@ const POSITIONS = 256;
 export const qwenVl: Family = {
   id: ID,
   title: TITLE,
+  models: 'Qwen-VL, Qwen-VL-Chat',
+  support: 'preview',
   hyperparameters: SPECS,
   recipe,
   detect,
@@ -59,18 +62,12 @@ function recipe(prefix: string): Recipe {
 }
 
 /** Together they occur in no other family: OpenCLIP writes in_proj_weight with an underscore, and its pools have no pos_embed. */
-const ANCHORS = ['conv1.weight', 'transformer.resblocks.0.attn.in_proj.weight', 'attn_pool.query', 'attn_pool.pos_embed'];
+const ANCHORS = ['attn_pool.query', 'attn_pool.pos_embed', 'transformer.resblocks.0.attn.in_proj.weight', 'conv1.weight'] as const;
 
 function detect(tensors: readonly Tensor[], config: ConfigDocument | undefined): Detection | undefined {
-  const counts = new Map<string, number>();
-  for (const { key } of tensors) {
-    for (const anchor of ANCHORS) {
-      if (!key.endsWith(anchor)) continue;
-      const before = key.slice(0, key.length - anchor.length);
-      if (before === '' || before.endsWith('.')) counts.set(before, (counts.get(before) ?? 0) + 1);
-    }
-  }
-  const before = [...counts].filter(([, count]) => count >= ANCHORS.length).map(([prefix]) => prefix).sort((a, b) => a.length - b.length)[0];
+  const { byKey, prefixesOf } = keyIndex(tensors);
+  const [first, ...others] = ANCHORS;
+  const before = prefixesOf(first).filter(prefix => others.every(anchor => byKey.has(prefix + anchor))).sort((a, b) => a.length - b.length)[0];
   const own = config !== undefined && layoutOf(config) === 'visual';
   if (before === undefined) {
     if (!own || configValue(config, ['model_type']) !== 'qwen') return undefined;
@@ -251,13 +248,6 @@ function encoderConfig(hyperparameters: Hyperparameters): Record<string, unknown
       n_queries: value('n_queries'),
     },
   };
-}
-
-/** The ratio for which int(width * ratio) is `mlp`: the plain quotient can come out one too low. */
-function ratioFor(width: number, mlp: number): number {
-  let ratio = mlp / width;
-  while (Math.floor(width * ratio) < mlp) ratio *= 1 + Number.EPSILON;
-  return ratio;
 }
 
 /** CLIP's preprocessing at the encoder's size, in the form that DeepSpeed-VisualChat ships and every CLIPImageProcessor reads. */

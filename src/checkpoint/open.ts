@@ -38,6 +38,8 @@ export async function openCheckpoint(location: string | Candidate, options: RunO
   const candidates = await findCheckpoints(location, options.signal);
   const chosen = obviousCandidate(candidates);
   if (chosen === undefined) {
+    // An index that cannot be read claims none of the shards beside it; then its fault is what matters.
+    for (const { kind, folder, name } of candidates) if (kind === 'index') await readIndex(localStore(folder), name, options.signal);
     throw new UserError(`${resolve(location)} holds ${candidates.length} checkpoints: ${someOf(candidates.map(({ name }) => name), 12)}. Open one of these files.`);
   }
   const checkpoint = await openFromStore(localStore(chosen.folder), chosen, options);
@@ -74,7 +76,7 @@ export async function openFromStore(store: FileStore, candidate: Candidate, opti
     signal?.throwIfAborted();
     const { tensors, others, warnings } = assemble(read, index);
     return {
-      name: candidate.kind === 'file' ? candidate.name : basename(store.location),
+      name: candidate.kind === 'file' ? candidate.name : store.title ?? basename(store.location),
       location: candidateLocation(candidate),
       store,
       files: read.map(({ name, source, format, parsed }) => ({ name, format, source, metadata: parsed.metadata })),

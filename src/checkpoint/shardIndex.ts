@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { z } from 'zod';
+import * as z from 'zod';
 import { UserError } from '../errors';
 import type { ByteSource } from './byteSource';
 import { readBytes } from './byteSource';

@@ -2,10 +2,15 @@
 export const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu;
 const MOST_CHARACTERS = 120;
 
+/** Text from outside on one line, with nothing in it that a terminal would obey. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, character => `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`);
+}
+
 /** A key or file name from outside in quotes, on one line, of bounded length, for messages. */
 export function quoted(name: string): string {
   const short = name.length > MOST_CHARACTERS ? `${name.slice(0, MOST_CHARACTERS)}…` : name;
-  return `"${short.replace(UNPRINTABLE, character => `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`)}"`;
+  return `"${printable(short)}"`;
 }
 
 /** The first few names, quoted, and how many there are besides. */

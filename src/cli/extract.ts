@@ -1,10 +1,15 @@
 import { resolve } from 'node:path';
+import { printable } from '../checkpoint/wording';
+import { UserError } from '../errors';
+import { downloadEstimate } from '../extraction/downloadEstimate';
 import { extract, type ExtractOptions } from '../extraction/extract';
+import { OutputExists } from '../extraction/preconditions';
 import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
-import { formatValidation, validationToJson } from '../validation/report';
+import { validationToJson } from '../validation/report';
 import { recipeLine } from './keys';
-import { printable, type Terminal } from './terminal';
+import type { Terminal } from './terminal';
+import { reportText } from './validate';
 
 export interface ExtractCommandOptions {
   readonly out: string;
@@ -21,11 +26,15 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
   terminal.note(recipeLine(job));
   if (!validation.valid) {
     if (asJson) return { valid: false, json: { extracted: false, validation: validationToJson(validation) } };
-    terminal.print(printable(formatValidation(validation)));
+    terminal.print(reportText(validation));
     terminal.fail('Nothing was extracted: the encoder would not load strictly.');
     return { valid: false };
   }
 
+  const estimate = downloadEstimate(job.plan);
+  if (estimate !== undefined) {
+    terminal.note(`Downloading ${formatBytes(estimate.download)} of ${formatBytes(estimate.total)}; the other ${formatBytes(estimate.saved)} are not needed.`);
+  }
   const started = Date.now();
   const bar = terminal.progress('Extracting');
   let result: Awaited<ReturnType<typeof extract>>;
@@ -38,8 +47,12 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
       overwrite: options.overwrite === true,
       signal,
       onProgress: bar.report,
+      onResume: bytes => { terminal.note(`Going on from ${formatBytes(bytes)} that an interrupted run left.`); },
       ...(options.maxShardSize === undefined ? {} : { maxShardBytes: options.maxShardSize }),
     });
+  } catch (error) {
+    if (error instanceof OutputExists) throw new UserError(`${error.found} Choose another folder, or replace what is there with --overwrite.`, { cause: error });
+    throw error;
   } finally {
     bar.stop();
   }
@@ -49,6 +62,11 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
   terminal.print(`${terminal.style('green', '✓')} ${formatCount(tensors.length, 'tensor')}, ${formatBytes(bytes)}, strictly valid: ${printable(result.out)} (${formatDuration(seconds)})`);
   for (const { name, size } of files) terminal.print(`  ${printable(name)}  ${formatBytes(size)}`);
-  terminal.note(`Prove it: vision-encoder verify ${printable(options.out)}`);
+  terminal.note(`Prove it: vision-encoder verify ${shellWord(printable(options.out))}`);
   return { valid: true };
+}
+
+/** A path to be copied into a shell. */
+function shellWord(text: string): string {
+  return /^[\w./~+:@%-]+$/.test(text) ? text : `'${text.replaceAll('\'', '\'\\\'\'')}'`;
 }

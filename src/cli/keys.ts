@@ -1,9 +1,10 @@
-import type { Job } from '../job';
+import { printable } from '../checkpoint/wording';
 import { formatBytes, formatCount, formatShape } from '../format';
+import { notRecognised, type Job } from '../job';
 import { describeDecision } from '../recipe/describe';
 import type { Mark } from '../recipe/recipe';
 import type { PlannedTensor } from '../recipe/plan';
-import { printable, type Terminal } from './terminal';
+import type { Terminal } from './terminal';
 
 const SYMBOLS = { keep: '+', strip: '~', exclude: '-' } as const satisfies Record<Mark, string>;
 const COLOURS = { keep: 'green', strip: 'cyan', exclude: 'gray' } as const satisfies Record<Mark, string>;
@@ -17,7 +18,7 @@ export interface KeysOptions {
 export function printKeys(job: Job, options: KeysOptions, terminal: Terminal): void {
   const { checkpoint, plan } = job;
   const shown = select(plan.tensors, options);
-  const keyWidth = Math.min(72, Math.max(0, ...shown.map(({ tensor }) => tensor.key.length)));
+  const keyWidth = Math.min(72, shown.reduce((width, { tensor }) => Math.max(width, tensor.key.length), 0));
   for (const { tensor, mark, outputKey } of shown) {
     const renamed = mark === 'strip' && outputKey !== undefined ? `  → ${outputKey}` : '';
     const facts = `${tensor.dtype.padEnd(5)} ${formatShape(tensor.shape).padEnd(16)} ${formatBytes(tensor.length).padStart(8)}`;
@@ -62,8 +63,9 @@ export function keysToJson(job: Job, options: KeysOptions) {
 }
 
 /** Says which recipe marked the keys, and why it was picked. */
-export function recipeLine({ recipe, detection, family }: Job): string {
-  if (family === undefined) return 'No family of vision encoders was recognised, so no rule marks these keys. Choose a recipe with --recipe.';
+export function recipeLine(job: Job): string {
+  const { recipe, detection, family } = job;
+  if (family === undefined) return `No rule marks these keys. ${notRecognised(job)}`;
   return detection === undefined ? `Recipe: ${recipe.name}` : `Recipe: ${recipe.name} (preset; ${detection.reason})`;
 }
 

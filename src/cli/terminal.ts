@@ -1,5 +1,6 @@
 import { styleText } from 'node:util';
 import { Presets, SingleBar } from 'cli-progress';
+import { printable } from '../checkpoint/wording';
 import { formatBytes, formatDuration } from '../format';
 import type { Progress } from '../progress';
 
@@ -12,7 +13,7 @@ export class Terminal {
     private readonly err: NodeJS.WriteStream = process.stderr,
   ) {}
 
-  /** A line of the result. */
+  /** A part of the result, one line or more; text from outside must have gone through `printable`. */
   print(line = ''): void {
     this.out.write(`${line}\n`);
   }
@@ -84,10 +85,4 @@ export class Terminal {
       stop: () => { /* every line is whole already */ },
     };
   }
-}
-
-/** Keys and file names come from strangers: control characters must not reach a terminal. */
-export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- these are what must not pass; the line feed and the tab may.
-  return text.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

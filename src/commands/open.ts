@@ -1,5 +1,6 @@
 import * as vscode from 'vscode';
 import { join } from 'node:path';
+import { absentEncoder } from '../architecture/registry';
 import { findCheckpoints, openCheckpoint, type Candidate } from '../checkpoint/open';
 import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
@@ -38,7 +39,8 @@ export async function openDropped(app: App, uris: readonly vscode.Uri[]): Promis
   await openLocation(app, first);
 }
 
-async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
+/** Opens a checkpoint's folder, weights file or index, and shows it. */
+export async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
   if (uri.scheme !== 'file') throw new UserError(vscode.l10n.t('{0} is not on a disk that this extension can read. Open a local folder, or one of the machine that this window is connected to.', uri.toString(true)));
   await vscode.commands.executeCommand(`${KEYS_VIEW}.focus`);
   const name = vscode.workspace.asRelativePath(uri);
@@ -63,7 +65,7 @@ async function announce(job: Job): Promise<void> {
   const { family, detection, plan } = job;
   if (family === undefined || detection === undefined) {
     const presets = vscode.l10n.t('Choose Preset…');
-    const choice = await vscode.window.showWarningMessage(vscode.l10n.t('No vision encoder was recognised in {0}. Choose a preset, or mark the tensors to keep.', job.checkpoint.name), presets);
+    const choice = await vscode.window.showWarningMessage(absentEncoder(job.checkpoint.tensors, job.config) ?? vscode.l10n.t('No vision encoder was recognised in {0}. Choose a preset, or mark the tensors to keep.', job.checkpoint.name), presets);
     if (choice === presets) await vscode.commands.executeCommand('visionEncoder.choosePreset');
     return;
   }

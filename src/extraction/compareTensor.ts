@@ -16,23 +16,31 @@ export interface Located {
   readonly tensor: Omit<Tensor, 'file'>;
 }
 
+/** Where tensors are compared, one after the other: made once, because what is shared with a thread is given back late. */
+export class CompareBuffers {
+  readonly buffer = new SharedArrayBuffer(CHUNK_BYTES);
+  readonly raw = new Uint8Array(CHUNK_BYTES);
+  readonly casted = new Uint8Array(CHUNK_BYTES);
+}
+
 /**
- * Reads one output tensor and compares it with its entry in the manifest and, when `originals` are given, element
+ * Reads one output tensor and compares it with its entry in the manifest and, when there is a source, element
  * for element with the tensor it came from.
  * @returns What differs, as a sentence; undefined when nothing does.
  */
 export async function compareTensor(
   expected: Manifest['output']['tensors'][number],
   output: Located,
-  originals: ReadonlyMap<string, Located> | undefined,
+  source: Located | 'absent' | undefined,
   hasher: StreamHasher,
+  { buffer, raw, casted }: CompareBuffers,
   options: { signal: AbortSignal | undefined; onBytes: (bytes: number) => void },
 ): Promise<string | undefined> {
   const { tensor } = output;
   if (tensor.dtype !== expected.dtype) return `is ${tensor.dtype}, the manifest says ${expected.dtype}.`;
   if (!sameShape(tensor.shape, expected.shape)) return `has the shape ${formatShape(tensor.shape)}, the manifest says ${formatShape(expected.shape)}.`;
-  const original = originals?.get(expected.sourceKey);
-  if (originals !== undefined) {
+  const original = source === 'absent' ? undefined : source;
+  if (source !== undefined) {
     if (original === undefined) return `comes from ${expected.sourceKey}, which the source does not have.`;
     if (!sameShape(original.tensor.shape, expected.shape)) return `has the shape ${formatShape(expected.shape)}, ${expected.sourceKey} in the source ${formatShape(original.tensor.shape)}.`;
     if (original.tensor.dtype !== expected.sourceDtype) return `was ${expected.sourceDtype} when it was extracted, ${expected.sourceKey} in the source is ${original.tensor.dtype}.`;
@@ -43,9 +51,6 @@ export async function compareTensor(
   const cast = makeCast(expected.sourceDtype, expected.dtype);
   const sizes = cast === undefined ? { source: 1, output: 1 } : { source: dtypeBits(expected.sourceDtype) / 8, output: dtypeBits(expected.dtype) / 8 };
   const chunkElements = Math.floor(CHUNK_BYTES / Math.max(sizes.source, sizes.output));
-  const buffer = new SharedArrayBuffer(CHUNK_BYTES);
-  const raw = new Uint8Array(CHUNK_BYTES);
-  const casted = new Uint8Array(cast === undefined ? 0 : CHUNK_BYTES);
   let different: number | undefined;
   try {
     for (let done = 0; ;) {

@@ -8,6 +8,7 @@ const SENTENCES: Readonly<Record<string, (path: string) => string>> = {
   EPERM: path => `There is no permission to write ${path}. Choose another folder, or change the permissions.`,
   EROFS: path => `${path} is on a read-only file system. Choose another folder.`,
   EIO: path => `The disk failed while ${path} was being written (input/output error). Check the disk, or extract to another one.`,
+  ENOENT: path => `${path} could not be written: somebody removed its folder during the extraction. Extract again.`,
   ENOTDIR: path => `${path} cannot be made: a part of its path is a file, not a folder. Choose another folder.`,
   EEXIST: path => `${path} was made by somebody else during the extraction. Extract again, or choose another folder.`,
   ENOTEMPTY: path => `${path} was made by somebody else during the extraction. Extract again, or choose another folder.`,

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DTYPES, isDtype } from '../checkpoint/dtype';
 import type { Dtype } from '../checkpoint/dtype';
 import { systemErrorCode, UserError } from '../errors';
@@ -46,7 +46,7 @@ export const manifestSchema = z.object({
     family: z.string(),
     /** The config file validated against; null when there was none. */
     config: z.string().nullable(),
-    hyperparameters: z.record(z.string(), z.object({ value: z.number(), origin: z.enum(['config', 'setting', 'default']) })),
+    hyperparameters: z.record(z.string(), z.object({ value: z.number(), origin: z.enum(['config', 'setting', 'checkpoint', 'default']) })),
     expectedCount: count,
     matchedCount: count,
     warnings: z.array(z.string()),
@@ -70,7 +70,7 @@ export const manifestSchema = z.object({
       /** SHA-256 of its bytes in the output, and of those in the source: row-major, little-endian. */
       sha256,
       sourceSha256: sha256,
-    })),
+    })).min(1),
   }),
 });
 export type Manifest = z.infer<typeof manifestSchema>;
@@ -87,7 +87,7 @@ export async function readManifest(folder: string): Promise<Manifest> {
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') throw new UserError(`There is no ${MANIFEST_NAME} in ${folder}, so it is not the output of an extraction that finished. Give the folder that an extraction wrote.`);
-    throw new UserError(`${path} cannot be read${code === undefined ? '' : ` (${code})`}.`, { cause: error });
+    throw new UserError(`${path} cannot be read${code === undefined ? '' : ` (${code})`}. Check that it is a file and that you may read it.`, { cause: error });
   }
   let json: unknown;
   try {

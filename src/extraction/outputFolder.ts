@@ -1,11 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
+import { lstat, mkdir, open, readdir, realpath, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
+import { hostname, uptime } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from './ioErrors';
+import { Journal, type Unfinished } from './journal';
+import { MANIFEST_NAME } from './manifest';
 
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
+/** Clocks are set while a machine starts. */
+const CLOCK_SLACK_MS = 60_000;
+/** In a temporary folder: the files of an earlier output, while the new ones move in. */
+const REPLACED = 'replaced';
 const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
 
 /**
@@ -16,12 +22,17 @@ const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
 export class OutputFolder {
   /** Where the files are written until `commit`. */
   readonly staging: string;
+  /** What a run that died had written there; undefined when the folder is new. */
+  readonly unfinished: Unfinished | undefined;
   readonly #out: string;
   readonly #exists: boolean;
   /** The topmost folder made on the way to `out`. */
   readonly #made: string | undefined;
+  /** Whether `staging` holds files of an earlier output that could not be put back. */
+  #holdsOthers = false;
 
-  private constructor(out: string, exists: boolean, staging: string, made: string | undefined) {
+  private constructor(out: string, exists: boolean, staging: string, made: string | undefined, unfinished: Unfinished | undefined) {
+    this.unfinished = unfinished;
     this.#out = out;
     this.#exists = exists;
     this.staging = staging;
@@ -29,19 +40,22 @@ export class OutputFolder {
   }
 
   /**
-   * Makes the temporary folder, after removing those that killed runs of this machine left in the same place.
+   * Makes the temporary folder, after removing those that killed runs of this machine left in the same place; or takes
+   * over one of these, when its journal says that it was to become the same.
+   * @param fingerprint of what will be written; undefined when nothing can be taken over.
    * @throws UserError when the folder cannot be made.
    */
-  static async prepare(out: string): Promise<OutputFolder> {
+  static async prepare(out: string, fingerprint?: string): Promise<OutputFolder> {
     const path = resolve(out);
     return writing(path, async () => {
       const exists = (await namesIn(path)) !== undefined;
       const parent = exists ? path : dirname(path);
       const made = await mkdir(parent, { recursive: true });
-      await removeLeftovers(parent);
       const staging = join(parent, `.vision-encoder-partial-${HOST}-${process.pid}-${randomBytes(6).toString('hex')}`);
-      await mkdir(staging);
-      return new OutputFolder(path, exists, staging, made);
+      const unfinished = await takeOver(parent, staging, path, fingerprint);
+      if (unfinished === undefined) await mkdir(staging);
+      inUse.add(staging);
+      return new OutputFolder(path, exists, staging, made, unfinished);
     });
   }
 
@@ -54,18 +68,37 @@ export class OutputFolder {
       await syncFolder(this.staging);
       if (this.#exists) await this.#moveIn(names, stale);
       else await rename(this.staging, this.#out);
+      // Of folders that were made on the way, the names must last too.
+      for (const folder of this.#madeFolders()) await syncFolder(dirname(folder));
       await syncFolder(dirname(this.#out));
+      inUse.delete(this.staging);
     });
+  }
+
+  /** Leaves what was written for a later run to take over. */
+  keep(): void {
+    inUse.delete(this.staging);
   }
 
   /** Removes everything that was written. */
   async discard(): Promise<void> {
+    inUse.delete(this.staging);
+    if (this.#holdsOthers) return;
     await rm(this.staging, { recursive: true, force: true });
-    if (this.#made === undefined) return;
-    for (let folder = dirname(this.#out); ; folder = dirname(folder)) {
+    for (const folder of this.#madeFolders()) {
       // A folder that somebody else uses by now is not empty and stays.
       const removed = await rmdir(folder).then(() => true, () => false);
-      if (!removed || folder === this.#made || folder === dirname(folder)) return;
+      if (!removed) return;
+    }
+  }
+
+  /** The folders made on the way to `out`, innermost first. */
+  #madeFolders(): string[] {
+    const folders: string[] = [];
+    if (this.#made === undefined) return folders;
+    for (let folder = dirname(this.#out); ; folder = dirname(folder)) {
+      folders.push(folder);
+      if (folder === this.#made || folder === dirname(folder)) return folders;
     }
   }
 
@@ -81,7 +114,7 @@ export class OutputFolder {
       undo.unshift(() => rename(to, from));
       return true;
     };
-    const replaced = join(this.staging, 'replaced');
+    const replaced = join(this.staging, REPLACED);
     await mkdir(replaced);
     try {
       for (const name of [...stale, ...names]) await move(join(this.#out, name), join(replaced, name));
@@ -89,11 +122,20 @@ export class OutputFolder {
         if (!await move(join(this.staging, name), join(this.#out, name))) throw new UserError(`${join(this.staging, name)} disappeared while it was being written. Extract again.`);
       }
     } catch (error) {
-      for (const step of undo) await step();
+      await this.#takeBack(undo, replaced);
       throw error;
     }
     await syncFolder(this.#out);
     await rm(this.staging, { recursive: true, force: true });
+  }
+
+  async #takeBack(undo: readonly (() => Promise<void>)[], replaced: string): Promise<void> {
+    try {
+      for (const step of undo) await step();
+    } catch (cause) {
+      this.#holdsOthers = true;
+      throw new UserError(`${this.#out} could be neither replaced nor put back as it was. The files that were there before lie in ${replaced}; move them back.`, { cause });
+    }
   }
 }
 
@@ -102,10 +144,18 @@ export async function namesIn(path: string): Promise<string[] | undefined> {
   try {
     return await readdir(path);
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    if (systemErrorCode(error) === 'ENOENT') {
+      // Renaming onto a link that leads nowhere would fail, at the very end.
+      if (await isLink(path)) throw new UserError(`${path} is a symbolic link to a folder that does not exist. Make that folder, or choose another for the output.`);
+      return undefined;
+    }
     if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(`${path} is a file, or lies below one. Choose a folder for the output.`);
     throw error;
   }
+}
+
+async function isLink(path: string): Promise<boolean> {
+  return lstat(path).then(stats => stats.isSymbolicLink(), () => false);
 }
 
 /** Whether the two paths name one place, links resolved; false when one of them does not exist. */
@@ -114,11 +164,42 @@ export async function samePlace(a: string, b: string): Promise<boolean> {
   return places[0] !== undefined && places[0] === places[1];
 }
 
-async function removeLeftovers(folder: string): Promise<void> {
-  for (const name of await namesIn(folder) ?? []) {
-    const [, host, pid] = PARTIAL.exec(basename(name)) ?? [];
-    if (host === HOST && pid !== undefined && !isRunning(Number(pid))) await rm(join(folder, name), { recursive: true, force: true });
+/** The temporary folders that this process is writing. */
+const inUse = new Set<string>();
+
+/**
+ * Clears `parent` of what dead runs left there. One that would have become the same is renamed to `staging` instead;
+ * those that would have become other folders, and can still be continued, stay.
+ */
+async function takeOver(parent: string, staging: string, out: string, fingerprint: string | undefined): Promise<Unfinished | undefined> {
+  let taken: Unfinished | undefined;
+  const names = await namesIn(parent) ?? [];
+  for (const name of names) {
+    const [, host, pid] = PARTIAL.exec(name) ?? [];
+    const folder = join(parent, name);
+    if (host !== HOST || pid === undefined || !await isAbandoned(folder, Number(pid))) continue;
+    // A run that ended between moving the earlier output away and its own in (the manifest last) left somebody's files there.
+    const held = await namesIn(join(folder, REPLACED)) ?? [];
+    if (held.length > 0 && !names.includes(MANIFEST_NAME)) continue;
+    const unfinished = await Journal.read(folder);
+    if (unfinished !== undefined && unfinished.out !== out) continue;
+    if (taken === undefined && unfinished !== undefined && unfinished.fingerprint === fingerprint) {
+      await rename(folder, staging);
+      taken = unfinished;
+    } else {
+      await rm(folder, { recursive: true, force: true });
+    }
   }
+  return taken;
+}
+
+/** Whether nobody writes a temporary folder any more: its process has ended, or the machine was started since. */
+async function isAbandoned(folder: string, pid: number): Promise<boolean> {
+  if (pid === process.pid) return !inUse.has(folder);
+  if (!isRunning(pid)) return true;
+  // After a restart another process may have the number.
+  const { birthtimeMs } = await stat(folder);
+  return birthtimeMs > 0 && birthtimeMs < Date.now() - uptime() * 1000 - CLOCK_SLACK_MS;
 }
 
 function isRunning(pid: number): boolean {
@@ -132,13 +213,14 @@ function isRunning(pid: number): boolean {
 /** Makes the names in a folder survive a power cut; Windows has no such call and refuses to open folders. */
 async function syncFolder(path: string): Promise<void> {
   if (process.platform === 'win32') return;
-  const handle = await open(path, 'r');
+  let handle: FileHandle | undefined;
   try {
+    handle = await open(path, 'r');
     await handle.sync();
   } catch (error) {
-    // Some network file systems cannot sync a folder.
-    if (!['EINVAL', 'ENOTSUP', 'EBADF'].includes(systemErrorCode(error) ?? '')) throw error;
+    // Some network file systems cannot sync a folder, and some folders may be written in but not opened.
+    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EACCES', 'EPERM'].includes(systemErrorCode(error) ?? '')) throw error;
   } finally {
-    await handle.close();
+    await handle?.close();
   }
 }

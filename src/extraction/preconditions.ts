@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { quoted } from '../checkpoint/wording';
 import { UserError } from '../errors';
 import { formatBytes } from '../format';
 import type { Plan } from '../recipe/plan';
@@ -7,6 +8,14 @@ import type { Validation } from '../validation/validation';
 import { writing } from './ioErrors';
 import { MANIFEST_NAME, readManifest } from './manifest';
 import { namesIn, samePlace } from './outputFolder';
+
+/** The folder has an output already, and overwriting was not allowed. */
+export class OutputExists extends UserError {
+  /** @param found a sentence: what is where */
+  constructor(readonly found: string) {
+    super(`${found} Choose another folder, or allow overwriting.`);
+  }
+}
 
 /** Room for the JSON files and for what the file system itself needs. */
 const SPACE_MARGIN = 4 << 20;
@@ -22,6 +31,7 @@ export function assertExtractable(plan: Plan, validation: Validation): void {
     const first = sourceKeys.get(key);
     if (first !== undefined) throw new UserError(`${first} and ${tensor.key} would both become ${key}. Exclude one of them, or change the prefix that is stripped.`);
     sourceKeys.set(key, tensor.key);
+    if (!isStorable(key)) throw new UserError(`${quoted(tensor.key)} would become ${quoted(key)}, a name that no file of weights can give a tensor. Exclude it.`);
   }
   if (!validation.valid) {
     const { problem, missing, unexpected, mismatched, duplicates } = validation;
@@ -33,6 +43,11 @@ export function assertExtractable(plan: Plan, validation: Validation): void {
   }
 }
 
+/** Half a surrogate pair has no UTF-8, and safetensors keeps its metadata under the other name. */
+function isStorable(key: string): boolean {
+  return !/\p{Cs}/u.test(key) && key !== '__metadata__';
+}
+
 /**
  * Looks at what is in the way in the output folder.
  * @returns The files of an earlier output that the new one replaces and does not write itself.
@@ -40,15 +55,18 @@ export function assertExtractable(plan: Plan, validation: Validation): void {
  */
 export async function checkFolder(folder: string, names: readonly string[], plan: Plan, overwrite: boolean): Promise<string[]> {
   const present = new Set(await writing(folder, () => namesIn(folder)) ?? []);
-  for (const { source } of plan.checkpoint.files) {
-    if (source.path !== undefined && await samePlace(dirname(source.path), folder)) {
+  const { store, files } = plan.checkpoint;
+  // Shards may lie in subfolders of the checkpoint's own, which holds its config and its index.
+  const places = new Set([store.location, ...files.flatMap(({ source }) => source.path === undefined ? [] : dirname(source.path))]);
+  for (const place of places) {
+    if (await samePlace(place, folder)) {
       throw new UserError(`${folder} holds the checkpoint itself, whose files the output would replace. Choose another folder; one inside it will do.`);
     }
   }
   const earlier = present.has(MANIFEST_NAME) ? await earlierFiles(folder, overwrite) : [];
   const inTheWay = names.filter(name => present.has(name));
   if (!overwrite && inTheWay.length > 0) {
-    throw new UserError(`${folder} already has ${inTheWay.slice(0, 3).join(', ')}${inTheWay.length > 3 ? ` and ${inTheWay.length - 3} more` : ''}. Choose another folder, or allow overwriting.`);
+    throw new OutputExists(`${folder} already has ${inTheWay.slice(0, 3).join(', ')}${inTheWay.length > 3 ? ` and ${inTheWay.length - 3} more` : ''}.`);
   }
   return earlier.filter(name => present.has(name) && !names.includes(name));
 }

@@ -1,4 +1,7 @@
 import { DTYPES } from '../checkpoint/dtype';
+import { MAX_HEADER } from '../checkpoint/safetensors';
+import { UserError } from '../errors';
+import { formatCount } from '../format';
 import { layoutOf } from './fileLayout';
 import type { FileLayout, OutputTensor } from './fileLayout';
 
@@ -21,6 +24,7 @@ export function safetensorsLayout(tensors: readonly OutputTensor[]): FileLayout 
 /**
  * The header's bytes (its 8-byte length included) and the place of each tensor.
  * `order` has the tensors in file order with their index in `tensors` and their absolute byte offset.
+ * @throws UserError when the header would be longer than readers allow
  */
 export function safetensorsHeader(tensors: readonly OutputTensor[]): {
   header: Uint8Array;
@@ -38,6 +42,7 @@ export function safetensorsHeader(tensors: readonly OutputTensor[]): {
   }
   const json = Buffer.from(`{${entries.join(',')}}`);
   const padded = Math.ceil(json.length / 8) * 8;
+  if (padded > MAX_HEADER) throw new UserError(`A safetensors header for ${formatCount(tensors.length, 'tensor')} would be ${padded} bytes long, and ${MAX_HEADER} are allowed. Extract with a smaller maximum shard size.`);
   const header = Buffer.alloc(8 + padded, ' ');
   header.writeBigUInt64LE(BigInt(padded), 0);
   json.copy(header, 8);

@@ -7,8 +7,10 @@ import { readSafetensors } from '../checkpoint/safetensors';
 import { readTorchZip } from '../checkpoint/torch/torchZip';
 import { UserError } from '../errors';
 import type { RunOptions } from '../progress';
-import { compareTensor } from './compareTensor';
+import { makePlan } from '../recipe/plan';
+import { CompareBuffers, compareTensor } from './compareTensor';
 import type { Located } from './compareTensor';
+import { originalsAhead } from './fetchAhead';
 import { readManifest } from './manifest';
 import type { Manifest } from './manifest';
 import { StreamHasher } from './streamHasher';
@@ -40,8 +42,9 @@ export interface VerifyReport {
 
 /**
  * Reads an extraction's output again and compares it with its manifest: every file's size and SHA-256, every
- * tensor's dtype, shape and SHA-256, and that there is nothing else. With `source`, every tensor is also compared
- * byte for byte with the one it came from, cast as it was cast. All differences are listed.
+ * tensor's dtype, shape and SHA-256, and that there is nothing else. With `source`, the tensors must also be those
+ * that the recipe takes out of it, and each is compared byte for byte with the one it came from, cast as it was cast.
+ * All differences are listed.
  * Progress counts the bytes of files and tensors.
  * @throws UserError when there is no manifest, or a source tensor cannot be read.
  */
@@ -83,6 +86,7 @@ class Verification {
       else this.#differences.push({ file: name, message: `is ${source.size} bytes, the manifest says ${size}.` });
     }
     await this.#findStrays();
+    this.#checkPlan();
     const located = await this.#locate(sources);
     this.#total = [...sources.values()].reduce((sum, { size }) => sum + size, 0) + [...located.values()].reduce((sum, { tensor }) => sum + tensor.length, 0);
     const [, checked] = await Promise.all([this.#checkFiles(sources), this.#checkTensors(located)]);
@@ -115,14 +119,37 @@ class Verification {
     }
   }
 
+  /** The manifest's tensors must be those that its recipe takes out of the source, each under its name: none too few. */
+  #checkPlan(): void {
+    const { source } = this.#options;
+    if (source === undefined) return;
+    const left = new Map(this.#manifest.output.tensors.map(({ key, sourceKey }) => [sourceKey, key]));
+    for (const { tensor, outputKey } of makePlan(source, this.#manifest.recipe).kept) {
+      const key = left.get(tensor.key);
+      left.delete(tensor.key);
+      if (key === undefined) this.#differences.push({ key: outputKey ?? '', message: `is missing: the recipe takes ${tensor.key} out of the source, and the manifest does not have it.` });
+      else if (key !== outputKey) this.#differences.push({ key, message: `comes from ${tensor.key}, which the recipe calls ${outputKey ?? ''}.` });
+    }
+    // Tensors that the source does not have at all are told when they are compared.
+    for (const { key: sourceKey } of source.tensors) {
+      const key = left.get(sourceKey);
+      if (key !== undefined) this.#differences.push({ key, message: `comes from ${sourceKey}, which the recipe does not take out of the source.` });
+    }
+  }
+
   /** The output's tensors by key, as the headers of its files have them now; those of unreadable files are absent. */
   async #locate(sources: ReadonlyMap<string, ByteSource>): Promise<Map<string, Located>> {
     const keys = new Map(this.#manifest.output.tensors.map(tensor => [tensor.key, tensor.file]));
     const located = new Map<string, Located>();
     const read = this.#manifest.output.format === 'safetensors' ? readSafetensors : readTorchZip;
+    const listed = new Set(this.#manifest.output.files.map(file => file.name));
     for (const name of new Set(keys.values())) {
       const source = sources.get(name);
-      if (source === undefined) continue;
+      if (source === undefined) {
+        // A file that is absent or of another size has been told already.
+        if (!listed.has(name)) this.#differences.push({ file: name, message: 'holds tensors by the manifest, which does not list it among the files.' });
+        continue;
+      }
       let tensors;
       try {
         ({ tensors } = await read(source, this.#options.signal));
@@ -161,19 +188,29 @@ class Verification {
   }
 
   async #checkTensors(located: ReadonlyMap<string, Located>): Promise<{ checkedTensors: number; checkedBytes: number }> {
-    const originals = this.#options.source && locateAll(this.#options.source);
+    const { signal, source } = this.#options;
+    const written = this.#manifest.output.tensors.flatMap(expected => {
+      const output = located.get(expected.key);
+      return output === undefined ? [] : [{ expected, output }];
+    });
+    const originals = source && originalsAhead(written.map(({ expected }) => expected.sourceKey), locateAll(source));
+    const buffers = new CompareBuffers();
     let checkedTensors = 0;
     let checkedBytes = 0;
-    for (const expected of this.#manifest.output.tensors) {
-      const output = located.get(expected.key);
-      if (output === undefined) continue;
-      const message = await compareTensor(expected, output, originals, this.#tensorHash, { signal: this.#options.signal, onBytes: bytes => { this.#advance(bytes, expected.key); } });
-      if (message !== undefined) {
-        this.#differences.push({ key: expected.key, file: expected.file, message });
-      } else {
-        checkedTensors++;
-        checkedBytes += output.tensor.length;
+    try {
+      for (const [index, { expected, output }] of written.entries()) {
+        const original = originals && (originals.at(index) ?? 'absent');
+        const message = await compareTensor(expected, output, original, this.#tensorHash, buffers, { signal, onBytes: bytes => { this.#advance(bytes, expected.key); } });
+        originals?.leave(index);
+        if (message !== undefined) {
+          this.#differences.push({ key: expected.key, file: expected.file, message });
+        } else {
+          checkedTensors++;
+          checkedBytes += output.tensor.length;
+        }
       }
+    } finally {
+      await originals?.close();
     }
     return { checkedTensors, checkedBytes };
   }

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { UserError } from '../errors';
 import { CLIP_MEAN, CLIP_STD, type PreprocessSpec } from './preprocess';
 import type { Filter } from './resize';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { recipeSchema } from './recipe';
 
 /** The JSON schema of recipe files, published as media/recipe.schema.json for completion and checks in editors. */

@@ -1,5 +1,5 @@
 import type { ConfigDocument } from '../architecture/config';
-import type { Family, Hyperparameter, Hyperparameters } from '../architecture/family';
+import type { Family, Hyperparameter, Hyperparameters, Observed } from '../architecture/family';
 import { sayOrigin } from '../architecture/hyperparameters';
 import type { Settings } from '../recipe/recipe';
 import { UserError } from '../errors';
@@ -15,6 +15,14 @@ export interface Explanation {
 /** By the key in the encoder. */
 export type Explanations = ReadonlyMap<string, Explanation>;
 
+/** What hyperparameters are resolved from, apart from settings. */
+export interface Grounds {
+  readonly family: Family;
+  readonly config: ConfigDocument | undefined;
+  readonly observed: Observed | undefined;
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+}
+
 interface Step {
   readonly comparison: Comparison;
   readonly hyperparameters: Hyperparameters;
@@ -26,7 +34,8 @@ interface Step {
  * have, compares again, and blames it for every finding that is gone; then goes on with what is left.
  * So a width that is wrong, and makes a derived MLP size wrong too, is the only one blamed.
  */
-export function explain(first: Comparison, kept: KeptByKey, family: Family, config: ConfigDocument | undefined, hyperparameters: Hyperparameters, settings: Settings): Explanations {
+export function explain(first: Comparison, kept: KeptByKey, grounds: Grounds, hyperparameters: Hyperparameters, settings: Settings): Explanations {
+  const { family, config } = grounds;
   const explanations = new Map<string, Explanation>();
   const blamed = new Set<string>();
   let now: Step = { comparison: first, hyperparameters, settings };
@@ -36,7 +45,7 @@ export function explain(first: Comparison, kept: KeptByKey, family: Family, conf
       const hyperparameter = step.hyperparameters.get(name);
       if (hyperparameter === undefined) return [];
       const fix = family.suggest === undefined ? { [name]: found } : family.suggest(name, found, step.hyperparameters);
-      const after = fix && tryStep(step, fix, kept, family, config);
+      const after = fix && tryStep(step, fix, kept, grounds);
       // An explanation must leave less to explain, or it is none.
       return after !== undefined && doubts(after.comparison) >= doubts(step.comparison) ? [] : [{ hyperparameter, found, fix, after }];
     })[0];
@@ -54,11 +63,11 @@ export function explain(first: Comparison, kept: KeptByKey, family: Family, conf
   }
 }
 
-function tryStep(step: Step, fix: Settings, kept: KeptByKey, family: Family, config: ConfigDocument | undefined): Step | undefined {
+function tryStep(step: Step, fix: Settings, kept: KeptByKey, { family, config, observed, shapes }: Grounds): Step | undefined {
   const settings = { ...step.settings, ...fix };
   try {
-    const hyperparameters = family.resolve(config, settings);
-    return { settings, hyperparameters, comparison: compare(family.expectedTensors(hyperparameters), kept) };
+    const hyperparameters = family.resolve(config, settings, observed);
+    return { settings, hyperparameters, comparison: compare(family.expectedTensors(hyperparameters, shapes), kept) };
   } catch (error) {
     // The value found does not go with the others: it can be blamed, but not offered.
     if (error instanceof UserError) return undefined;
@@ -95,12 +104,12 @@ function wrongDimensions({ expected, found }: Pair): { readonly name: string; re
 /** How many blocks the kept tensors have, for each hyperparameter that decides whether numbered keys exist. */
 function stackDepths(comparison: Comparison, kept: KeptByKey): { readonly name: string; readonly found: number; readonly weight: number }[] {
   const stacks = new Map<string, string>();
-  let expectedDepth = 0;
+  const expectedDepths = new Map<string, number>();
   for (const tensor of [...comparison.missing, ...comparison.mismatched.map(pair => pair.expected), ...comparison.matched.map(pair => pair.expected)]) {
     const stacked = tensor.existsBy === undefined ? undefined : blockTemplate(tensor.key);
     if (stacked === undefined || tensor.existsBy === undefined) continue;
     stacks.set(stacked.template, tensor.existsBy);
-    expectedDepth = Math.max(expectedDepth, stacked.block + 1);
+    expectedDepths.set(tensor.existsBy, Math.max(expectedDepths.get(tensor.existsBy) ?? 0, stacked.block + 1));
   }
   const depths = new Map<string, number>();
   for (const key of kept.keys()) {
@@ -108,7 +117,10 @@ function stackDepths(comparison: Comparison, kept: KeptByKey): { readonly name: 
     const name = stacked && stacks.get(stacked.template);
     if (stacked !== undefined && name !== undefined) depths.set(name, Math.max(depths.get(name) ?? 0, stacked.block + 1));
   }
-  return [...depths].filter(([, found]) => found !== expectedDepth).map(([name, found]) => ({ name, found, weight: Math.abs(found - expectedDepth) }));
+  return [...depths].flatMap(([name, found]) => {
+    const weight = Math.abs(found - (expectedDepths.get(name) ?? 0));
+    return weight === 0 ? [] : [{ name, found, weight }];
+  });
 }
 
 /** How much is wrong: absent and extra tensors, and every wrong dimension. */

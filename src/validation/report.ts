@@ -1,3 +1,4 @@
+import { printable } from '../checkpoint/wording';
 import { formatCount } from '../format';
 import { blockTemplate } from './compare';
 import { groupBy } from './groupBy';
@@ -8,9 +9,10 @@ const SHOWN = 12;
 
 /**
  * The validation as text, in the words of PyTorch's load_state_dict, with the reasons first, and
- * the blocks of a stack told in one line. No trailing line feed.
+ * the blocks of a stack told in one line. No trailing line feed, and nothing that a terminal would obey.
+ * @param settingText how the reader gives a setting
  */
-export function formatValidation(validation: Validation): string {
+export function formatValidation(validation: Validation, settingText = (name: string, value: number): string => `${name}=${value}`): string {
   const { missing, unexpected, mismatched, duplicates, warnings } = validation;
   const sections: string[][] = [[headline(validation)]];
   const nothingFound = validation.matchedCount + unexpected.length + mismatched.length === 0;
@@ -18,7 +20,7 @@ export function formatValidation(validation: Validation): string {
   for (const [blame, findings] of blamed) {
     if (blame === undefined) continue;
     const fix = findings[0]?.fixes.find(one => one.kind === 'setting');
-    sections.push([`${blame.message}${lineOf(blame)}`, `  This explains ${formatCount(findings.length, 'finding')}.${fix === undefined ? '' : ` To accept it, set ${settingsText(fix.settings)}.`}`]);
+    sections.push([`${blame.message}${lineOf(blame)}`, `  This explains ${formatCount(findings.length, 'finding')}.${fix === undefined ? '' : ` To accept it, give ${Object.entries(fix.settings).map(([name, value]) => settingText(name, value)).join(' ')}.`}`]);
   }
   sections.push(
     nothingFound ? [] : listSection('Missing key(s) in state_dict:', collapse(missing, ({ key }) => key, suggestion)),
@@ -27,13 +29,13 @@ export function formatValidation(validation: Validation): string {
     listSection('Several tensors would get one key:', duplicates.map(({ key, sourceKeys }) => `${key} from ${sourceKeys.join(', ')}`)),
     listSection('Warnings:', warnings.map(({ message }) => message)),
   );
-  return sections.filter(lines => lines.length > 0).map(lines => lines.join('\n')).join('\n\n');
+  return sections.filter(lines => lines.length > 0).map(lines => lines.map(printable).join('\n')).join('\n\n');
 }
 
 /** The validation for machines; lines and columns count from 1, as editors show them. */
 export function validationToJson(validation: Validation): Record<string, unknown> {
   const { valid, family, config, problem, hyperparameters, expectedCount, matchedCount, missing, unexpected, mismatched, duplicates, warnings } = validation;
-    return {
+  return {
     valid,
     family,
     config: config ?? null,
@@ -114,10 +116,6 @@ function listSection(title: string, lines: readonly string[]): string[] {
 
 function lineOf({ place }: Blame): string {
   return place === undefined ? '' : ` (${place.location}:${place.range.startLine + 1}:${place.range.startColumn + 1})`;
-}
-
-function settingsText(settings: Readonly<Record<string, number>>): string {
-  return Object.entries(settings).map(([name, value]) => `${name}=${value}`).join(' ');
 }
 
 /** As PyTorch writes a shape. */

@@ -1,12 +1,13 @@
-import { ConfigError, type ConfigDocument } from '../architecture/config';
+import { ConfigError, configName, type ConfigDocument } from '../architecture/config';
 import type { ExpectedTensor, Family, Hyperparameters } from '../architecture/family';
+import { storageOf } from '../architecture/storage';
 import type { Plan, PlannedTensor } from '../recipe/plan';
 import { stripPrefix } from '../recipe/rules';
 import { explain, type Explanation } from './blame';
 import { compare, type Comparison } from './compare';
 import { groupBy } from './groupBy';
 import { findNearest, type Candidate } from './nearest';
-import type { DuplicateKey, Fix, MissingKey, UnexpectedKey, Validation } from './validation';
+import type { DuplicateKey, Fix, MissingKey, UnexpectedKey, Validation, ValidationWarning } from './validation';
 import { findWarnings } from './warnings';
 
 /**
@@ -16,19 +17,24 @@ import { findWarnings } from './warnings';
  */
 export function validate(plan: Plan, family: Family, config: ConfigDocument | undefined): Validation {
   const common = { family: family.id, config: config?.location, warnings: findWarnings(plan, config) };
+  const byKey = groupBy(plan.kept, ({ outputKey }) => outputKey ?? '');
+  const kept = new Map([...byKey].flatMap(([key, [first]]) => (first === undefined ? [] : [[key, first] as const])));
+  const shapes = new Map([...kept].map(([key, { tensor }]) => [key, tensor.shape]));
+  const observed = family.observe?.(shapes);
+  const nothing: Omit<Validation, 'problem'> = { ...common, valid: false, hyperparameters: new Map(), expectedCount: 0, matchedCount: 0, missing: [], unexpected: [], mismatched: [], duplicates: [] };
+  const storage = storageOf(plan.kept.map(({ tensor }) => tensor.key));
+  if (storage !== undefined) return { ...nothing, problem: { message: STORED[storage.kind](storage.name) } };
   let hyperparameters: Hyperparameters;
   try {
-    hyperparameters = family.resolve(config, plan.recipe.settings);
+    hyperparameters = family.resolve(config, plan.recipe.settings, observed);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     const place = config === undefined || error.path === undefined ? {} : { place: { location: config.location, range: config.rangeOf(error.path) } };
-    return { ...common, valid: false, problem: { message: error.message, ...place }, hyperparameters: new Map(), expectedCount: 0, matchedCount: 0, missing: [], unexpected: [], mismatched: [], duplicates: [] };
+    return { ...nothing, problem: { message: error.message, ...place } };
   }
-  const byKey = groupBy(plan.kept, ({ outputKey }) => outputKey ?? '');
-  const kept = new Map([...byKey].flatMap(([key, [first]]) => (first === undefined ? [] : [[key, first] as const])));
-  const expected = family.expectedTensors(hyperparameters);
+  const expected = family.expectedTensors(hyperparameters, shapes);
   const comparison = compare(expected, kept);
-  const explanations = plan.kept.length === 0 ? new Map<string, Explanation>() : explain(comparison, kept, family, config, hyperparameters, plan.recipe.settings);
+  const explanations = plan.kept.length === 0 ? new Map<string, Explanation>() : explain(comparison, kept, { family, config, observed, shapes }, hyperparameters, plan.recipe.settings);
 
   const unexplained = comparison.missing.filter(({ key }) => !explanations.has(key));
   const nearest = nearestKeys(unexplained, comparison, plan);
@@ -61,12 +67,27 @@ export function validate(plan: Plan, family: Family, config: ConfigDocument | un
   }));
   return {
     ...common,
+    warnings: [...common.warnings, ...sizesOfTensors(hyperparameters, config)],
     valid: missing.length + unexpected.length + mismatched.length + duplicates.length === 0 && plan.kept.length > 0,
     hyperparameters,
     expectedCount: expected.length,
     matchedCount: comparison.matched.length,
     missing, unexpected, mismatched, duplicates,
   };
+}
+
+/** Why an encoder that is not stored in plain weights cannot be compared, and the way out. */
+const STORED = {
+  quantised: (name: string) => `The vision encoder's weights are quantised (${name}): each layer is packed beside its scales, and no strict load of the plain encoder can take them. Extract from the unquantised checkpoint of this model.`,
+  adapter: (name: string) => `The vision encoder holds ${name} adapters beside its weights. Merge them first (merge_and_unload in PEFT), and extract from the merged checkpoint.`,
+};
+
+/** Said where no config describes the encoder: the tensors are then compared with what they themselves tell. */
+function sizesOfTensors(hyperparameters: Hyperparameters, config: ConfigDocument | undefined): ValidationWarning[] {
+  if (hyperparameters.get('width')?.origin.kind !== 'checkpoint') return [];
+  const heads = hyperparameters.get('heads');
+  const guessed = heads?.origin.kind === 'default' ? ` Heads cannot be seen in tensors: ${heads.value}, as in published models of this width, unless the setting heads says otherwise.` : '';
+  return [{ message: `${config === undefined ? 'No config.json describes' : `${configName(config)} does not describe`} this encoder: its sizes were read off the tensors, so only their agreement with each other was checked.${guessed}` }];
 }
 
 function explanation(found: Explanation | undefined, others: readonly Fix[]): { fixes: readonly Fix[]; blame?: Explanation['blame'] } {

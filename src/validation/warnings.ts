@@ -1,5 +1,6 @@
 import type { ConfigDocument } from '../architecture/config';
 import { configName } from '../architecture/config';
+import { storageOf } from '../architecture/storage';
 import { elementCount, type Dtype } from '../checkpoint/dtype';
 import { formatBytes } from '../format';
 import type { Plan, PlannedTensor } from '../recipe/plan';
@@ -10,7 +11,7 @@ import type { ValidationWarning } from './validation';
 /** Doubts about a plan that a strict load would not raise. */
 export function findWarnings(plan: Plan, config: ConfigDocument | undefined): ValidationWarning[] {
   if (plan.kept.length === 0) return nothingKept(plan, config);
-  return [...mixedDtypes(plan.kept), ...oddDtypes(plan.kept), ...emptyShapes(plan.kept), ...tied(plan.kept), ...expanded(plan.kept), ...idleRules(plan)];
+  return [...mixedDtypes(plan.kept), ...oddDtypes(plan.kept), ...emptyShapes(plan.kept), ...tied(plan.kept), ...expanded(plan.kept), ...storedOtherwise(plan), ...idleRules(plan)];
 }
 
 function nothingKept(plan: Plan, config: ConfigDocument | undefined): ValidationWarning[] {
@@ -73,6 +74,15 @@ function expanded(kept: readonly PlannedTensor[]): ValidationWarning[] {
   const views = kept.filter(({ tensor: { shape, indirect } }) => indirect?.strides?.some((stride, index) => stride === 0 && (shape[index] ?? 0) > 1) ?? false);
   const bytes = views.reduce((sum, { tensor }) => sum + tensor.length, 0);
   return views.length === 0 ? [] : [about(`${quantity(views, 'is', 'are')} expanded from fewer stored elements and will be written in full, ${formatBytes(bytes)}.`, views[0])];
+}
+
+/** Said so that nobody takes the language model's quantisation for the encoder's. */
+function storedOtherwise({ tensors, kept }: Plan): ValidationWarning[] {
+  if (storageOf(kept.map(({ tensor }) => tensor.key)) !== undefined) return [];
+  const storage = storageOf(tensors.map(({ tensor }) => tensor.key));
+  if (storage === undefined) return [];
+  const what = storage.kind === 'adapter' ? `This checkpoint holds ${storage.name} adapters` : `This checkpoint is quantised (${storage.name})`;
+  return [{ message: `${what}, but not in its vision encoder, whose weights are plain and go in as they are.` }];
 }
 
 /** Rules that ask for tensors and get none: most often a module's name with a slip of the pen. */

@@ -7,7 +7,7 @@ import type { Session } from './session';
 /** Validates again when the chosen config changes, on disk or in an editor that has not been saved yet. */
 export class ConfigWatcher implements vscode.Disposable {
   private readonly file: FileWatcher;
-  private readonly subscriptions: readonly vscode.Disposable[];
+  private readonly subscriptions: readonly { dispose(): void }[];
 
   constructor(private readonly session: Session, report: (error: unknown) => void) {
     this.file = new FileWatcher(location => this.read(location), report);

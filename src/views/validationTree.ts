@@ -155,7 +155,8 @@ function settingsDescription({ recipe }: Job): string {
 
 function settingItem({ name, value, origin }: Hyperparameter, { family }: Job): vscode.TreeItem {
   const source = origin.kind === 'config' ? vscode.l10n.t('from config: {0}', origin.path.join('.'))
-    : origin.kind === 'setting' ? vscode.l10n.t('set by hand') : vscode.l10n.t('default');
+    : origin.kind === 'setting' ? vscode.l10n.t('set by hand')
+    : origin.kind === 'checkpoint' ? vscode.l10n.t('read off the tensors') : vscode.l10n.t('default');
   const about = family?.hyperparameters.find(spec => spec.name === name)?.description;
   return row(name, {
     icon: origin.kind === 'setting' ? 'edit' : 'symbol-number', context: `setting ${origin.kind}`,

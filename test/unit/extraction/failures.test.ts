@@ -101,6 +101,33 @@ describe('extract refuses', () => {
     });
   });
 
+  it('the folder of a checkpoint whose shards lie in a folder inside it', async () => {
+    await inFolder(async folder => {
+      const { checkpoint } = madeCase([BIG]);
+      const below = { ...checkpoint, store: { ...checkpoint.store, location: folder } };
+      await refuses(extract(makePlan(below, KEEP_ALL), VALID, to(folder, { overwrite: true })), /holds the checkpoint itself/);
+    });
+  });
+
+  it('a link to a folder that is not there, before anything is copied', async () => {
+    await inFolder(async folder => {
+      await symlink(join(folder, 'gone'), join(folder, 'out'));
+      await refuses(extract(madeCase([BIG], () => assert.fail('was read')).plan, VALID, to(join(folder, 'out'))), /out is a symbolic link to a folder that does not exist/);
+      assert.deepEqual(await tree(folder), ['out']);
+    });
+  });
+
+  it('names that no file of weights can give a tensor', async () => {
+    for (const key of ['__metadata__', 'half \ud800']) {
+      await refuses(extract(madeCase([{ ...BIG, key }]).plan, VALID, to(join(tmpdir(), 'never'))), /would become "(__metadata__|half \\ud800)", a name that no file/);
+    }
+  });
+
+  it('a header longer than safetensors readers take', async () => {
+    const tensors = Array.from({ length: 101 }, (_, index) => ({ key: `${index}${'k'.repeat(1_000_000)}`, dtype: 'U8', shape: [1], bytes: noise(1) } as const));
+    await refuses(extract(madeCase(tensors).plan, VALID, to(join(tmpdir(), 'never'))), /header for 101 tensors would be 1010\d+ bytes long, and 100000000 are allowed/, /smaller maximum shard size/);
+  });
+
   it('a place where a file stands, and a disk without room', async () => {
     await inFolder(async folder => {
       await writeFile(join(folder, 'file'), '');
@@ -226,13 +253,28 @@ describe('extract leaves nothing behind', () => {
       const host = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
       const dead = spawnSync(process.execPath, ['-e', '']).pid;
       const left = `.vision-encoder-partial-${host}-${dead}-0123456789ab`;
-      const running = `.vision-encoder-partial-${host}-${process.pid}-0123456789ab`;
+      const running = `.vision-encoder-partial-${host}-${process.ppid}-0123456789ab`;
       for (const name of [left, running]) {
         await mkdir(join(folder, name));
         await writeFile(join(folder, name, 'model.safetensors'), 'half');
       }
       await extract(madeCase([BIG]).plan, VALID, to(join(folder, 'out')));
       assert.deepEqual((await readdir(folder)).sort(), [running, 'out'].sort());
+    });
+  });
+
+  it('of a killed run, but for an earlier output that it had moved away and not yet replaced', async () => {
+    await inFolder(async out => {
+      const { pid } = spawnSync(process.execPath, ['-e', '']);
+      const partial = join(out, `.vision-encoder-partial-${hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60)}-${pid}-0123456789ab`);
+      await mkdir(join(partial, 'replaced'), { recursive: true });
+      await writeFile(join(partial, 'replaced/model.safetensors'), 'earlier');
+      const { plan } = madeCase([{ ...BIG, shape: [1000], bytes: noise(1000) }]);
+      await extract(plan, VALID, to(out));
+      assert.equal(await readFile(join(partial, 'replaced/model.safetensors'), 'utf8'), 'earlier');
+      // With a whole output in place nobody misses it.
+      await extract(plan, VALID, to(out, { overwrite: true }));
+      assert.deepEqual(await tree(out), ['config.json', 'manifest.json', 'model.safetensors', 'preprocessor_config.json']);
     });
   });
 

@@ -6,6 +6,7 @@ import { UserError } from '../../../src/errors';
 import { extract } from '../../../src/extraction/extract';
 import { readManifest, type Manifest } from '../../../src/extraction/manifest';
 import { verify } from '../../../src/extraction/verify';
+import { makePlan } from '../../../src/recipe/plan';
 import { inFolder, madeCase, noise, TINY, tinyCase, to, VALID, type Case } from './support';
 
 /** Adds one to the byte at `position`, counted from the end when negative. */
@@ -133,6 +134,34 @@ describe('verify', () => {
         'differs from b in the source, first at element 2999999.',
         'comes from e, which the source does not have.',
       ]);
+    });
+  });
+
+  it('finds a manifest that leaves out what the recipe takes, or takes what it leaves', async () => {
+    await inFolder(async folder => {
+      const { manifest } = await extract(plan, VALID, to(folder));
+      // An extraction of two of the three, whose manifest is made to say that its recipe took all.
+      const two = makePlan(checkpoint, { ...plan.recipe, rules: [{ mark: 'exclude', key: 'a' }, ...plan.recipe.rules] });
+      await extract(two, VALID, to(folder, { overwrite: true }));
+      assert.deepEqual(await messages(folder, true), []);
+      await rewriteManifest(folder, changed => { changed.recipe = manifest.recipe; });
+      assert.deepEqual(await messages(folder), []);
+      assert.deepEqual(await messages(folder, true), [' a: is missing: the recipe takes a out of the source, and the manifest does not have it.']);
+      await rewriteManifest(folder, changed => { changed.recipe.rules = [{ mark: 'keep', key: 'a' }, { mark: 'keep', key: 'b' }]; });
+      assert.deepEqual((await messages(folder, true)).at(-1), ' e: comes from e, which the recipe does not take out of the source.');
+    });
+  });
+
+  it('finds a manifest that lists no file or no tensor, and so would prove nothing', async () => {
+    await inFolder(async folder => {
+      await extract(plan, VALID, to(folder));
+      await rewriteManifest(folder, ({ output }) => { output.files = output.files.filter(({ name }) => name !== 'model.safetensors'); });
+      assert.deepEqual(await messages(folder), [
+        'model.safetensors : is not part of this output, and a loader may read it instead. Move it elsewhere.',
+        'model.safetensors : holds tensors by the manifest, which does not list it among the files.',
+      ]);
+      await rewriteManifest(folder, ({ output }) => { output.tensors = []; });
+      await assert.rejects(verify(folder), (error: unknown) => error instanceof UserError && error.message.includes('not a manifest of this tool: output.tensors'));
     });
   });
 

@@ -21,9 +21,20 @@ describe('formatValidation', () => {
     const lines = text.split('\n');
     assert.match(lines[0] ?? '', /^Invalid for qwen-vl with .*: 288 missing; 305 of 593 tensors match\.$/);
     assert.ok(text.includes(`The checkpoint has 24 blocks; config.json says vision_config.num_hidden_layers 48. (${BIG_G.location}:${line}:5)`), text);
-    assert.ok(text.includes('This explains 288 findings. To accept it, set layers=24.'));
+    assert.ok(text.includes('This explains 288 findings. To accept it, give layers=24.'));
     assert.ok(lines.includes('  transformer.resblocks.{24-47}.ln_1.weight'));
     assert.equal(lines.filter(one => one.startsWith('  transformer.')).length, 12);
+  });
+
+  it('says how to give a setting in the words of who prints it', () => {
+    const text = formatValidation(validate(makePlan(qwenVlChat({ output_dim: 128 }), PRESET), qwenVl, BIG_G), (name, value) => `--set ${name}=${value}`);
+    assert.ok(text.includes(' To accept it, give --set output_dim=128.'), text);
+  });
+
+  it('shows keys that would steer a terminal, or pretend to be a line of their own, as text', () => {
+    const checkpoint = fakeCheckpoint([...qwenVlChat().tensors, { key: 'transformer.visual.\u001b[2Jx\nValid: all' }]);
+    const text = formatValidation(validate(makePlan(checkpoint, PRESET), qwenVl, BIG_G));
+    assert.ok(text.includes('\n  \\u001b[2Jx\\u000aValid: all'), text);
   });
 
   it('guesses for a whole stack in one line', () => {

@@ -1,0 +1,31 @@
+import type { Tensor } from '../checkpoint/checkpoint';
+import { configName, type ConfigDocument } from './config';
+import { keyIndex } from './keyIndex';
+import { storageOf } from './storage';
+
+/**
+ * Why a checkpoint in which no family is recognised has no encoder to extract, and what to get in its place:
+ * LLaVA-like models trained with a frozen tower hold only the projector, adapters only their changes.
+ */
+export function explainAbsence(tensors: readonly Tensor[], config: ConfigDocument | undefined): string | undefined {
+  const tower = config && namedTower(config);
+  const { prefixesOf } = keyIndex(tensors);
+  const projector = ['mm_projector.weight', 'mm_projector.bias', 'mm_projector.0.weight'].find(leaf => prefixesOf(leaf).length > 0);
+  if (tower !== undefined && config !== undefined) {
+    return `This checkpoint holds no vision encoder of its own: ${configName(config)} names ${tower} as its vision tower, which is loaded from there. Get ${tower} and open that.`;
+  }
+  if (projector !== undefined) {
+    return 'This checkpoint holds a projector (mm_projector), but not the vision encoder in front of it: the model loads that from elsewhere. The config.json of the model names it as mm_vision_tower; get that model and open it.';
+  }
+  if (storageOf(tensors.map(({ key }) => key))?.kind === 'adapter') {
+    return 'This is a LoRA adapter: it holds changes to a model, not the model. Open the base model that adapter_config.json names, or merge the adapter into it first.';
+  }
+  return undefined;
+}
+
+/** `mm_vision_tower` of LLaVA and its kin; a local path stands for what its last folder is called. */
+function namedTower({ value }: ConfigDocument): string | undefined {
+  const tower = [value.mm_vision_tower, value.vision_tower].find(one => typeof one === 'string' && one !== '');
+  if (typeof tower !== 'string') return undefined;
+  return /^([/~.]|[A-Za-z]:[\\/])/.test(tower) ? tower.split(/[\\/]/).filter(Boolean).at(-1) : tower;
+}

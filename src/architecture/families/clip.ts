@@ -1,0 +1,151 @@
+import { configValue } from '../config';
+import { encoderFamily } from '../encoderFamily';
+import { headsOf, mlpByRatio, ownSize, part, positions, size, type Size } from '../sizes';
+import type { TensorList } from '../tensorList';
+import { shortestEdgeAndCrop } from './preprocessing';
+
+/** What LLaVA-like models and Phi-3-vision use when their configs describe no tower: openai/clip-vit-large-patch14-336. */
+const LARGE_336 = { width: 1024, mlp_size: 4096, layers: 24, heads: 16, patch_size: 14, image_size: 336, projection_dim: 768 };
+
+/** Heads of OpenAI's and LAION's models by width. */
+const HEADS = headsOf({ 768: 12, 1024: 16, 1280: 16, 1408: 16, 1664: 16 });
+
+/** Whether keys carry the level vision_model, as the classes of transformers before 5.6 want them; later ones take both. */
+export const VISION_MODEL_LEVEL: Size = part('vision_model', '1 when the keys carry the level vision_model, which transformers before 5.6 needs.', 1);
+
+/** Attention and MLP of a CLIP block, which SigLIP shares. */
+export function clipBlock(t: TensorList): void {
+  for (const name of ['k_proj', 'v_proj', 'q_proj', 'out_proj']) t.linear(`self_attn.${name}`, 'width', 'width');
+  t.norm('layer_norm1', 'width');
+  t.linear('mlp.fc1', 'mlp_size', 'width');
+  t.linear('mlp.fc2', 'width', 'mlp_size');
+  t.norm('layer_norm2', 'width');
+}
+
+/** CLIPVisionModel of transformers (models/clip/modeling_clip.py), with the config defaults of CLIPVisionConfig. */
+export const clip = encoderFamily({
+  id: 'clip',
+  title: 'CLIP',
+  models: 'CLIP (Hugging Face), LLaVA 1.5/1.6 and NeXT, VipLLaVA, Video-LLaVA, Phi-3/3.5-Vision, IP-Adapter image encoders',
+  support: 'validate',
+  sizes: [
+    VISION_MODEL_LEVEL,
+    size('width', 'hidden_size', 768),
+    size('layers', 'num_hidden_layers', 12),
+    size('heads', 'num_attention_heads', 12, { guess: HEADS }),
+    size('mlp_size', 'intermediate_size', 3072),
+    size('patch_size', 'patch_size', 32),
+    size('image_size', 'image_size', 224),
+    positions(1),
+    part('projection', '1 when visual_projection is kept.', 0),
+    ownSize('projection_dim', 'Width of the embedding shared with the text encoder.', { config: [['projection_dim'], 'projection_dim'], default: 512, guess: () => 512, max: 65_536 }),
+  ],
+  level: 'vision_model',
+  tensors: t => {
+    t.level('vision_model', 'vision_model', () => {
+      t.add('embeddings.class_embedding', 'width');
+      t.add('embeddings.patch_embedding.weight', 'width', 3, 'patch_size', 'patch_size');
+      t.add('embeddings.position_embedding.weight', 'positions', 'width');
+      t.norm('pre_layrnorm', 'width');
+      t.blocks('encoder.layers', 'layers', () => { clipBlock(t); });
+      t.norm('post_layernorm', 'width');
+    });
+    t.part('projection', () => { t.linear('visual_projection', 'projection_dim', 'width', false); });
+  },
+  // Upstream's misspelling tells it from all others.
+  anchors: { all: ['pre_layrnorm.weight', 'embeddings.class_embedding', 'embeddings.patch_embedding.weight'] },
+  buffers: ['embeddings.position_ids'],
+  parts: [{ id: 'projection', title: 'Projection into the space shared with text', modules: ['visual_projection'], beside: true, kept: false, why: 'CLIP\'s projection into the space shared with text; CLIPVisionModel has no such tensor.' }],
+  config: {
+    own: { clip_vision_model: {} },
+    within: {
+      clip: { type: 'clip_vision_model', absent: {} },
+      llava: { type: 'clip_vision_model', absent: LARGE_336 },
+      llava_next: { type: 'clip_vision_model', absent: LARGE_336 },
+      llava_next_video: { type: 'clip_vision_model', absent: LARGE_336 },
+      vipllava: { type: 'clip_vision_model', absent: LARGE_336 },
+      video_llava: { type: 'clip_vision_model' },
+      phi3_v: { type: 'clip_vision_model', absent: LARGE_336 },
+    },
+  },
+  class: { model_type: 'clip_vision_model', architecture: 'CLIPVisionModel' },
+  fields: { hidden_act: 'quick_gelu', layer_norm_eps: 1e-5, num_channels: 3, attention_dropout: 0 },
+  wrapConfig: (fields, value) => (value('projection') === 1 ? { ...fields, architectures: ['CLIPVisionModelWithProjection'] } : { ...fields }),
+  preprocessor: shortestEdgeAndCrop,
+});
+
+/**
+ * The VisionTransformer of OpenCLIP (open_clip/transformer.py), whose names are OpenAI's: fused in_proj, and `proj`
+ * stored in x out. Its heads are width / head_width. Text towers have resblocks too, but no conv1.
+ */
+export const openClip = encoderFamily({
+  id: 'open-clip',
+  title: 'OpenCLIP',
+  models: 'CLIP (OpenAI), OpenCLIP, CoCa',
+  support: 'validate',
+  sizes: [
+    size('width', 'width', 768),
+    size('layers', 'layers', 12),
+    size('heads', 'head_width', undefined, {
+      fromConfig: (headWidth, value) => value('width') / headWidth,
+      toConfig: (heads, value) => value('width') / heads,
+      usual: value => value('width') / HEAD_WIDTH,
+    }),
+    mlpByRatio('mlp_ratio', 4),
+    size('patch_size', 'patch_size', 16),
+    size('image_size', 'image_size', 224),
+    positions(1),
+    part('ln_pre', '1 when there is a norm before the blocks (no_ln_pre is false).', 1),
+    part('layer_scale', '1 when blocks scale what they add (ls_init_value is given).', 0),
+    part('attention_pool', '1 when an attention pool gathers the tokens, as in CoCa.', 0),
+    part('projection', '1 when proj, into the space shared with text, is kept.', 1),
+    ownSize('embed_dim', 'Width of the space shared with text, which is also the attention pool\'s.', { config: [['embed_dim'], ['model_cfg', 'embed_dim']], default: 512, guess: value => value('width'), max: 65_536 }),
+    ownSize('n_queries', 'Queries of the attention pool.', { config: ['attn_pooler_queries'], default: 256, guess: () => 256, max: 65_536 }),
+  ],
+  tensors: t => {
+    t.add('class_embedding', 'width');
+    t.add('positional_embedding', 'positions', 'width');
+    t.part('projection', () => { t.add('proj', t.value('attention_pool') === 1 ? 'embed_dim' : 'width', 'embed_dim'); });
+    t.add('conv1.weight', 'width', 3, 'patch_size', 'patch_size');
+    t.part('ln_pre', () => { t.norm('ln_pre', 'width'); });
+    t.blocks('transformer.resblocks', 'layers', () => {
+      t.norm('ln_1', 'width');
+      t.add('attn.in_proj_weight', { of: 'width', times: 3 }, 'width');
+      t.add('attn.in_proj_bias', { of: 'width', times: 3 });
+      t.linear('attn.out_proj', 'width', 'width');
+      t.part('layer_scale', () => { t.add('ls_1.gamma', 'width'); });
+      t.norm('ln_2', 'width');
+      t.linear('mlp.c_fc', 'mlp_size', 'width');
+      t.linear('mlp.c_proj', 'width', 'mlp_size');
+      t.part('layer_scale', () => { t.add('ls_2.gamma', 'width'); });
+    });
+    t.part('attention_pool', () => {
+      t.add('attn_pool.query', 'n_queries', 'embed_dim');
+      // Where queries and tokens differ in width, torch.nn.MultiheadAttention has three projections in the place of in_proj_weight.
+      if (t.value('embed_dim') === t.value('width')) t.add('attn_pool.attn.in_proj_weight', { of: 'embed_dim', times: 3 }, 'embed_dim');
+      else for (const [name, input] of [['q', 'embed_dim'], ['k', 'width'], ['v', 'width']] as const) t.add(`attn_pool.attn.${name}_proj_weight`, 'embed_dim', input);
+      t.add('attn_pool.attn.in_proj_bias', { of: 'embed_dim', times: 3 });
+      t.linear('attn_pool.attn.out_proj', 'embed_dim', 'embed_dim');
+      t.norm('attn_pool.ln_q', 'embed_dim');
+      t.norm('attn_pool.ln_k', 'width');
+    });
+    t.norm('ln_post', t.value('attention_pool') === 1 ? 'embed_dim' : 'width');
+  },
+  anchors: { all: ['conv1.weight', 'class_embedding', 'transformer.resblocks.0.attn.in_proj_weight', 'ln_post.weight'] },
+  parts: [{ id: 'projection', title: 'Projection into the space shared with text', modules: ['proj'], kept: true, why: 'OpenCLIP\'s projection into the space shared with text.' }],
+  config: {
+    own: {},
+    places: [['vision_cfg'], ['model_cfg', 'vision_cfg']],
+    // A list of layers is a ResNet's, a timm_model_name another module altogether.
+    looksOwn: object => typeof object.width === 'number' && typeof object.layers === 'number',
+  },
+  fields: {},
+  wrapConfig: (fields, value, config) => {
+    const quick = config?.value.quick_gelu ?? (config && configValue(config, ['model_cfg', 'quick_gelu']));
+    return { embed_dim: value('embed_dim'), ...(quick !== undefined && { quick_gelu: quick }), vision_cfg: fields };
+  },
+  preprocessor: shortestEdgeAndCrop,
+});
+
+/** vision_cfg's default. */
+const HEAD_WIDTH = 64;

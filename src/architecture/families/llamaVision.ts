@@ -1,0 +1,107 @@
+import { encoderFamily } from '../encoderFamily';
+import { ownSize, part, patchValues, positions, size } from '../sizes';
+import { CLIP_STATISTICS, HALF_STATISTICS, squash } from './preprocessing';
+
+/** MllamaVisionModel of transformers (models/mllama): pictures in tiles, and a second stack of gated blocks. */
+export const mllama = encoderFamily({
+  id: 'mllama',
+  title: 'Mllama vision',
+  models: 'Llama 3.2 Vision',
+  support: 'validate',
+  sizes: [
+    size('width', 'hidden_size', 1280),
+    size('layers', 'num_hidden_layers', 32),
+    ownSize('global_layers', 'Number of gated blocks after the others.', { config: ['num_global_layers'], default: 8, counts: 'global blocks', max: 1024 }),
+    size('heads', ['attention_heads'], 16, { guess: () => 16 }),
+    size('mlp_size', 'intermediate_size', 5120),
+    size('patch_size', 'patch_size', 14),
+    size('image_size', 'image_size', 448),
+    positions(1),
+    ownSize('tiles', 'Most tiles that a picture is cut into.', { config: ['max_num_tiles'], default: 4, max: 1024 }),
+    { ...ownSize('aspect_ratios', 'Number of ways to lay out tiles.', { config: ['supported_aspect_ratios'], default: 8, counts: 'aspect ratios', max: 4096 }), toConfig: (count, value) => aspectRatios(value('tiles')).slice(0, count) },
+    ownSize('aspect_rows', 'Rows of the tile tables: aspect ratios, and one for none.', { derived: { basis: 'aspect_ratios', from: value => value('aspect_ratios') + 1, back: found => found - 1 } }),
+    ownSize('tile_values', 'Numbers in a row of the tile position table.', { max: 2 ** 40, derived: { basis: 'tiles', from: value => value('tiles') * value('positions') * value('width'), back: (found, value) => found / (value('positions') * value('width')) } }),
+    ownSize('tile_widths', 'Numbers in a row of a tile table.', { max: 2 ** 30, derived: { basis: 'tiles', from: value => value('tiles') * value('width'), back: (found, value) => found / value('width') } }),
+  ],
+  tensors: t => {
+    const block = (): void => {
+      for (const name of ['q_proj', 'k_proj', 'v_proj', 'o_proj']) t.linear(`self_attn.${name}`, 'width', 'width', false);
+      t.linear('mlp.fc1', 'mlp_size', 'width');
+      t.linear('mlp.fc2', 'width', 'mlp_size');
+      t.norm('input_layernorm', 'width');
+      t.norm('post_attention_layernorm', 'width');
+    };
+    t.add('class_embedding', 'width');
+    t.add('patch_embedding.weight', 'width', 3, 'patch_size', 'patch_size');
+    t.add('gated_positional_embedding.gate', 1);
+    t.add('gated_positional_embedding.embedding', 'positions', 'width');
+    t.add('gated_positional_embedding.tile_embedding.weight', 'aspect_rows', 'tile_values');
+    for (const name of ['pre_tile_positional_embedding', 'post_tile_positional_embedding']) {
+      t.add(`${name}.gate`, 1);
+      t.add(`${name}.embedding.weight`, 'aspect_rows', 'tile_widths');
+    }
+    t.norm('layernorm_pre', 'width');
+    t.norm('layernorm_post', 'width');
+    t.blocks('transformer.layers', 'layers', block);
+    t.blocks('global_transformer.layers', 'global_layers', () => {
+      t.add('gate_attn', 1);
+      t.add('gate_ffn', 1);
+      block();
+    });
+  },
+  anchors: { all: ['gated_positional_embedding.gate', 'class_embedding', 'global_transformer.layers.0.gate_attn'] },
+  config: { own: { mllama_vision_model: {} }, within: { mllama: { type: 'mllama_vision_model', absent: {} } } },
+  class: { model_type: 'mllama_vision_model', architecture: 'MllamaVisionModel' },
+  fields: { hidden_act: 'gelu', norm_eps: 1e-5, num_channels: 3, intermediate_layers_indices: [3, 7, 15, 23, 30], vision_output_dim: 7680 },
+  preprocessor: value => ({ ...squash('MllamaImageProcessor', CLIP_STATISTICS, 2)(value), do_pad: true, max_image_tiles: value('tiles') }),
+});
+
+/** All layouts of up to so many tiles, in the order in which Mllama numbers them: by columns, then rows. */
+function aspectRatios(tiles: number): number[][] {
+  return Array.from({ length: tiles }, (_, column) => Array.from({ length: Math.floor(tiles / (column + 1)) }, (__, row) => [column + 1, row + 1])).flat();
+}
+
+/** Llama4VisionModel of transformers (models/llama4); the class embedding comes last, and its adapter is inside the class. */
+export const llama4 = encoderFamily({
+  id: 'llama4',
+  title: 'Llama 4 vision',
+  models: 'Llama 4 Scout and Maverick',
+  support: 'validate',
+  sizes: [
+    size('width', 'hidden_size', 768),
+    size('layers', 'num_hidden_layers', 34),
+    size('heads', 'num_attention_heads', 16, { guess: () => 16 }),
+    size('mlp_size', 'intermediate_size', 5632),
+    size('patch_size', 'patch_size', 14),
+    patchValues(3),
+    size('image_size', 'image_size', 448),
+    positions(1),
+    part('adapter', '1 when the adapter to the projector is kept.', 0),
+    ownSize('adapter_input', 'Width after the adapter\'s first layer.', { config: ['projector_input_dim'], default: 4096, guess: () => 4096, max: 65_536 }),
+    ownSize('adapter_output', 'Width after the adapter.', { config: ['projector_output_dim'], default: 4096, guess: () => 4096, max: 65_536 }),
+  ],
+  tensors: t => {
+    t.add('class_embedding', 'width');
+    t.add('positional_embedding_vlm', 'positions', 'width');
+    t.add('patch_embedding.linear.weight', 'width', 'patch_values');
+    t.norm('layernorm_pre', 'width');
+    t.norm('layernorm_post', 'width');
+    t.blocks('model.layers', 'layers', () => {
+      for (const name of ['q_proj', 'k_proj', 'v_proj', 'o_proj']) t.linear(`self_attn.${name}`, 'width', 'width');
+      t.linear('mlp.fc1', 'mlp_size', 'width');
+      t.linear('mlp.fc2', 'width', 'mlp_size');
+      t.norm('input_layernorm', 'width');
+      t.norm('post_attention_layernorm', 'width');
+    });
+    t.part('adapter', () => {
+      t.linear('vision_adapter.mlp.fc1', 'adapter_input', 'mlp_size', false);
+      t.linear('vision_adapter.mlp.fc2', 'adapter_output', 'adapter_output', false);
+    });
+  },
+  anchors: { all: ['positional_embedding_vlm', 'class_embedding', 'patch_embedding.linear.weight'] },
+  parts: [{ id: 'adapter', title: 'Adapter (pixel shuffle and MLP)', modules: ['vision_adapter'], kept: false, why: 'The adapter to the projector. The encoder\'s class in transformers has it too: take it in to load that class strictly.' }],
+  config: { own: { llama4_vision_model: {} }, within: { llama4: { type: 'llama4_vision_model', absent: {} } } },
+  class: { model_type: 'llama4_vision_model', architecture: 'Llama4VisionModel' },
+  fields: { hidden_act: 'gelu', norm_eps: 1e-5, num_channels: 3, rope_theta: 10_000, pixel_shuffle_ratio: 0.5, vision_output_dim: 7680 },
+  preprocessor: squash('Llama4ImageProcessorFast', HALF_STATISTICS, 2),
+});

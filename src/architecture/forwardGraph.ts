@@ -1,0 +1,70 @@
+import type { GraphBuilder, Value } from '../onnx/graphBuilder';
+import type { Hyperparameters } from './family';
+import type { Grid } from './positions';
+
+/** Hyperparameters as plain numbers by name, which is all that a graph needs of them. */
+export type Sizes = Readonly<Record<string, number>>;
+
+export function sizesOf(hyperparameters: Hyperparameters): Sizes {
+  return Object.fromEntries([...hyperparameters].map(([name, { value }]) => [name, value]));
+}
+
+export function sizeOf(sizes: Sizes, name: string): number {
+  const size = sizes[name];
+  if (size === undefined) throw new Error(`The encoder's ${name} is not given.`);
+  return size;
+}
+
+/** A part of the state dict that a graph multiplies with: a whole tensor, or some of its first dimension. */
+export interface WeightPart {
+  readonly key: string;
+  /** Of the part. */
+  readonly shape: readonly number[];
+  /** Index of the part's first row along the tensor's first dimension; 0 when it is the whole tensor. */
+  readonly firstRow: number;
+}
+
+/** Puts a weight into the graph, in the builder's compute type, however the graph gets at it. */
+export type BindWeight = (part: WeightPart) => Value;
+
+/** A table computed from stored ones before the graph is built, under a name that no stored tensor has. */
+export interface DerivedTable {
+  readonly key: string;
+  readonly shape: readonly number[];
+  /** The stored tensor that it comes from. */
+  readonly from: string;
+  readonly derive: (stored: Float32Array) => Float32Array;
+}
+
+/** What `pool` can hand out. */
+export const POOL_OUTPUTS = ['features', 'attn_pool.weights', 'attn_pool.head_weights'] as const;
+export type PoolOutput = (typeof POOL_OUTPUTS)[number];
+
+/**
+ * A vision encoder's forward pass as a chain of stages: embeddings, blocks 0 to layers - 1, pool.
+ * Hidden states are (batch * tokens, width) between the stages, in the builder's compute type.
+ * Only operators that ONNX Runtime's CPU, CUDA, WebGPU, DirectML and CoreML providers have.
+ */
+export interface ForwardGraph {
+  readonly layers: number;
+  readonly heads: number;
+  readonly width: number;
+  readonly imageSize: number;
+  readonly grid: Grid;
+  /** rows * columns. */
+  readonly tokens: number;
+  readonly queries: number;
+  readonly outputDim: number;
+  readonly poolHeads: number;
+  readonly derivedTables: readonly DerivedTable[];
+  /** From pixel values (batch, 3, imageSize, imageSize). */
+  embeddings(builder: GraphBuilder, weight: BindWeight, pixels: Value): Value;
+  /** The module path before the keys of block `layer`. */
+  blockPath(layer: number): string;
+  /** One block; its weights are asked for by their keys within the block. */
+  block(builder: GraphBuilder, weight: BindWeight, hidden: Value): Value;
+  /** The attention map (batch, tokens, tokens) of one head of a block, from the block's input. Keys as in `block`. */
+  attention(builder: GraphBuilder, weight: BindWeight, hidden: Value, head: number): Value;
+  /** What is wanted of the pool: (batch, queries, outputDim), (batch, queries, tokens) or (batch, heads, queries, tokens). */
+  pool(builder: GraphBuilder, weight: BindWeight, hidden: Value, wanted: readonly PoolOutput[]): ReadonlyMap<PoolOutput, Value>;
+}

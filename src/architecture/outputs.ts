@@ -1,0 +1,54 @@
+import { UserError } from '../errors';
+import { POOL_OUTPUTS, type ForwardGraph, type PoolOutput } from './forwardGraph';
+
+/** What is wanted of a run, by stage. */
+export interface WantedOutputs {
+  readonly embeddings: boolean;
+  /** Blocks whose hidden state is wanted. */
+  readonly hidden: ReadonlySet<number>;
+  /** Heads whose attention map is wanted, by block. */
+  readonly attentions: ReadonlyMap<number, readonly number[]>;
+  readonly pool: readonly PoolOutput[];
+}
+
+/** The outputs that a run can be asked for, as a person writes them. */
+const NAMES = 'features, embeddings, hidden_states.N, attentions.N.H, attn_pool.weights, attn_pool.head_weights';
+
+/**
+ * Sorts output names: `features`, `embeddings` (the patch embedding after ln_pre), `hidden_states.N` (after block N),
+ * `attentions.N.H` (block N, head H), `attn_pool.weights` (mean over heads), `attn_pool.head_weights`.
+ * @throws UserError for a name, block or head that the encoder does not have.
+ */
+export function wantedOutputs(graph: ForwardGraph, names: readonly string[]): WantedOutputs {
+  const hidden = new Set<number>();
+  const attentions = new Map<number, number[]>();
+  const pool: PoolOutput[] = [];
+  let embeddings = false;
+  for (const name of new Set(names)) {
+    const poolOutput = POOL_OUTPUTS.find(one => one === name);
+    const [, kind, layerText, headText] = /^(hidden_states|attentions)\.(\d+)(?:\.(\d+))?$/.exec(name) ?? [];
+    const layer = Number(layerText);
+    if (poolOutput !== undefined) pool.push(poolOutput);
+    else if (name === 'embeddings') embeddings = true;
+    else if (kind === undefined || (kind === 'attentions') !== (headText !== undefined)) throw new UserError(`There is no output "${name}". There are: ${NAMES}.`);
+    else if (layer >= graph.layers) throw new UserError(`${name} asks for block ${layer}, but the encoder's blocks are 0 to ${graph.layers - 1}.`);
+    else if (headText === undefined) hidden.add(layer);
+    else if (Number(headText) >= graph.heads) throw new UserError(`${name} asks for head ${headText}, but a block's heads are 0 to ${graph.heads - 1}.`);
+    else attentions.set(layer, [...(attentions.get(layer) ?? []), Number(headText)]);
+  }
+  return { embeddings, hidden, attentions, pool };
+}
+
+/** How many blocks must run for it: all of them when the pool is wanted. */
+export function blocksNeeded(graph: ForwardGraph, wanted: WantedOutputs): number {
+  if (wanted.pool.length > 0) return graph.layers;
+  return Math.max(0, ...[...wanted.hidden].map(layer => layer + 1), ...wanted.attentions.keys());
+}
+
+/** The shape of an output for one batch. */
+export function outputShape(graph: ForwardGraph, name: string, batch: number): number[] {
+  if (name === 'features') return [batch, graph.queries, graph.outputDim];
+  if (name === 'attn_pool.weights') return [batch, graph.queries, graph.tokens];
+  if (name === 'attn_pool.head_weights') return [batch, graph.poolHeads, graph.queries, graph.tokens];
+  return [batch, graph.tokens, name.startsWith('attentions.') ? graph.tokens : graph.width];
+}

@@ -1,0 +1,31 @@
+/** How weights are stored when not as they were trained: quantised, or as adapters to a base model. */
+export interface Storage {
+  readonly kind: 'quantised' | 'adapter';
+  /** What people call it: GPTQ, LoRA. */
+  readonly name: string;
+}
+
+const ADAPTER: Storage = { kind: 'adapter', name: 'LoRA' };
+
+/** Tensors that quantisers put beside or in the place of a layer's weight, by the last segment; earlier ones are surer. */
+const QUANTISED: readonly (readonly [name: string, leaves: readonly string[]])[] = [
+  ['bitsandbytes, 4 bits', ['bitsandbytes__nf4', 'bitsandbytes__fp4', 'absmax', 'nested_absmax', 'quant_map', 'nested_quant_map']],
+  ['bitsandbytes, 8 bits', ['SCB']],
+  ['GPTQ', ['g_idx']],
+  ['GPTQ or AWQ', ['qweight', 'qzeros']],
+  ['compressed-tensors', ['weight_packed']],
+  ['FP8 or INT8 with scales', ['weight_scale', 'weight_scale_inv', 'weight_scale_2', 'input_scale']],
+];
+const RANKS = new Map(QUANTISED.flatMap(([, leaves], rank) => leaves.map(leaf => [leaf, rank] as const)));
+
+/** What the keys tell about storage, or undefined for plain weights. */
+export function storageOf(keys: Iterable<string>): Storage | undefined {
+  let best = QUANTISED.length;
+  for (const key of keys) {
+    // lora_A, lora_B, lora_embedding_A, lora_magnitude_vector
+    if (key.includes('.lora_')) return ADAPTER;
+    best = Math.min(best, RANKS.get(key.slice(key.lastIndexOf('.') + 1)) ?? best);
+  }
+  const name = QUANTISED[best]?.[0];
+  return name === undefined ? undefined : { kind: 'quantised', name };
+}

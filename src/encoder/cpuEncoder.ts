@@ -1,0 +1,81 @@
+import type { ForwardGraph } from '../architecture/forwardGraph';
+import { blocksNeeded, outputShape, wantedOutputs } from '../architecture/outputs';
+import type { Array32, LoadedEncoder, RunHooks } from './encoder';
+import { FedStage, type StageGraph } from './fedStage';
+import type { Weights } from './weights';
+
+/** Runs the encoder stage by stage on the CPU. Nothing is loaded ahead: weights are read as the stages need them. */
+export class CpuEncoder implements LoadedEncoder {
+  private readonly stages = new Map<string, Promise<FedStage>>();
+
+  constructor(private readonly graph: ForwardGraph, private readonly weights: Weights) {}
+
+  async run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void> {
+    const { graph } = this;
+    const wanted = wantedOutputs(graph, outputs);
+    const batch = pixels.shape[0] ?? 1;
+    const blocks = blocksNeeded(graph, wanted);
+    const total = 1 + blocks + (wanted.pool.length > 0 ? 1 : 0);
+    const emit = (name: string, data: Float32Array): Promise<void> => hooks.onOutput(name, { shape: outputShape(graph, name, batch), data });
+
+    hooks.onProgress(0, total, 'patch embedding');
+    let hidden = await this.one('embeddings', {
+      input: ['batch', 3, graph.imageSize, graph.imageSize],
+      build: (b, weight, input) => new Map([['hidden', graph.embeddings(b, weight, input)]]),
+    }, '', pixels);
+    if (wanted.embeddings) await emit('embeddings', hidden);
+    for (let layer = 0; layer < Math.max(blocks, ...[...wanted.attentions.keys()].map(one => one + 1)); layer++) {
+      hooks.check();
+      for (const head of wanted.attentions.get(layer) ?? []) await emit(`attentions.${layer}.${head}`, await this.attentionRows(layer, head, hidden));
+      if (layer >= blocks) break;
+      hooks.onProgress(1 + layer, total, `block ${layer}`);
+      hidden = await this.one('block', this.onRows((b, weight, input) => new Map([['hidden', graph.block(b, weight, input)]])), graph.blockPath(layer), this.rows(hidden));
+      if (wanted.hidden.has(layer)) await emit(`hidden_states.${layer}`, hidden);
+    }
+    hooks.check();
+    if (wanted.pool.length > 0) {
+      hooks.onProgress(1 + blocks, total, 'attention pool');
+      const stage = await this.stage(`pool ${wanted.pool.join()}`, this.onRows((b, weight, input) => graph.pool(b, weight, input, wanted.pool)));
+      for (const [name, data] of await stage.run(this.weights, '', this.rows(hidden))) await emit(name, data);
+    }
+    hooks.onProgress(total, total, 'done');
+  }
+
+  async attention(layer: number, head: number, hidden: Array32): Promise<Array32> {
+    const name = `attentions.${layer}.${head}`;
+    wantedOutputs(this.graph, [name]);
+    return { shape: outputShape(this.graph, name, hidden.shape[0] ?? 1), data: await this.attentionRows(layer, head, hidden.data) };
+  }
+
+  async close(): Promise<void> {
+    const stages = [...this.stages.values()];
+    this.stages.clear();
+    for (const stage of stages) await (await stage).close();
+    await this.weights.close();
+  }
+
+  private attentionRows(layer: number, head: number, hidden: Float32Array): Promise<Float32Array> {
+    return this.one(`attention ${head}`, this.onRows((b, weight, input) => new Map([['hidden', this.graph.attention(b, weight, input, head)]])), this.graph.blockPath(layer), this.rows(hidden));
+  }
+
+  private rows(data: Float32Array): Array32 {
+    return { shape: [data.length / this.graph.width, this.graph.width], data };
+  }
+
+  private onRows(build: StageGraph['build']): StageGraph {
+    return { input: ['rows', this.graph.width], build };
+  }
+
+  /** Runs a stage whose one output is `hidden`. */
+  private async one(name: string, graph: StageGraph, path: string, input: Array32): Promise<Float32Array> {
+    const result = (await (await this.stage(name, graph)).run(this.weights, path, input)).get('hidden');
+    if (result === undefined) throw new Error(`The stage ${name} gave no hidden state.`);
+    return result;
+  }
+
+  private stage(name: string, graph: StageGraph): Promise<FedStage> {
+    const known = this.stages.get(name) ?? FedStage.create(graph);
+    this.stages.set(name, known);
+    return known;
+  }
+}

@@ -1,0 +1,109 @@
+import type { InferenceSession } from 'onnxruntime-node';
+import type { ForwardGraph } from '../architecture/forwardGraph';
+import { POOL_OUTPUTS } from '../architecture/forwardGraph';
+import { blocksNeeded, outputShape, wantedOutputs, type WantedOutputs } from '../architecture/outputs';
+import { HIDDEN, PIXELS, segmentModel, type Segment } from '../onnx/encoderGraph';
+import type { CpuEncoder } from './cpuEncoder';
+import type { Array32, LoadedEncoder, RunHooks, StageHooks } from './encoder';
+import type { Located } from './locate';
+import { loadRuntime } from './runtime';
+
+export type Provider = 'cpu' | 'cuda' | 'webgpu' | 'dml' | 'coreml';
+export type Precision = 'float32' | 'float16';
+
+/** Most bytes of weights per session: loading can then report and be stopped, and little is held twice meanwhile. */
+const SEGMENT_BYTES = 1 << 29;
+
+interface Loaded {
+  readonly segment: Segment;
+  readonly session: InferenceSession;
+}
+
+/**
+ * The encoder on a device that keeps its weights: a chain of sessions whose initialisers point into the checkpoint's
+ * files. Every hidden state is an output of its session, but only those asked for leave the device.
+ */
+export class DeviceEncoder implements LoadedEncoder {
+  private constructor(
+    private readonly graph: ForwardGraph,
+    private readonly loaded: readonly Loaded[],
+    /** Attention maps are computed beside the chain, from a hidden state: one head is little work. */
+    private readonly cpu: CpuEncoder,
+  ) {}
+
+  static async load(graph: ForwardGraph, located: Located, cpu: CpuEncoder, options: { provider: Provider; precision: Precision; blockBytes: number }, hooks: StageHooks): Promise<DeviceEncoder> {
+    const { InferenceSession: Session } = await loadRuntime();
+    const segments = splitBlocks(graph.layers, Math.max(1, Math.floor(SEGMENT_BYTES / options.blockBytes)));
+    const loaded: Loaded[] = [];
+    try {
+      // Locations are relative to the working directory of the process that makes the session.
+      process.chdir(located.folder);
+      for (const segment of segments) {
+        hooks.check();
+        hooks.onProgress(segment.from, graph.layers, `blocks ${segment.from} to ${segment.to - 1}`);
+        const model = segmentModel(graph, { segment, wanted: everything(segment), handOn: segment.to < graph.layers, compute: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
+        const session = await Session.create(model, { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
+        loaded.push({ segment, session });
+      }
+    } catch (error) {
+      for (const { session } of loaded) await session.release();
+      throw error;
+    }
+    return new DeviceEncoder(graph, loaded, cpu);
+  }
+
+  async run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void> {
+    const { Tensor } = await loadRuntime();
+    const { graph } = this;
+    const wanted = wantedOutputs(graph, outputs);
+    const batch = pixels.shape[0] ?? 1;
+    const blocks = blocksNeeded(graph, wanted);
+    const isWanted = new Set(outputs);
+    const attended = new Map<number, Float32Array>();
+    let input = pixels;
+    for (const { segment, session } of this.loaded) {
+      if (segment.from > blocks) break;
+      hooks.check();
+      hooks.onProgress(segment.from, graph.layers, `blocks ${segment.from} to ${segment.to - 1}`);
+      const fetches = session.outputNames.filter(name => isWanted.has(name) || (name === HIDDEN && blocks > segment.to) || wanted.attentions.has(layerAfter(name)));
+      if (fetches.length === 0) break;
+      const feed = segment.from === 0 ? PIXELS : `${HIDDEN}.in`;
+      const results = await session.run({ [feed]: new Tensor('float32', input.data, input.shape) }, fetches);
+      for (const [name, { data }] of Object.entries(results)) {
+        if (!(data instanceof Float32Array)) throw new Error(`${name} is not float32.`);
+        if (wanted.attentions.has(layerAfter(name))) attended.set(layerAfter(name), data);
+        if (name === HIDDEN) input = { shape: outputShape(graph, name, batch), data };
+        else if (isWanted.has(name)) await hooks.onOutput(name, { shape: outputShape(graph, name, batch), data });
+      }
+    }
+    for (const [layer, heads] of wanted.attentions) {
+      hooks.check();
+      const hidden = attended.get(layer);
+      if (hidden === undefined) throw new Error(`The input of block ${layer} was not computed.`);
+      for (const head of heads) await hooks.onOutput(`attentions.${layer}.${head}`, await this.cpu.attention(layer, head, { shape: outputShape(graph, HIDDEN, batch), data: hidden }));
+    }
+    hooks.onProgress(graph.layers, graph.layers, 'done');
+  }
+
+  attention(layer: number, head: number, hidden: Array32): Promise<Array32> {
+    return this.cpu.attention(layer, head, hidden);
+  }
+
+  async close(): Promise<void> {
+    for (const { session } of this.loaded) await session.release();
+    await this.cpu.close();
+  }
+}
+
+/** The block that takes the named hidden state, NaN for other outputs. */
+function layerAfter(name: string): number {
+  return name === 'embeddings' ? 0 : name.startsWith('hidden_states.') ? Number(name.slice('hidden_states.'.length)) + 1 : Number.NaN;
+}
+
+function splitBlocks(layers: number, atOnce: number): Segment[] {
+  return Array.from({ length: Math.ceil(layers / atOnce) }, (_, index) => ({ from: index * atOnce, to: Math.min(layers, (index + 1) * atOnce) }));
+}
+
+function everything({ from, to }: Segment): WantedOutputs {
+  return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), pool: POOL_OUTPUTS };
+}

@@ -1,0 +1,118 @@
+import type { ForwardGraph } from '../architecture/forwardGraph';
+import { forwardGraph } from '../architecture/forwardGraphs';
+import { UserError, isAbort } from '../errors';
+import { GraphBuilder, PLAIN } from '../onnx/graphBuilder';
+import { CpuEncoder } from './cpuEncoder';
+import { DeviceEncoder, type Precision, type Provider } from './deviceEncoder';
+import type { LoadedEncoder, StageHooks } from './encoder';
+import { locateWeights } from './locate';
+import { blockParameters, freeMemory, memoryNeed, memoryWarning } from './memory';
+import type { EncoderModel } from './model';
+import { loadRuntime } from './runtime';
+import { Weights } from './weights';
+
+export type DeviceChoice = 'auto' | Provider;
+
+/** Best first. Only providers that this system's builds of ONNX Runtime can have are tried and reported. */
+const ORDER: Readonly<Partial<Record<NodeJS.Platform, readonly Provider[]>>> = {
+  linux: ['cuda', 'webgpu', 'cpu'],
+  win32: ['cuda', 'webgpu', 'dml', 'cpu'],
+  darwin: ['webgpu', 'coreml', 'cpu'],
+};
+
+export const DEVICE_NAMES: Readonly<Record<Provider, string>> = { cpu: 'CPU', cuda: 'CUDA', webgpu: 'WebGPU', dml: 'DirectML', coreml: 'CoreML' };
+
+/** What really runs, and why nothing better does. */
+export interface LoadReport {
+  readonly device: Provider;
+  readonly precision: Precision;
+  readonly rejected: readonly { readonly device: Provider; readonly reason: string }[];
+  readonly warning?: string;
+}
+
+export interface LoadOptions {
+  readonly device: DeviceChoice;
+  readonly precision: Precision;
+}
+
+/**
+ * Loads an encoder on the device chosen, or on the best that works. A device that fails is passed over and reported,
+ * down to the CPU, also when it was chosen by name.
+ */
+export async function loadEncoder(model: EncoderModel, options: LoadOptions, hooks: StageHooks): Promise<{ encoder: LoadedEncoder; report: LoadReport }> {
+  const graph = forwardGraph(model.family, model.sizes);
+  const rejected: { device: Provider; reason: string }[] = [];
+  const order = options.device === 'auto' ? ORDER[process.platform] ?? ['cpu'] : [options.device, 'cpu'] as const;
+  for (const device of order) {
+    hooks.check();
+    if (device === 'cpu') break;
+    try {
+      await tryDevice(device, options.device === 'auto');
+      const encoder = await loadOnDevice(model, graph, device, options.precision, hooks);
+      const warning = memoryWarning(memoryNeed(model, graph, device, options.precision), device, freeMemory());
+      return { encoder, report: { device, precision: options.precision, rejected, ...(warning !== undefined && { warning }) } };
+    } catch (error) {
+      if (isAbort(error)) throw error;
+      rejected.push({ device, reason: reasonOf(error) });
+    }
+  }
+  const need = memoryNeed(model, graph, 'cpu', 'float32');
+  const free = freeMemory();
+  const warning = memoryWarning(need, 'cpu', free);
+  // Half of what a run leaves free: the rest is for the page cache, which saves reading the files again.
+  const weights = new Weights(model, graph.derivedTables, Math.max(0, (free - need.least) * 0.8));
+  return { encoder: new CpuEncoder(graph, weights), report: { device: 'cpu', precision: 'float32', rejected, ...(warning !== undefined && { warning }) } };
+}
+
+async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, provider: Provider, precision: Precision, hooks: StageHooks): Promise<LoadedEncoder> {
+  const weights = new Weights(model, graph.derivedTables, 0);
+  try {
+    const located = await locateWeights(model, graph, weights);
+    return await DeviceEncoder.load(graph, located, new CpuEncoder(graph, weights), { provider, precision, blockBytes: blockParameters(model, graph) * 4 }, hooks);
+  } catch (error) {
+    await weights.close();
+    throw error;
+  }
+}
+
+/** @throws UserError with the reason why the device cannot be used; with `compare`, also when it is slower than the CPU. */
+async function tryDevice(device: Provider, compare: boolean): Promise<void> {
+  const { listSupportedBackends } = await loadRuntime();
+  if (!listSupportedBackends().some(({ name }) => name === device)) {
+    throw new UserError(`This build of ONNX Runtime for ${process.platform} has no ${DEVICE_NAMES[device]}.`);
+  }
+  const seconds = await timeMatrixProduct(device);
+  // A software driver (SwiftShader, WARP, llvmpipe) calls itself a GPU too.
+  if (compare && seconds > await timeMatrixProduct('cpu')) throw new UserError('It is slower than the CPU here: probably a software driver, not a GPU.');
+}
+
+const PROBE_SIZE = 512;
+
+/** Seconds that a matrix product takes on a device, once it is warm. */
+async function timeMatrixProduct(device: Provider): Promise<number> {
+  const { InferenceSession, Tensor } = await loadRuntime();
+  const b = new GraphBuilder(PLAIN);
+  const input = b.input('input', 'F32', [PROBE_SIZE, PROBE_SIZE]);
+  let product = input;
+  for (let step = 0; step < 4; step++) product = b.node('MatMul', [product, input], 'product');
+  b.output('output', product, 'F32');
+  const session = await InferenceSession.create(b.toModel({ name: 'probe', producer: 'vision-encoder-extractor' }), { executionProviders: [device] });
+  try {
+    const feeds = { input: new Tensor('float32', new Float32Array(PROBE_SIZE * PROBE_SIZE), [PROBE_SIZE, PROBE_SIZE]) };
+    await session.run(feeds);
+    const start = performance.now();
+    await session.run(feeds);
+    return (performance.now() - start) / 1000;
+  } finally {
+    await session.release();
+  }
+}
+
+/** ONNX Runtime's errors in the words that a person needs. */
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  if (/Failed to load shared library|cannot open shared object|LoadLibrary/i.test(message)) return 'Its libraries are not installed.';
+  if (/WebGPU adapter/i.test(message)) return 'No graphics driver offers an adapter.';
+  if (/requires f16|shader-f16/i.test(message)) return 'It does not calculate in half precision.';
+  return message.split('\n')[0] ?? message;
+}

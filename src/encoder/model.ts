@@ -1,0 +1,55 @@
+import { forwardGraph } from '../architecture/forwardGraphs';
+import type { Family, Hyperparameters } from '../architecture/family';
+import { sizesOf, type Sizes } from '../architecture/forwardGraph';
+import type { Tensor } from '../checkpoint/checkpoint';
+import { dtypeBits, elementCount } from '../checkpoint/dtype';
+import { UserError } from '../errors';
+import type { Plan } from '../recipe/plan';
+
+/** One tensor of the encoder, where it lies on this machine. */
+export interface StoredWeight extends Omit<Tensor, 'file'> {
+  /** The file's absolute path. */
+  readonly path: string;
+}
+
+/** An encoder that can be run: plain data, for messages. Nothing is loaded. */
+export interface EncoderModel {
+  /** For titles and messages. */
+  readonly name: string;
+  readonly family: string;
+  readonly sizes: Sizes;
+  /** By key in the encoder's state dict. */
+  readonly weights: ReadonlyMap<string, StoredWeight>;
+}
+
+/**
+ * The encoder that a plan describes, straight from the checkpoint's own files.
+ * @throws UserError when a tensor is missing or has another shape, or when the files are not on this machine.
+ */
+export function encoderModel(plan: Plan, family: Family, hyperparameters: Hyperparameters): EncoderModel {
+  const { name, files } = plan.checkpoint;
+  const planned = new Map(plan.kept.map(({ outputKey, tensor }) => [outputKey, tensor]));
+  const weights = new Map<string, StoredWeight>();
+  for (const { key, shape } of family.expectedTensors(hyperparameters)) {
+    const tensor = planned.get(key);
+    if (tensor === undefined) throw new UserError(`${name} has no tensor for ${key}, so the encoder cannot be run. Validate the checkpoint to see all that is missing.`);
+    if (tensor.shape.join() !== shape.join()) {
+      throw new UserError(`${tensor.key} is [${tensor.shape.join(', ')}] where the encoder needs [${shape.join(', ')}], so it cannot be run. Validate the checkpoint to see what disagrees.`);
+    }
+    const source = files[tensor.file]?.source;
+    if (source?.path === undefined) throw new UserError(`${source?.name ?? name} is not on this machine, so the encoder cannot be run. Extract the encoder first, then run the result.`);
+    weights.set(key, { ...tensor, key: tensor.key, path: source.path });
+  }
+  const sizes = sizesOf(hyperparameters);
+  forwardGraph(family.id, sizes);
+  return { name, family: family.id, sizes, weights };
+}
+
+/** Bytes of the weights as the files hold them. */
+export function storedBytes(model: EncoderModel): number {
+  return [...model.weights.values()].reduce((sum, { shape, dtype }) => sum + elementCount(shape) * dtypeBits(dtype) / 8, 0);
+}
+
+export function parameterCount(model: EncoderModel): number {
+  return [...model.weights.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
+}

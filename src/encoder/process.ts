@@ -1,0 +1,106 @@
+import { forwardGraph } from '../architecture/forwardGraphs';
+import type { ForwardGraph } from '../architecture/forwardGraph';
+import { isAbort, UserError } from '../errors';
+import { loadEncoder } from './devices';
+import type { Array32, LoadedEncoder, StageHooks } from './encoder';
+import { Gallery } from './gallery';
+import { requestSchema, type Reply, type Request } from './protocol';
+
+/**
+ * The entry of the encoder's process: holds ONNX Runtime and one loaded encoder, and works off requests one by one.
+ * ONNX Runtime blocks this process's event loop while it runs; messages are read between stages.
+ */
+type Job = Exclude<Request, { type: 'cancel' }>;
+
+let loaded: { readonly encoder: LoadedEncoder; readonly graph: ForwardGraph } | undefined;
+const gallery = new Gallery();
+let queue: Promise<void> = Promise.resolve();
+const cancelled = new Set<number>();
+
+process.on('message', message => {
+  const request = requestSchema.parse(message);
+  if (request.type === 'cancel') cancelled.add(request.id);
+  else queue = queue.then(() => answer(request));
+});
+process.on('disconnect', () => process.exit(0));
+
+async function answer(job: Job): Promise<void> {
+  const { id } = job;
+  try {
+    await send(await work(job));
+  } catch (error) {
+    const detail = error instanceof UserError ? error.detail : error instanceof Error ? error.stack : undefined;
+    await send({
+      type: 'failed', id,
+      kind: isAbort(error) ? 'cancelled' : error instanceof UserError ? 'user' : 'defect',
+      message: error instanceof Error ? error.message : String(error),
+      ...(detail !== undefined && { detail }),
+    });
+  } finally {
+    cancelled.delete(id);
+  }
+}
+
+async function work(job: Job): Promise<Reply> {
+  const { id } = job;
+  const hooks: StageHooks = {
+    onProgress: (done, total, label) => { void send({ type: 'progress', id, done, total, label }); },
+    check: () => { if (cancelled.has(id)) throw new DOMException('The run was cancelled.', 'AbortError'); },
+  };
+  hooks.check();
+  const onOutput = (name: string, value: Array32): Promise<void> => send({ type: 'output', id, name, value });
+  switch (job.type) {
+    case 'load': {
+      await loaded?.encoder.close();
+      loaded = undefined;
+      gallery.forgetValues();
+      const { encoder, report } = await loadEncoder(job.model, job, hooks);
+      loaded = { encoder, graph: forwardGraph(job.model.family, job.model.sizes) };
+      return { type: 'loaded', id, report };
+    }
+    case 'run':
+      await needed().encoder.run(job.pixels, job.outputs, { ...hooks, onOutput });
+      break;
+    case 'attention':
+      await onOutput('attention', await needed().encoder.attention(job.layer, job.head, job.hidden));
+      break;
+    case 'openPicture':
+      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, needed().graph.imageSize, job.resize) };
+    case 'encodePicture': {
+      const { encoder, graph } = needed();
+      const hidden = Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`);
+      return { type: 'encoded', id, runMs: await gallery.encode(job.picture, encoder, ['embeddings', ...hidden, 'features', 'attn_pool.weights'], hooks) };
+    }
+    case 'closePicture':
+      gallery.close(job.picture);
+      break;
+    case 'pictureValues': {
+      const values = gallery.values(job.picture);
+      for (const name of job.names) {
+        const value = values.get(name);
+        if (value !== undefined) await onOutput(name, value);
+      }
+      break;
+    }
+    case 'ask': {
+      const { encoder, graph: { heads } } = needed();
+      return { type: 'answer', id, answer: await gallery.answer(job.question, { encoder, heads }) };
+    }
+    case 'memory':
+      return { type: 'memory', id, residentBytes: process.memoryUsage.rss(), peakBytes: process.resourceUsage().maxRSS * 1024 };
+  }
+  return { type: 'done', id };
+}
+
+function needed(): NonNullable<typeof loaded> {
+  if (loaded === undefined) throw new Error('No encoder is loaded.');
+  return loaded;
+}
+
+/** Resolves when the message is on its way: a stage would block the loop and hold it back. */
+function send(reply: Reply): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (process.send === undefined) throw new Error('The encoder runs only as a child process.');
+    process.send(reply, undefined, {}, error => { if (error === null) resolve(); else reject(error); });
+  });
+}

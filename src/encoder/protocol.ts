@@ -1,0 +1,81 @@
+import * as z from 'zod';
+import { deviceChoiceSchema, questionSchema, resizeModeSchema } from '../protocol';
+import { isDtype, type Dtype } from '../checkpoint/dtype';
+
+/** The messages between the host and the encoder's process. Each side validates what it gets. */
+
+const id = z.number().int().nonnegative();
+const count = z.number().int().nonnegative();
+
+const array32 = z.object({ shape: z.array(count).readonly(), data: z.custom<Float32Array>(value => value instanceof Float32Array) });
+
+const storedWeight = z.object({
+  key: z.string(),
+  dtype: z.custom<Dtype>(value => typeof value === 'string' && isDtype(value)),
+  shape: z.array(count).readonly(),
+  offset: count,
+  length: count,
+  path: z.string(),
+  indirect: z.object({
+    strides: z.array(z.number().int()).readonly().exactOptional(),
+    deflate: z.object({ offset: count, compressedLength: count, length: count }).exactOptional(),
+    bigEndian: z.literal(true).exactOptional(),
+  }).exactOptional(),
+});
+
+const model = z.object({
+  name: z.string(),
+  family: z.string(),
+  sizes: z.record(z.string(), z.number()),
+  weights: z.map(z.string(), storedWeight).readonly(),
+});
+
+export const providerSchema = z.enum(['cpu', 'cuda', 'webgpu', 'dml', 'coreml']);
+export const precisionSchema = z.enum(['float32', 'float16']);
+
+export const requestSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('load'), id, model, device: deviceChoiceSchema, precision: precisionSchema }),
+  z.object({ type: z.literal('run'), id, pixels: array32, outputs: z.array(z.string()).readonly() }),
+  z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32 }),
+  z.object({ type: z.literal('memory'), id }),
+  z.object({ type: z.literal('openPicture'), id, picture: z.string(), name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), resize: resizeModeSchema }),
+  /** Runs the encoder on an opened picture and keeps all hidden states in the process. */
+  z.object({ type: z.literal('encodePicture'), id, picture: z.string() }),
+  z.object({ type: z.literal('closePicture'), id, picture: z.string() }),
+  /** Hands out what is kept of a picture. */
+  z.object({ type: z.literal('pictureValues'), id, picture: z.string(), names: z.array(z.string()).readonly() }),
+  z.object({ type: z.literal('ask'), id, question: questionSchema }),
+  /** Stops the request `id` at its next stage. */
+  z.object({ type: z.literal('cancel'), id }),
+]);
+export type Request = z.infer<typeof requestSchema>;
+
+const report = z.object({
+  device: providerSchema,
+  precision: precisionSchema,
+  rejected: z.array(z.object({ device: providerSchema, reason: z.string() })).readonly(),
+  warning: z.string().exactOptional(),
+});
+
+const openedPicture = z.object({
+  width: count,
+  height: count,
+  seen: z.object({ x: z.number(), y: z.number(), width: z.number(), height: z.number() }),
+  display: z.custom<Uint8Array>(value => value instanceof Uint8Array),
+  decodeMs: z.number(),
+  resizeMs: z.number(),
+});
+
+export const replySchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('progress'), id, done: z.number(), total: z.number(), label: z.string() }),
+  z.object({ type: z.literal('output'), id, name: z.string(), value: array32 }),
+  z.object({ type: z.literal('loaded'), id, report }),
+  z.object({ type: z.literal('memory'), id, residentBytes: z.number(), peakBytes: z.number() }),
+  z.object({ type: z.literal('picture'), id, picture: openedPicture }),
+  z.object({ type: z.literal('encoded'), id, runMs: z.number() }),
+  /** One of the panel's Answers; the host hands it on unread. */
+  z.object({ type: z.literal('answer'), id, answer: z.unknown() }),
+  z.object({ type: z.literal('done'), id }),
+  z.object({ type: z.literal('failed'), id, kind: z.enum(['user', 'cancelled', 'defect']), message: z.string(), detail: z.string().exactOptional() }),
+]);
+export type Reply = z.infer<typeof replySchema>;

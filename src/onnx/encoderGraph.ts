@@ -1,0 +1,87 @@
+import type { BindWeight, ForwardGraph, WeightPart } from '../architecture/forwardGraph';
+import { outputShape, type WantedOutputs } from '../architecture/outputs';
+import { elementCount } from '../checkpoint/dtype';
+import { GraphBuilder, type ElementType, type ExternalData, type Value } from './graphBuilder';
+
+/** A weight as it is stored, wherever that is. */
+export interface StoredPart {
+  readonly type: ElementType;
+  readonly data: ExternalData | Uint8Array;
+}
+
+export type LocateWeight = (part: WeightPart) => StoredPart;
+
+/** A run of the encoder's stages: blocks `from` to `to` - 1; the embeddings before block 0, and the pool when it is wanted. */
+export interface Segment {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The name under which a segment takes and hands on hidden states, (batch, tokens, width) in float32. */
+export const HIDDEN = 'hidden';
+export const PIXELS = 'pixel_values';
+
+/** A segment's model: its weights are initialisers, its batch is dynamic, and all that goes in and out is float32. */
+export interface SegmentOptions {
+  readonly segment: Segment;
+  readonly wanted: WantedOutputs;
+  /** Whether the last hidden state is an output under the name `hidden`, for the next segment. */
+  readonly handOn: boolean;
+  readonly compute: 'F32' | 'F16';
+  readonly locate: LocateWeight;
+  readonly metadata?: ReadonlyMap<string, string>;
+}
+
+/** The bytes of an ONNX model that runs some of an encoder's stages, or all of them. */
+export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint8Array {
+  const { segment, wanted } = options;
+  const b = new GraphBuilder({ compute: options.compute, fused: false });
+  const weight = initialisers(b, options.locate);
+  const take = (value: Value, label: string): Value => b.style.compute === 'F32' ? value : b.cast(value, b.style.compute, label);
+  const emit = (name: string, value: Value, shape: readonly number[]): void => {
+    b.output(name, b.style.compute === 'F32' ? value : b.cast(value, 'F32', `${name}.float32`), 'F32', ['batch', ...shape.slice(1)]);
+  };
+  const emitRows = (name: string, value: Value): void => {
+    emit(name, b.node('Reshape', [value, b.integers([-1, graph.tokens, graph.width])], `${name}.batched`), [0, graph.tokens, graph.width]);
+  };
+
+  let hidden: Value;
+  if (segment.from === 0) {
+    hidden = graph.embeddings(b, weight, take(b.input(PIXELS, 'F32', ['batch', 3, graph.imageSize, graph.imageSize]), 'pixels'));
+    if (wanted.embeddings) emitRows('embeddings', hidden);
+  } else {
+    const input = b.input(`${HIDDEN}.in`, 'F32', ['batch', graph.tokens, graph.width]);
+    hidden = take(b.node('Reshape', [input, b.integers([-1, graph.width])], 'hidden.rows'), 'hidden.taken');
+  }
+  for (let layer = segment.from; layer < segment.to; layer++) {
+    const inBlock: BindWeight = part => weight({ ...part, key: `${graph.blockPath(layer)}.${part.key}` });
+    for (const head of wanted.attentions.get(layer) ?? []) {
+      emit(`attentions.${layer}.${head}`, graph.attention(b, inBlock, hidden, head), [0, graph.tokens, graph.tokens]);
+    }
+    hidden = graph.block(b, inBlock, hidden);
+    if (wanted.hidden.has(layer)) emitRows(`hidden_states.${layer}`, hidden);
+  }
+  if (segment.to === graph.layers && wanted.pool.length > 0) {
+    for (const [name, value] of graph.pool(b, weight, hidden, wanted.pool)) emit(name, value, outputShape(graph, name, 0));
+  }
+  if (options.handOn) emitRows(HIDDEN, hidden);
+  return b.toModel({ name: 'vision_encoder', producer: 'vision-encoder-extractor', ...(options.metadata && { metadata: options.metadata }) });
+}
+
+/** Weights as initialisers, each stored once, with a Cast behind those of another type. */
+function initialisers(b: GraphBuilder, locate: LocateWeight): BindWeight {
+  const bound = new Map<string, Value>();
+  return part => {
+    const name = part.firstRow === 0 ? part.key : `${part.key}[${part.firstRow}]`;
+    const id = `${name} ${elementCount(part.shape)}`;
+    let value = bound.get(id);
+    if (value === undefined) {
+      const { type, data } = locate(part);
+      const label = bound.has(name) ? id : name;
+      value = b.initialiser(label, type, part.shape, data);
+      if (type !== b.style.compute) value = b.cast(value, b.style.compute, `${label}.cast`);
+      bound.set(id, value).set(name, value);
+    }
+    return value;
+  };
+}

@@ -1,0 +1,30 @@
+import * as vscode from 'vscode';
+import { randomBytes } from 'node:crypto';
+
+/**
+ * The page that the panel's script fills. Nothing but the extension's own script and style sheet is let in; pictures come
+ * as blobs that the script makes of bytes it was sent.
+ */
+export function pageHtml(webview: vscode.Webview, extension: vscode.Uri): string {
+  const nonce = randomBytes(16).toString('base64');
+  const file = (name: string): string => webview.asWebviewUri(vscode.Uri.joinPath(extension, 'dist', 'webview', name)).toString();
+  const policy = [
+    "default-src 'none'",
+    'img-src blob:',
+    `script-src 'nonce-${nonce}'`,
+    `style-src ${webview.cspSource}`,
+  ].join('; ');
+  return `<!DOCTYPE html>
+<html lang="${vscode.env.language}">
+<head>
+  <meta charset="utf-8">
+  <meta http-equiv="Content-Security-Policy" content="${policy}">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <link rel="stylesheet" href="${file('main.css')}">
+  <title>Vision Encoder</title>
+</head>
+<body>
+  <script type="module" nonce="${nonce}" src="${file('main.js')}"></script>
+</body>
+</html>`;
+}

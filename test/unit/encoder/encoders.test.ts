@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { UserError, isAbort } from '../../../src/errors';
+import { EncoderClient, type RunRequest } from '../../../src/encoder/client';
+import type { DeviceChoice, LoadReport } from '../../../src/encoder/devices';
+import type { Array32 } from '../../../src/encoder/encoder';
+import type { Precision } from '../../../src/encoder/deviceEncoder';
+import { ENTRY, expected, relativeError, TINY, tinyModel, type Known } from './fixture';
+
+/** Debian's chromium brings SwiftShader, a Vulkan driver in software: the WebGPU provider runs for real without a GPU. */
+const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json';
+/** The Vulkan loader lies beside the driver where the system has none of its own. */
+const SOFTWARE_GPU = { VK_DRIVER_FILES: SWIFTSHADER, VK_ICD_FILENAMES: SWIFTSHADER, LD_LIBRARY_PATH: dirname(SWIFTSHADER) };
+
+function pixelsOf(known: Map<string, Known>): Known {
+  const pixels = known.get('pixel_values');
+  assert.ok(pixels);
+  return pixels;
+}
+
+function assertClose(outputs: ReadonlyMap<string, Array32>, known: ReadonlyMap<string, Known>, bound: number): void {
+  for (const [key, reference] of known) {
+    if (key === 'pixel_values') continue;
+    const actual = outputs.get(key);
+    assert.ok(actual, key);
+    assert.deepEqual(actual.shape, reference.shape, key);
+    const error = relativeError(actual.data, reference.data);
+    assert.ok(error < bound, `${key}: relative error ${error}`);
+  }
+}
+
+describe('the encoder in its process', function () {
+  this.timeout(120_000);
+  const clients: EncoderClient[] = [];
+  const client = (options: { idleMs?: number; env?: NodeJS.ProcessEnv } = {}): EncoderClient => {
+    const made = new EncoderClient({ entry: ENTRY, ...options });
+    clients.push(made);
+    return made;
+  };
+  afterEach(async () => { await Promise.all(clients.splice(0).map(one => one.close())); });
+
+  async function runAll(encoder: EncoderClient, name: (typeof TINY)[number], device: DeviceChoice, precision: Precision, bound: number): Promise<LoadReport> {
+    const known = await expected(name);
+    const report = await encoder.load(await tinyModel(name), { device, precision });
+    assertClose(await encoder.run(pixelsOf(known), [...known.keys()].filter(key => key !== 'pixel_values')), known, bound);
+    return report;
+  }
+
+  for (const name of TINY) {
+    it(`gives the reference's numbers for ${name} on the CPU`, async () => {
+      const report = await runAll(client(), name, 'cpu', 'float32', 1e-5);
+      assert.deepEqual(report, { device: 'cpu', precision: 'float32', rejected: [] });
+    });
+
+    it(`gives the reference's numbers for ${name} on WebGPU`, async function () {
+      if (!existsSync(SWIFTSHADER)) {
+        console.log(`      NOT RUN: there is no Vulkan driver at ${SWIFTSHADER}; install Debian's chromium to test WebGPU without a GPU.`);
+        this.skip();
+      }
+      const encoder = client({ env: SOFTWARE_GPU });
+      assert.equal((await runAll(encoder, name, 'webgpu', 'float32', 1e-3)).device, 'webgpu');
+    });
+  }
+
+  it('falls back on the CPU and says why', async () => {
+    const encoder = client({ env: { VK_DRIVER_FILES: '/nowhere', VK_ICD_FILENAMES: '/nowhere' } });
+    const report = await runAll(encoder, 'qwen-vl-tiny-safetensors', 'webgpu', 'float32', 1e-5);
+    assert.deepEqual(report.rejected, [{ device: 'webgpu', reason: 'No graphics driver offers an adapter.' }]);
+    assert.equal(report.device, 'cpu');
+  });
+
+  it('stops a run that is cancelled, and goes on with the next', async () => {
+    const known = await expected('qwen-vl-tiny-bin');
+    const encoder = client();
+    await encoder.load(await tinyModel('qwen-vl-tiny-bin'), { device: 'cpu', precision: 'float32' });
+    const controller = new AbortController();
+    const seen: string[] = [];
+    const options: RunRequest = { signal: controller.signal, onOutput: name => { seen.push(name); controller.abort(); } };
+    await assert.rejects(encoder.run(pixelsOf(known), ['hidden_states.0', 'hidden_states.1', 'features'], options), isAbort);
+    assert.ok(!seen.includes('features'));
+    assert.ok((await encoder.run(pixelsOf(known), ['features'])).has('features'));
+  });
+
+  it('says what happened when its process is killed in the middle of a run, and goes on', async () => {
+    const known = await expected('qwen-vl-tiny-bin');
+    const encoder = client();
+    await encoder.load(await tinyModel('qwen-vl-tiny-bin'), { device: 'cpu', precision: 'float32' });
+    const before = encoder.pid;
+    assert.ok(before !== undefined);
+    const run = encoder.run(pixelsOf(known), ['hidden_states.0', 'features'], { onOutput: () => { process.kill(before, 'SIGKILL'); } });
+    await assert.rejects(run, (error: unknown) => error instanceof UserError && error.message.includes('was killed') && error.message.includes('starts again'));
+    const outputs = await encoder.run(pixelsOf(known), ['features']);
+    assert.notEqual(encoder.pid, before);
+    const features = known.get('features');
+    assert.ok(features && relativeError(outputs.get('features')?.data ?? [], features.data) < 1e-5);
+  });
+
+  it('frees its memory when it was idle, and starts again when asked', async () => {
+    const known = await expected('qwen-vl-tiny-bin');
+    const encoder = client({ idleMs: 50 });
+    await encoder.load(await tinyModel('qwen-vl-tiny-bin'), { device: 'cpu', precision: 'float32' });
+    assert.ok((await encoder.memory())?.residentBytes);
+    await new Promise(resolve => { setTimeout(resolve, 300); });
+    assert.equal(encoder.pid, undefined);
+    assert.ok((await encoder.run(pixelsOf(known), ['features'])).has('features'));
+  });
+
+  it('refuses outputs that the encoder does not have', async () => {
+    const known = await expected('qwen-vl-tiny-bin');
+    const encoder = client();
+    await encoder.load(await tinyModel('qwen-vl-tiny-bin'), { device: 'cpu', precision: 'float32' });
+    await assert.rejects(encoder.run(pixelsOf(known), ['hidden_states.3']), new UserError('hidden_states.3 asks for block 3, but the encoder\'s blocks are 0 to 2.'));
+  });
+});

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import type { EncoderClient } from '../../../src/encoder/client';
+import type { Array32 } from '../../../src/encoder/encoder';
+import { featureOutputs, runPictures } from '../../../src/encoder/features';
+import { memoryNeed, memoryWarning } from '../../../src/encoder/memory';
+import { forwardGraph } from '../../../src/architecture/forwardGraphs';
+import { blocksNeeded, wantedOutputs } from '../../../src/architecture/outputs';
+import { UserError } from '../../../src/errors';
+import { tinyModel } from './fixture';
+
+describe('runPictures', () => {
+  async function* pictures(count: number): AsyncGenerator<Array32> {
+    for (let picture = 0; picture < count; picture++) yield await Promise.resolve({ shape: [1, 2], data: Float32Array.of(picture, -picture) });
+  }
+
+  it('runs pictures in batches and keeps their order', async () => {
+    const sizes: number[] = [];
+    const twice: Pick<EncoderClient, 'run'> = {
+      run: ({ shape, data }, outputs, options) => {
+        sizes.push(shape[0] ?? 0);
+        options?.onProgress?.({ done: 1, total: 2 });
+        return Promise.resolve(new Map(outputs.map(name => [name, { shape, data: data.map(value => value * 2) }])));
+      },
+    };
+    const seen: number[] = [];
+    const results = await runPictures(twice, pictures(5), 5, ['features'], 2, { onProgress: ({ done }) => { seen.push(done); } });
+    assert.deepEqual(sizes, [2, 2, 1]);
+    assert.deepEqual(seen, [1, 3, 4.5]);
+    assert.deepEqual(results.get('features'), { shape: [5, 2], data: Float32Array.of(0, -0, 2, -2, 4, -4, 6, -6, 8, -8) });
+  });
+});
+
+describe('outputs', () => {
+  it('are named as the command line asks for them', async () => {
+    const model = await tinyModel('qwen-vl-tiny-bin');
+    assert.deepEqual(featureOutputs(model, { layers: 'all', attentionPool: true }), ['features', 'hidden_states.0', 'hidden_states.1', 'hidden_states.2', 'attn_pool.weights']);
+    assert.deepEqual(featureOutputs(model, { layers: [1], attentionPool: false }), ['features', 'hidden_states.1']);
+  });
+
+  it('decide how many blocks run, and must exist', async () => {
+    const { family, sizes } = await tinyModel('qwen-vl-tiny-bin');
+    const graph = forwardGraph(family, sizes);
+    const blocks = (...names: string[]): number => blocksNeeded(graph, wantedOutputs(graph, names));
+    assert.deepEqual([blocks('embeddings'), blocks('hidden_states.0'), blocks('attentions.2.0'), blocks('attentions.0.1'), blocks('features')], [0, 1, 2, 0, 3]);
+    for (const name of ['hidden_states', 'hidden_states.3', 'hidden_states.0.1', 'attentions.1', 'attentions.1.4', 'toString', '']) {
+      assert.throws(() => blocks(name), UserError, name);
+    }
+  });
+});
+
+describe('memory', () => {
+  it('warns when there is too little, and says what then', async () => {
+    const model = await tinyModel('qwen-vl-tiny-bin');
+    const graph = forwardGraph(model.family, model.sizes);
+    const need = memoryNeed(model, graph, 'cpu', 'float16');
+    assert.equal(need.weights, 4 * [...model.weights.values()].reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0));
+    assert.equal(memoryNeed(model, graph, 'webgpu', 'float16').weights * 2, need.weights);
+    assert.ok(memoryNeed(model, graph, 'cpu', 'float32', 8).least > need.least);
+    assert.match(memoryWarning(need, 'cpu', need.least - 1) ?? '', /fewer layers/);
+    assert.match(memoryWarning(need, 'cpu', need.least + 1) ?? '', /read anew/);
+    assert.equal(memoryWarning(need, 'cpu', need.least + need.weights), undefined);
+    assert.equal(memoryWarning(need, 'webgpu', need.least + 1), undefined);
+  });
+});

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readFile, realpath, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseConfig } from '../../../src/architecture/config';
+import { forwardGraph } from '../../../src/architecture/forwardGraphs';
+import { qwenVl } from '../../../src/architecture/qwenVl';
+import { openCheckpoint } from '../../../src/checkpoint/open';
+import { CpuEncoder } from '../../../src/encoder/cpuEncoder';
+import { DeviceEncoder } from '../../../src/encoder/deviceEncoder';
+import type { Array32 } from '../../../src/encoder/encoder';
+import { commonFolder, locateWeights } from '../../../src/encoder/locate';
+import { encoderModel, type EncoderModel } from '../../../src/encoder/model';
+import { Weights } from '../../../src/encoder/weights';
+import { UserError } from '../../../src/errors';
+import { extract } from '../../../src/extraction/extract';
+import { makePlan } from '../../../src/recipe/plan';
+import { validate } from '../../../src/validation/validate';
+import { expected, fixturePath, relativeError, TINY, tinyModel, tinyModelAt, type Tiny } from './fixture';
+
+const quiet = { onProgress: () => undefined, check: () => undefined };
+
+/** The relative error of `features`, with weights fed and with weights pointed at, both on the CPU. */
+async function errors(model: EncoderModel, name: Tiny): Promise<number[]> {
+  const known = await expected(name);
+  const [pixels, reference] = [known.get('pixel_values'), known.get('features')];
+  assert.ok(pixels && reference);
+  const graph = forwardGraph(model.family, model.sizes);
+  const weights = new Weights(model, graph.derivedTables, 0);
+  const fed = new CpuEncoder(graph, weights);
+  const cwd = process.cwd();
+  const pointed = await DeviceEncoder.load(graph, await locateWeights(model, graph, weights), fed, { provider: 'cpu', precision: 'float32', blockBytes: 1 << 28 }, quiet);
+  process.chdir(cwd);
+  const results: number[] = [];
+  try {
+    for (const encoder of [fed, pointed]) {
+      let features: Array32 | undefined;
+      await encoder.run(pixels, ['features'], { ...quiet, onOutput: (_, value) => { features = value; return Promise.resolve(); } });
+      assert.ok(features);
+      results.push(relativeError(features.data, reference.data));
+    }
+  } finally {
+    await pointed.close();
+  }
+  return results;
+}
+
+describe('where an encoder is run from', function () {
+  this.timeout(60_000);
+  let folder: string;
+  beforeEach(async () => { folder = await realpath(await mkdtemp(join(tmpdir(), 'encoder-sources-'))); });
+  afterEach(async () => { await rm(folder, { recursive: true, force: true }); });
+
+  for (const name of TINY) {
+    for (const format of ['safetensors', 'torch'] as const) {
+      it(`runs ${name} after extraction to ${format}`, async () => {
+        const checkpoint = await openCheckpoint(fixturePath(name));
+        const out = join(folder, 'encoder');
+        try {
+          const location = fixturePath(name, 'config.json');
+          const config = parseConfig(await readFile(location, 'utf8'), location);
+          const plan = makePlan(checkpoint, qwenVl.recipe('transformer.visual'));
+          const hyperparameters = qwenVl.resolve(config, {});
+          await extract(plan, validate(plan, qwenVl, config), { out, format, dtype: 'keep', config: qwenVl.encoderConfig(hyperparameters, config), preprocessor: {} });
+        } finally {
+          await checkpoint.close();
+        }
+        for (const error of await errors(await tinyModelAt(out, ''), name)) assert.ok(error < 1e-5, `${error}`);
+      });
+    }
+
+    it(`runs ${name} from its own shards, through a cache's links`, async () => {
+      const snapshot = join(folder, 'snapshots', 'main');
+      await cp(fixturePath(name), join(folder, 'blobs'), { recursive: true });
+      await mkdir(join(folder, 'snapshots'));
+      await symlink(join(folder, 'blobs'), snapshot);
+      for (const error of await errors(await tinyModelAt(snapshot), name)) assert.ok(error < 1e-5, `${error}`);
+    });
+  }
+
+  for (const [kind, save] of [['legacy', 'torch.save(d, out, _use_new_zipfile_serialization=False)'], ['zip', 'torch.save(d, out)']] as const) {
+    it(`runs a PyTorch ${kind} file of transposed views in float64`, async function () {
+      const script = [
+        'import sys, torch',
+        'd = {}',
+        'for f in sys.argv[2:]: d.update(torch.load(f, map_location="cpu"))',
+        'd = {k: (v.double().t().contiguous().t() if v.dim() == 2 else v.double()) for k, v in d.items()}',
+        'out = sys.argv[1]',
+        save,
+      ].join('\n');
+      const shards = [1, 2, 3].map(number => fixturePath('qwen-vl-tiny-bin', `pytorch_model-0000${number}-of-00003.bin`));
+      const made = spawnSync('/usr/bin/python3', ['-c', script, join(folder, 'pytorch_model.bin'), ...shards], { encoding: 'utf8' });
+      if (made.status !== 0) {
+        console.log(`      NOT RUN: python3-torch could not write the checkpoint: ${made.stderr.trim().split('\n').at(-1) ?? 'it is not installed'}.`);
+        this.skip();
+      }
+      await cp(fixturePath('qwen-vl-tiny-bin', 'config.json'), join(folder, 'config.json'));
+      const model = await tinyModelAt(folder);
+      assert.ok([...model.weights.values()].some(({ indirect }) => indirect?.strides !== undefined));
+      for (const error of await errors(model, 'qwen-vl-tiny-bin')) assert.ok(error < 1e-5, `${error}`);
+    });
+  }
+
+  it('says which tensor keeps an encoder from running', async () => {
+    const { name, sizes } = await tinyModel('qwen-vl-tiny-bin');
+    assert.equal(name, 'qwen-vl-tiny-bin');
+    const checkpoint = await openCheckpoint(fixturePath('qwen-vl-tiny-bin'));
+    try {
+      const plan = makePlan(checkpoint, qwenVl.recipe('transformer.visual'));
+      assert.throws(() => encoderModel(plan, qwenVl, qwenVl.resolve(undefined, { ...sizes, layers: 4 })),
+        (error: unknown) => error instanceof UserError && error.message.includes('transformer.resblocks.3.ln_1.weight'));
+      assert.throws(() => encoderModel(plan, qwenVl, qwenVl.resolve(undefined, { ...sizes, mlp_size: 200 })),
+        (error: unknown) => error instanceof UserError && error.message.includes('[196, 64]') && error.message.includes('[200, 64]'));
+    } finally {
+      await checkpoint.close();
+    }
+  });
+
+  it('finds the deepest folder that holds all files', () => {
+    assert.equal(commonFolder([join(folder, 'a', 'b', 'x'), join(folder, 'a', 'bc', 'y')]), join(folder, 'a'));
+    assert.equal(commonFolder([join(folder, 'a', 'x')]), join(folder, 'a'));
+    assert.equal(commonFolder([join(folder, 'a', 'x'), join(folder, 'y')]), folder);
+  });
+});

@@ -1,0 +1,131 @@
+import { provideVSCodeDesignSystem, vsCodeButton, vsCodeCheckbox, vsCodeDropdown, vsCodeOption, vsCodeProgressRing } from '@vscode/webview-ui-toolkit';
+
+/*
+ * The one module that knows the control library. The toolkit is in maintenance; replacing it means replacing this file.
+ */
+provideVSCodeDesignSystem().register(vsCodeButton(), vsCodeCheckbox(), vsCodeDropdown(), vsCodeOption(), vsCodeProgressRing());
+
+interface Labelled {
+  readonly label: string;
+  readonly title?: string;
+}
+
+export function button({ label, title, primary = false }: Labelled & { readonly primary?: boolean }, onClick: () => void): HTMLElement {
+  const element = document.createElement('vscode-button');
+  element.setAttribute('appearance', primary ? 'primary' : 'secondary');
+  element.textContent = label;
+  if (title !== undefined) element.title = title;
+  element.addEventListener('click', onClick);
+  return element;
+}
+
+export interface Choice<Value extends string> {
+  readonly element: HTMLElement;
+  set(value: Value): void;
+  setOptions(options: readonly { readonly value: Value; readonly label: string }[]): void;
+  show(visible: boolean): void;
+}
+
+/** A drop-down list with its label before it. */
+export function dropdown<Value extends string>({ label }: Labelled, options: readonly { readonly value: Value; readonly label: string }[], onChange: (value: Value) => void): Choice<Value> {
+  const list = document.createElement('vscode-dropdown') as HTMLElement & { value: string };
+  list.setAttribute('aria-label', label);
+  let known = options;
+  const setOptions = (next: typeof options) => {
+    known = next;
+    list.replaceChildren(...next.map(({ value, label: text }) => {
+      const option = document.createElement('vscode-option');
+      option.setAttribute('value', value);
+      option.textContent = text;
+      return option;
+    }));
+  };
+  setOptions(options);
+  list.addEventListener('change', () => {
+    const chosen = known.find(option => option.value === list.value);
+    if (chosen !== undefined) onChange(chosen.value);
+  });
+  const element = field(label, list);
+  return { element, set: value => { list.value = value; }, setOptions, show: visible => { element.hidden = !visible; } };
+}
+
+export interface Toggle {
+  readonly element: HTMLElement;
+  set(on: boolean): void;
+}
+
+export function checkbox({ label, title }: Labelled, onChange: (on: boolean) => void): Toggle {
+  const box = document.createElement('vscode-checkbox') as HTMLElement & { checked: boolean };
+  box.textContent = label;
+  if (title !== undefined) box.title = title;
+  box.addEventListener('change', () => { onChange(box.checked); });
+  return { element: box, set: on => { box.checked = on; } };
+}
+
+export interface Slider {
+  readonly element: HTMLElement;
+  set(value: number): void;
+  setRange(min: number, max: number): void;
+  show(visible: boolean): void;
+}
+
+/** A range input (the toolkit has none) that reports while it is dragged and says its value in words. */
+export function slider({ label }: Labelled, range: { readonly min: number; readonly max: number; readonly step: number }, say: (value: number) => string, onInput: (value: number) => void): Slider {
+  const input = document.createElement('input');
+  const output = document.createElement('output');
+  Object.assign(input, { type: 'range', min: String(range.min), max: String(range.max), step: String(range.step) });
+  input.setAttribute('aria-label', label);
+  const describe = () => {
+    const words = say(input.valueAsNumber);
+    output.textContent = words;
+    input.setAttribute('aria-valuetext', words);
+  };
+  input.addEventListener('input', () => {
+    describe();
+    onInput(input.valueAsNumber);
+  });
+  const element = field(label, input, output);
+  return {
+    element,
+    set: value => { input.value = String(value); describe(); },
+    setRange: (min, max) => { input.min = String(min); input.max = String(max); describe(); },
+    show: visible => { element.hidden = !visible; },
+  };
+}
+
+export function numberBox({ label }: Labelled, onChange: (value: number) => void): Slider {
+  const input = document.createElement('input');
+  Object.assign(input, { type: 'number', min: '0', step: '1' });
+  input.setAttribute('aria-label', label);
+  input.addEventListener('change', () => {
+    const value = Math.min(Number(input.max), Math.max(Number(input.min), Math.round(input.valueAsNumber)));
+    if (!Number.isFinite(value)) return;
+    input.value = String(value);
+    onChange(value);
+  });
+  const element = field(label, input);
+  return {
+    element,
+    set: value => { input.value = String(value); },
+    setRange: (min, max) => { input.min = String(min); input.max = String(max); },
+    show: visible => { element.hidden = !visible; },
+  };
+}
+
+export function progressRing(label: string): HTMLElement {
+  const ring = document.createElement('vscode-progress-ring');
+  ring.setAttribute('aria-label', label);
+  return ring;
+}
+
+function field(label: string, ...children: HTMLElement[]): HTMLElement {
+  const element = document.createElement('div');
+  element.className = 'field';
+  const caption = document.createElement('span');
+  caption.className = 'caption';
+  caption.textContent = label;
+  // The control itself carries the label for screen readers.
+  caption.setAttribute('aria-hidden', 'true');
+  element.append(caption, ...children);
+  return element;
+}

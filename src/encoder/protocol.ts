@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { deviceChoiceSchema, questionSchema, resizeModeSchema } from '../protocol';
+import { graphSpecSchema } from '../architecture/graphSpec';
 import { isDtype, type Dtype } from '../checkpoint/dtype';
 
 /** The messages between the host and the encoder's process. Each side validates what it gets. */
@@ -27,6 +28,7 @@ const model = z.object({
   name: z.string(),
   family: z.string(),
   sizes: z.record(z.string(), z.number()),
+  graph: graphSpecSchema,
   weights: z.map(z.string(), storedWeight).readonly(),
 });
 

@@ -1,7 +1,7 @@
 import * as vscode from 'vscode';
 import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { basename, dirname, join, sep } from 'node:path';
+import { basename, dirname, join, resolve as resolvePath, sep } from 'node:path';
 import { openCheckpoint } from '../checkpoint/open';
 import type { Checkpoint } from '../checkpoint/checkpoint';
 import { isAbort, systemErrorCode, UserError } from '../errors';
@@ -17,8 +17,8 @@ import { withProgress } from './progress';
 
 export function extractCommands(app: App): vscode.Disposable[] {
   return [
-    command(app, 'extract', () => runExtract(app, () => Promise.resolve(configuredOutput()))),
-    command(app, 'extractWithOptions', () => runExtract(app, () => chooseOutput(configuredOutput()))),
+    command(app, 'extract', () => extractOpen(app, () => Promise.resolve(configuredOutput()))),
+    command(app, 'extractWithOptions', () => extractOpen(app, () => chooseOutput(configuredOutput()))),
     command(app, 'verify', async (uri?: vscode.Uri) => {
       const chosen = uri ?? (await vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: vscode.l10n.t('Open the folder of an extracted encoder'), openLabel: vscode.l10n.t('Verify') }))?.[0];
       if (chosen !== undefined) await runVerify(app, basename(chosen.fsPath) === MANIFEST_NAME ? dirname(chosen.fsPath) : chosen.fsPath);
@@ -26,9 +26,13 @@ export function extractCommands(app: App): vscode.Disposable[] {
   ];
 }
 
-async function runExtract(app: App, choose: () => Promise<OutputOptions | undefined>): Promise<void> {
+async function extractOpen(app: App, choose: () => Promise<OutputOptions | undefined>): Promise<void> {
   const { job } = app.session;
   if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first.'));
+  await app.session.reading(job.checkpoint, () => runExtract(app, job, choose));
+}
+
+async function runExtract(app: App, job: Job, choose: () => Promise<OutputOptions | undefined>): Promise<void> {
   const { validation } = validated(job);
   if (!validation.valid) {
     await app.validation.revealSummary();
@@ -93,7 +97,7 @@ async function askFolder(suggestion: string, prompt: string): Promise<string | u
   input.ignoreFocusOut = true;
   try {
     return await new Promise<string | undefined>((resolve, reject) => {
-      input.onDidAccept(() => { if (input.value.trim() !== '') resolve(input.value.trim()); });
+      input.onDidAccept(() => { if (input.value.trim() !== '') resolve(resolvePath(dirname(suggestion), input.value.trim())); });
       let browsing = false;
       input.onDidHide(() => { if (!browsing) resolve(undefined); });
       input.onDidTriggerButton(() => {
@@ -130,8 +134,7 @@ async function mayReplace(folder: string): Promise<boolean> {
 }
 
 async function runVerify(app: App, folder: string): Promise<void> {
-  const { source, close } = await sourceOf(app, folder);
-  try {
+  await withSource(app, folder, async source => {
     const verdict = await withProgress(vscode.l10n.t('Verifying {0}', basename(folder)), options => verify(folder, { ...options, ...(source === undefined ? {} : { source }) }));
     const amount = `${formatCount(verdict.checkedTensors, 'tensor')}, ${formatBytes(verdict.checkedBytes)}`;
     if (!verdict.ok) {
@@ -141,23 +144,22 @@ async function runVerify(app: App, folder: string): Promise<void> {
     void vscode.window.showInformationMessage(verdict.comparedWithSource
       ? vscode.l10n.t('Verified: {0}, equal to the source, tensor for tensor.', amount)
       : vscode.l10n.t('Verified against its manifest: {0}. The source could not be opened and was not compared.', amount));
-  } finally {
-    await close();
-  }
+  });
 }
 
-/** The checkpoint that the encoder came from: the open one, or where the manifest says; undefined when it is gone. */
-async function sourceOf({ session, log }: App, folder: string): Promise<{ source: Checkpoint | undefined; close: () => Promise<void> }> {
-  const { source } = await readManifest(folder);
+/** Hands over the checkpoint that the encoder came from: the open one, or where the manifest says; undefined when it is gone. */
+async function withSource({ session, log }: App, folder: string, use: (source: Checkpoint | undefined) => Promise<void>): Promise<void> {
+  const { source: { location } } = await readManifest(folder);
   const open = session.job?.checkpoint;
-  const keep = (): Promise<void> => Promise.resolve();
-  if (open?.location === source.location) return { source: open, close: keep };
-  try {
-    const checkpoint = await openCheckpoint(source.location);
-    return { source: checkpoint, close: () => checkpoint.close() };
-  } catch (error) {
+  if (open?.location === location) return session.reading(open, () => use(open));
+  const source = await openCheckpoint(location).catch((error: unknown) => {
     if (!(error instanceof UserError)) throw error;
     log.warn(error.message);
-    return { source: undefined, close: keep };
+    return undefined;
+  });
+  try {
+    await use(source);
+  } finally {
+    await source?.close();
   }
 }

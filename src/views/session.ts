@@ -1,9 +1,11 @@
 import * as vscode from 'vscode';
+import type { Checkpoint } from '../checkpoint/checkpoint';
 import type { ConfigDocument } from '../architecture/config';
 import type { UserError } from '../errors';
 import { updateJob, type Job } from '../job';
 import { recipeToJson, type Recipe } from '../recipe/recipe';
 import { History } from './history';
+import { Readers } from './readers';
 
 /** Where the recipe came from, for the person. */
 export type RecipeOrigin =
@@ -31,6 +33,7 @@ export class Session implements vscode.Disposable {
   private history: History<Choices> | undefined;
   /** The last reading of each config file, so that going back does not bring back an old text. */
   private readonly configs = new Map<string, ConfigDocument>();
+  private readonly readers = new Readers();
   private readonly changed = new vscode.EventEmitter<SessionChange>();
   readonly onDidChange = this.changed.event;
 
@@ -56,14 +59,19 @@ export class Session implements vscode.Disposable {
     this.configs.clear();
     this.history = new History(choicesOf(job));
     this.show(job);
-    await before?.checkpoint.close();
+    if (before !== undefined) await this.readers.close(before.checkpoint);
   }
 
   async close(): Promise<void> {
     const before = this.currentJob;
     this.history = undefined;
     this.show(undefined);
-    await before?.checkpoint.close();
+    if (before !== undefined) await this.readers.close(before.checkpoint);
+  }
+
+  /** Runs a task that reads the open checkpoint to its end, whatever is opened meanwhile. */
+  reading<T>(checkpoint: Checkpoint, task: () => Promise<T>): Promise<T> {
+    return this.readers.read(checkpoint, task);
   }
 
   /** Applies an edited recipe, or another one with its `origin`. */
@@ -127,7 +135,7 @@ export class Session implements vscode.Disposable {
 
   dispose(): void {
     this.changed.dispose();
-    void this.currentJob?.checkpoint.close();
+    if (this.currentJob !== undefined) void this.readers.close(this.currentJob.checkpoint);
   }
 }
 

@@ -40,6 +40,7 @@ export class PreviewPanel implements vscode.Disposable {
   private readonly closed = new vscode.EventEmitter<void>();
   readonly onDidClose = this.closed.event;
   private state: PanelState | undefined;
+  private disposed = false;
 
   constructor(private readonly panel: vscode.WebviewPanel, private readonly options: PanelOptions) {
     const { extension, log, model, info } = options;
@@ -85,10 +86,14 @@ export class PreviewPanel implements vscode.Disposable {
     this.options.keepPictures(this.preview.files);
   }
 
+  /** Closes the page too, when it is not the page that was closed. */
   dispose(): void {
-    void this.preview.close();
+    if (this.disposed) return;
+    this.disposed = true;
+    this.preview.close().catch((error: unknown) => { this.options.report(error); });
     this.closed.fire();
     this.closed.dispose();
+    this.panel.dispose();
   }
 
   private async receive(message: FromWebview): Promise<void> {
@@ -137,6 +142,7 @@ export class PreviewPanel implements vscode.Disposable {
   }
 
   private post(message: ToWebview): void {
-    void this.panel.webview.postMessage(message);
+    // A run that ends with its panel still tells how it went; a closed page's webview throws.
+    if (!this.disposed) void this.panel.webview.postMessage(message);
   }
 }

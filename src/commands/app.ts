@@ -1,6 +1,7 @@
 import * as vscode from 'vscode';
 import { isAbort, UserError } from '../errors';
 import type { KeyTreeView } from '../views/keyTree';
+import { unlinked } from '../views/markdown';
 import type { Session } from '../views/session';
 import type { ValidationTreeView } from '../views/validationTree';
 
@@ -29,12 +30,14 @@ export function command(app: Pick<App, 'log'>, id: string, run: (...args: never[
 export function report(log: vscode.LogOutputChannel, error: unknown): void {
   if (isAbort(error)) return;
   const forPeople = error instanceof UserError;
-  log.error(error instanceof Error ? error.stack ?? error.message : String(error));
+  for (let each: unknown = error; each !== undefined; each = each instanceof Error ? each.cause : undefined) {
+    log.error(each instanceof Error ? each.stack ?? each.message : String(each));
+  }
   if (forPeople && error.detail !== undefined) log.error(error.detail);
   const message = forPeople ? error.message : vscode.l10n.t('Something went wrong in Vision Encoder Extractor: {0}', error instanceof Error ? error.message : String(error));
   const details = vscode.l10n.t('Show Details');
   const more = !forPeople || error.detail !== undefined || error.cause !== undefined ? [details] : [];
-  vscode.window.showErrorMessage(message, ...more).then(choice => {
+  vscode.window.showErrorMessage(unlinked(message), ...more).then(choice => {
     if (choice === details) log.show();
   }, (failure: unknown) => { log.error(String(failure)); });
 }

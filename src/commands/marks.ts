@@ -2,6 +2,7 @@ import * as vscode from 'vscode';
 import { UserError } from '../errors';
 import { applyMark, resetMark } from '../recipe/edit';
 import type { Mark } from '../recipe/recipe';
+import { unlinked } from '../views/markdown';
 import type { KeyNode } from '../views/treeModel';
 import { command, type App } from './app';
 
@@ -34,7 +35,7 @@ async function setMark(app: App, mark: Mark, node: KeyNode | undefined, selected
     const first = targets[0];
     const name = first === undefined ? '' : 'key' in first ? first.key : `${first.module}.`;
     const prefix = await vscode.window.showInputBox({
-      title: vscode.l10n.t('Prefix to remove'), prompt: error.message, value: name.slice(0, name.lastIndexOf('.') + 1),
+      title: vscode.l10n.t('Prefix to remove'), prompt: unlinked(error.message), value: name.slice(0, name.lastIndexOf('.') + 1),
       validateInput: text => (text === '' ? vscode.l10n.t('Type what the names lose at the front, the dot included.') : undefined),
     });
     if (prefix !== undefined) app.session.setRecipe(applyMark(recipe, targets, mark, prefix));

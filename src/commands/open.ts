@@ -6,6 +6,7 @@ import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
 import { openJob, type Job } from '../job';
 import { KEYS_VIEW } from '../views/keyTree';
+import { unlinked } from '../views/markdown';
 import { command, type App } from './app';
 import { withProgress } from './progress';
 
@@ -65,13 +66,13 @@ async function announce(job: Job): Promise<void> {
   const { family, detection, plan } = job;
   if (family === undefined || detection === undefined) {
     const presets = vscode.l10n.t('Choose Preset…');
-    const choice = await vscode.window.showWarningMessage(absentEncoder(job.checkpoint.tensors, job.config) ?? vscode.l10n.t('No vision encoder was recognised in {0}. Choose a preset, or mark the tensors to keep.', job.checkpoint.name), presets);
+    const choice = await vscode.window.showWarningMessage(unlinked(absentEncoder(job.checkpoint.tensors, job.config) ?? vscode.l10n.t('No vision encoder was recognised in {0}. Choose a preset, or mark the tensors to keep.', job.checkpoint.name)), presets);
     if (choice === presets) await vscode.commands.executeCommand('visionEncoder.choosePreset');
     return;
   }
   const extract = vscode.l10n.t('Extract…');
   const message = vscode.l10n.t('{0} recognised: {1} {2} of {3} go into the encoder.', family.title, sentence(detection.reason), plan.kept.length.toLocaleString('en-US'), formatCount(plan.tensors.length, 'tensor'));
-  const choice = await vscode.window.showInformationMessage(message, ...(job.validation?.valid === true ? [extract] : []));
+  const choice = await vscode.window.showInformationMessage(unlinked(message), ...(job.validation?.valid === true ? [extract] : []));
   if (choice === extract) await vscode.commands.executeCommand('visionEncoder.extract');
 }
 

@@ -14,6 +14,14 @@ export function plain(text: string): string {
   return visible(text).replace(/[\\`*_{}[\]()#+\-.!<>|~$&:@/]/g, '\\$&');
 }
 
+/**
+ * A sentence for notifications and prompts, which make links, commands among them, of `[text](address)`:
+ * what it quotes comes from files, so that none is left in it.
+ */
+export function unlinked(text: string): string {
+  return text.replaceAll('](', '] (');
+}
+
 /** A name from a file, on one line and with nothing invisible: control and direction characters become visible stand-ins. */
 export function visible(text: string, longest = 400): string {
   const shown = text

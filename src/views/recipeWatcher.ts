@@ -2,6 +2,7 @@ import * as vscode from 'vscode';
 import { basename } from 'node:path';
 import { parseRecipe, recipeToJson } from '../recipe/recipe';
 import { FileWatcher, textOnDisk } from './fileWatcher';
+import { unlinked } from './markdown';
 import type { Session } from './session';
 
 /** Loads the recipe file that is in force again when it changes on disk; edits made by hand since are not dropped unasked. */
@@ -22,6 +23,8 @@ export class RecipeWatcher implements vscode.Disposable {
     const current = recipeToJson(job.recipe);
     if (text === origin.text || text === current) return;
     if (current !== origin.text && !(await mayReload(location))) return;
+    // The question can stand for long: by now another checkpoint or recipe may be open.
+    if (this.session.job?.checkpoint !== job.checkpoint || this.file.watched !== location) return;
     this.session.setRecipe(recipe, { kind: 'file', path: location, text });
   }
 
@@ -33,5 +36,5 @@ export class RecipeWatcher implements vscode.Disposable {
 
 async function mayReload(location: string): Promise<boolean> {
   const load = vscode.l10n.t('Load Again');
-  return await vscode.window.showInformationMessage(vscode.l10n.t('{0} has changed on disk, and you have made edits since it was loaded. Undo brings them back after loading it again.', basename(location)), load) === load;
+  return await vscode.window.showInformationMessage(vscode.l10n.t('{0} has changed on disk, and you have made edits since it was loaded. Undo brings them back after loading it again.', unlinked(basename(location))), load) === load;
 }

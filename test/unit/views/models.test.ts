@@ -5,7 +5,7 @@ import type { PlannedTensor } from '../../../src/recipe/plan';
 import type { Validation } from '../../../src/validation/validation';
 import { History } from '../../../src/views/history';
 import { highlights, matching, search } from '../../../src/views/keyFilter';
-import { code, plain, visible } from '../../../src/views/markdown';
+import { code, plain, unlinked, visible } from '../../../src/views/markdown';
 import { isCause, placeReports, problemsBySource, sections } from '../../../src/views/validationModel';
 
 const keys = ['transformer.visual.ln_pre.weight', 'transformer.visual.attn.weight', 'transformer.h.0.attn.weight', 'lm_head.weight'];
@@ -66,6 +66,18 @@ describe('names from files in Markdown', () => {
   it('shows what cannot be seen, on one line and not too long', () => {
     assert.equal(visible('a\nb\u0000\u202ec'), 'a␊b␀\ufffdc');
     assert.ok(visible('x'.repeat(10_000)).length < 420);
+  });
+});
+
+describe('sentences in notifications', () => {
+  // What VS Code takes for a link there (src/vs/base/common/linkedText.ts).
+  const link = /\[([^\]]+)\]\(((?:https?:\/\/|command:|file:)[^)\s]+)/i;
+
+  it('hold no link that a file has put there, and are otherwise as they were', () => {
+    const hostile = 'Key "[Repair](command:workbench.action.terminal.new)" is missing.';
+    assert.match(hostile, link);
+    assert.doesNotMatch(unlinked(hostile), link);
+    assert.equal(unlinked('a.weight is [4, 4] (float32).'), 'a.weight is [4, 4] (float32).');
   });
 });
 

@@ -98,7 +98,8 @@ function splitOnce(text: string, separator: string): [string, string | undefined
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + 1)];
 }
 
-function decoded(segment: string, text: string): string {
+/** A segment of the address `text` without its percent encoding. @throws UserError when it is wrongly encoded. */
+export function decoded(segment: string, text: string): string {
   try {
     return decodeURIComponent(segment);
   } catch (cause) {

@@ -14,7 +14,7 @@ import { Hub } from './hub';
 import { cachedCheckpoint, cachedCommit, isCommit } from './hubCache';
 import { hubCacheFolder, hubEndpoint, isOffline, type HubOptions } from './hubOptions';
 import { hubStore } from './hubStore';
-import { hubAddress, parseLocation, type HubLocation } from './location';
+import { decoded, hubAddress, parseLocation, type HubLocation } from './location';
 
 export interface OpenOptions extends RunOptions {
   readonly hub?: HubOptions;
@@ -69,7 +69,7 @@ async function findLocally(path: string, signal: AbortSignal | undefined): Promi
 
 async function findOverHttp(url: URL, { hub, signal }: OpenOptions): Promise<FoundCheckpoints> {
   const client = new HttpClient(hub);
-  const name = decodeURIComponent(posix.basename(url.pathname));
+  const name = decoded(posix.basename(url.pathname), url.pathname);
   if (!url.pathname.endsWith('/') && WEIGHTS_OR_INDEX.test(name)) {
     const store = httpStore(client, new URL('./', url), { name, url });
     const { size } = await store.open(name, signal);

@@ -96,6 +96,7 @@ describe('openLocation: other addresses', () => {
     await failing(`${server.cdn}/plain/none/`, /holds no checkpoint: looked for .* Give the address of the weights file/);
     await failing('http://127.0.0.1:59/model.safetensors', /127\.0\.0\.1:59 cannot be read: it refused the connection \(ECONNREFUSED\)\. 2 attempts failed/);
     await failing('Qwen/Qwen-VL-Chat', /does not exist\. .*write hf:\/\/Qwen\/Qwen-VL-Chat/);
+    await failing(`${server.plain}/%E0%A4%A.safetensors`, /is not a valid address: .* is wrongly encoded/);
     await failing('s3://bucket/model', /cannot be opened: addresses are hf:/);
   }));
 

@@ -3,12 +3,17 @@ import tseslint from 'typescript-eslint';
 
 /**
  * Dependencies point one way: a folder imports from itself and from folders further down this list.
- * The entries at the top level of src (extension.ts, cli.ts, job.ts) stand where they are used.
+ * job.ts stands between the editor with the command line and all else; the entries extension.ts and cli.ts on top.
  */
 const layers = ['views', 'commands', 'encoder', 'features', 'image', 'onnx', 'extraction', 'validation', 'architecture', 'recipe', 'remote', 'checkpoint'];
 /** Folders of one level that may import each other's files. */
 const peers = { views: ['commands'], commands: ['views'], architecture: ['onnx'] };
 const vscodeFolders = ['views', 'commands'];
+
+const noEditor = { name: 'vscode', message: 'Only extension.ts, views and commands know the editor.' };
+const noEntries = { group: ['**/extension', '**/cli'], message: 'Entry points are imported by nobody.' };
+/** What the command line and the files at the top of src do without. */
+const withoutEditor = { group: vscodeFolders.map(folder => `**/${folder}/*`), message: 'This has to run without an editor.' };
 
 const arrows = layers.map((layer, level) => {
   const allowed = new Set([layer, ...(peers[layer] ?? []), ...layers.slice(level + 1)]);
@@ -19,9 +24,10 @@ const arrows = layers.map((layer, level) => {
       'no-restricted-imports': ['error', {
         patterns: [
           ...(forbidden.length > 0 ? [{ group: forbidden.map(other => `**/${other}/*`), message: `src/${layer} lies below these folders.` }] : []),
-          { group: ['**/extension', '**/cli'], message: 'Entry points are imported by nobody.' },
+          noEntries,
+          ...(vscodeFolders.includes(layer) ? [] : [{ group: ['**/job'], message: `src/${layer} lies below the job.` }]),
         ],
-        paths: vscodeFolders.includes(layer) ? [] : [{ name: 'vscode', message: 'Only extension.ts, views and commands know the editor.' }],
+        paths: vscodeFolders.includes(layer) ? [] : [noEditor],
       }],
     },
   };
@@ -39,7 +45,8 @@ export default tseslint.config(
       '@typescript-eslint/switch-exhaustiveness-check': ['error', { considerDefaultExhaustiveForUnions: true }],
     },
   },
-  { files: ['src/*.ts'], ignores: ['src/extension.ts'], rules: { 'no-restricted-imports': ['error', { paths: ['vscode'] }] } },
+  { files: ['src/*.ts'], ignores: ['src/extension.ts', 'src/cli.ts'], rules: { 'no-restricted-imports': ['error', { paths: [noEditor], patterns: [withoutEditor, noEntries] }] } },
+  { files: ['src/cli.ts', 'src/cli/*.ts'], rules: { 'no-restricted-imports': ['error', { paths: [noEditor], patterns: [withoutEditor] }] } },
   ...arrows,
   {
     files: ['test/**/*.ts'],

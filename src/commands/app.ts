@@ -30,9 +30,7 @@ export function command(app: Pick<App, 'log'>, id: string, run: (...args: never[
 export function report(log: vscode.LogOutputChannel, error: unknown): void {
   if (isAbort(error)) return;
   const forPeople = error instanceof UserError;
-  for (let each: unknown = error; each !== undefined; each = each instanceof Error ? each.cause : undefined) {
-    log.error(each instanceof Error ? each.stack ?? each.message : String(each));
-  }
+  logWithCauses(log, error);
   if (forPeople && error.detail !== undefined) log.error(error.detail);
   const message = forPeople ? error.message : vscode.l10n.t('Something went wrong in Vision Encoder Extractor: {0}', error instanceof Error ? error.message : String(error));
   const details = vscode.l10n.t('Show Details');
@@ -40,4 +38,9 @@ export function report(log: vscode.LogOutputChannel, error: unknown): void {
   vscode.window.showErrorMessage(unlinked(message), ...more).then(choice => {
     if (choice === details) log.show();
   }, (failure: unknown) => { log.error(String(failure)); });
+}
+
+function logWithCauses(log: vscode.LogOutputChannel, error: unknown): void {
+  log.error(error instanceof Error ? error.stack ?? error.message : String(error));
+  if (error instanceof Error && error.cause !== undefined) logWithCauses(log, error.cause);
 }

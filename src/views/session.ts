@@ -1,7 +1,7 @@
 import * as vscode from 'vscode';
 import type { Checkpoint } from '../checkpoint/checkpoint';
 import type { ConfigDocument } from '../architecture/config';
-import type { UserError } from '../errors';
+import { UserError } from '../errors';
 import { updateJob, type Job } from '../job';
 import { recipeToJson, type Recipe } from '../recipe/recipe';
 import { History } from './history';
@@ -31,8 +31,8 @@ export interface SessionChange {
 export class Session implements vscode.Disposable {
   private currentJob: Job | undefined;
   private history: History<Choices> | undefined;
-  /** The last reading of each config file, so that going back does not bring back an old text. */
-  private readonly configs = new Map<string, ConfigDocument>();
+  /** The last reading of each config file, or why there is none, so that going back does not bring back an old text. */
+  private readonly configs = new Map<string, ConfigDocument | UserError>();
   private readonly readers = new Readers();
   private readonly changed = new vscode.EventEmitter<SessionChange>();
   readonly onDidChange = this.changed.event;
@@ -109,7 +109,8 @@ export class Session implements vscode.Disposable {
 
   /** The chosen config's file cannot be read any more; it validates again when the file is whole. */
   failConfig(problem: UserError): void {
-    if (this.currentJob === undefined) return;
+    if (this.currentJob?.config === undefined) return;
+    this.configs.set(this.currentJob.config.location, problem);
     this.show({ ...this.currentJob, configProblem: problem, validation: undefined });
   }
 
@@ -123,8 +124,9 @@ export class Session implements vscode.Disposable {
 
   private restore(choices: Choices | undefined): void {
     if (choices === undefined || this.currentJob === undefined) return;
-    const config = choices.config === undefined ? undefined : this.configs.get(choices.config.location) ?? choices.config;
-    this.show(updateJob({ ...this.currentJob, config, configProblem: choices.configProblem }, { recipe: choices.recipe }));
+    const read = choices.config === undefined ? undefined : this.configs.get(choices.config.location) ?? choices.config;
+    const [config, configProblem] = read instanceof UserError ? [choices.config, read] : [read, choices.configProblem];
+    this.show(updateJob({ ...this.currentJob, config, configProblem }, { recipe: choices.recipe }));
   }
 
   private show(job: Job | undefined): void {

@@ -52,8 +52,19 @@ describe('problems and quick fixes', () => {
     await diagnosticsOf(config, found => found.length === 0, SOURCE);
   });
 
-  it('takes the problems away with the checkpoint', async () => {
+  it('does not bring back with an undo what a config said before it was broken', async () => {
     await vscode.commands.executeCommand('visionEncoder.undo');
+    const editor = await vscode.window.showTextDocument(config);
+    await editor.edit(edit => { edit.insert(new vscode.Position(0, 0), '}'); });
+    const [broken] = await diagnosticsOf(config, ([first]) => first?.message.includes('output_dim') === false, SOURCE);
+    await vscode.commands.executeCommand('visionEncoder.applyFix', { kind: 'setting', title: 'by hand', settings: { output_dim: 128 } });
+    await vscode.commands.executeCommand('visionEncoder.undo');
+    assert.deepEqual(vscode.languages.getDiagnostics(config).filter(({ source }) => source === SOURCE).map(({ message }) => message), [broken?.message]);
+    await vscode.commands.executeCommand('undo');
+    await diagnosticsOf(config, ([first]) => first?.message.includes('output_dim') === true, SOURCE);
+  });
+
+  it('takes the problems away with the checkpoint', async () => {
     await diagnosticsOf(config, found => found.length === 1, SOURCE);
     await vscode.commands.executeCommand('visionEncoder.close');
     await diagnosticsOf(config, found => found.length === 0, SOURCE);

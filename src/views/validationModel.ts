@@ -83,7 +83,7 @@ export function placeReports(validation: Validation, config: string | undefined)
   for (const finding of findings(validation)) {
     const blame = finding.finding.blame;
     if (blame === undefined) continue;
-    const lacking = config !== undefined && validation.hyperparameters.get(blame.hyperparameter ?? '')?.origin.kind === 'default';
+    const lacking = config !== undefined && validation.hyperparameters.get(blame.hyperparameter)?.origin.kind === 'default';
     const place = blame.place ?? (lacking ? { location: config, range: START } : undefined);
     if (place === undefined) continue;
     const { location, range } = place;

@@ -27,6 +27,7 @@ const vit = z.object({
   /** Side of the square picture that is run. */
   imageSize: count,
   norm: z.enum(['layer', 'rms']),
+  finalNormKind: z.enum(['layer', 'rms']),
   epsilon: z.number().nonnegative(),
   activation: z.enum(ACTIVATIONS),
   /** Tokens before the patches: a class token and registers. */

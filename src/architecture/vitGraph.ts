@@ -145,7 +145,7 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
 
   function pool(b: GraphBuilder, bind: BindWeight, hidden: Value, wanted: readonly PoolOutput[]): ReadonlyMap<PoolOutput, Value> {
     const w = outer(bind);
-    const rows = finalNorm.features ? w.norm(b, 'finalNorm', hidden) : hidden;
+    const rows = finalNorm.features ? w.norm(b, 'finalNorm', hidden, spec.finalNormKind) : hidden;
     const features = b.node('Reshape', [rows, b.integers([-1, tokens, width])], 'features.batched');
     const outputs = new Map<PoolOutput, Value>();
     if (wanted.includes('features')) outputs.set('features', features);
@@ -158,13 +158,13 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
       if (vector) one = probeVector(b, w, rows, weights);
     } else if (vector) {
       one = pooled === 'mean' ? meanOfPatches(b, features) : b.node('Gather', [features, b.integer(0)], 'class.row', { axis: 1 });
-      if (finalNorm.pooled) one = w.norm(b, 'finalNorm', one);
+      if (finalNorm.pooled) one = w.norm(b, 'finalNorm', one, spec.finalNormKind);
     }
     if (one !== undefined && wanted.includes('pooled')) outputs.set('pooled', one);
     if (one !== undefined && wanted.includes('projected')) {
       const transposed = spec.projectionTransposed;
       const matrix = w.get('projection', transposed ? [width, projectedWidth] : [projectedWidth, width]);
-      outputs.set('projected', b.node('Gemm', [one, matrix], 'projected', { transB: transposed ? 0 : 1 }));
+      outputs.set('projected', b.node('Gemm', [one, matrix], 'projection', { transB: transposed ? 0 : 1 }));
     }
     return outputs;
   }

@@ -15,6 +15,8 @@ export interface VitChoice {
   readonly block: Places;
   /** LayerNorm unless told. */
   readonly norm?: VitSpec['norm'];
+  /** Of the final norm, where it is not that of the others. */
+  readonly finalNormKind?: VitSpec['norm'];
   readonly epsilon: unknown;
   /** As configs write it: gelu_pytorch_tanh, quick_gelu, ... */
   readonly activation: unknown;
@@ -67,7 +69,7 @@ export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: 
     kind: 'vit',
     width: value('width'), layers: value('layers'), heads: value('heads'), mlpSize: choice.mlpSize ?? value('mlp_size'),
     patchSize: value('patch_size'), imageSize: value('image_size'),
-    norm: choice.norm ?? 'layer', epsilon, activation: activationNamed(choice.activation, title),
+    norm: choice.norm ?? 'layer', finalNormKind: choice.finalNormKind ?? choice.norm ?? 'layer', epsilon, activation: activationNamed(choice.activation, title),
     registers: choice.registers ?? 0, finalNorm: choice.finalNorm, pooled: choice.pooled,
     projectedWidth: choice.projection?.width ?? 0, projectionTransposed: choice.projection?.transposed ?? false,
     blocks: choice.blocks, weights: present(choice.outer, ''), block: present(choice.block, `${choice.blocks}.0.`),

@@ -38,7 +38,7 @@ export const clip = encoderFamily({
   id: 'clip',
   title: 'CLIP',
   models: 'CLIP (Hugging Face), LLaVA 1.5/1.6 and NeXT, VipLLaVA, Video-LLaVA, Phi-3/3.5-Vision, IP-Adapter image encoders',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     VISION_MODEL_LEVEL,
     size('width', 'hidden_size', 768),
@@ -112,7 +112,7 @@ export const openClip = encoderFamily({
   id: 'open-clip',
   title: 'OpenCLIP',
   models: 'CLIP (OpenAI), OpenCLIP, CoCa',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'width', 768),
     size('layers', 'layers', 12),

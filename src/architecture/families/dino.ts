@@ -1,6 +1,7 @@
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { flag, headsOf, mlpByRatio, ownSize, positions, size, type Size, type ValueOf } from '../sizes';
 import type { TensorList } from '../tensorList';
+import { module, modules, stacked, tensor, type ChooseVit, type Places } from '../vitSpec';
 import { BICUBIC, BILINEAR, IMAGENET_STATISTICS } from './preprocessing';
 
 /** Small, base, large, giant; DINOv3's huge-plus and 7B. */
@@ -73,7 +74,7 @@ function preprocessor(edge: number, crop: number, resample: number): Record<stri
 }
 
 const V2: Pick<EncoderSpec, 'support' | 'sizes' | 'config' | 'class' | 'fields' | 'wrapConfig' | 'preprocessor'> = {
-  support: 'validate',
+  support: 'preview',
   sizes: V2_SIZES,
   config: { own: { dinov2: {}, dinov2_with_registers: { patch_size: 16, registers: 4 } }, places: [['backbone_config'], ['vision_config']] },
   class: { model_type: 'dinov2', architecture: 'Dinov2Model' },
@@ -81,6 +82,29 @@ const V2: Pick<EncoderSpec, 'support' | 'sizes' | 'config' | 'class' | 'fields' 
   wrapConfig: (fields, value) => (value('registers') === 0 ? { ...fields } : { ...fields, model_type: 'dinov2_with_registers', architectures: ['Dinov2WithRegistersModel'] }),
   preprocessor: () => preprocessor(256, 224, BICUBIC),
 };
+
+/**
+ * What the names of DINOv2 have in common: the class token has a position, the registers after it have none.
+ * `features` is the normed last hidden state, `pooled` its class token.
+ */
+function v2Graph(blocks: string, outer: Places, block: Places, gated: Places): ChooseVit {
+  return (value, field) => ({
+    outer, blocks,
+    block: { ...block, ...(value('swiglu') === 1 ? gated : modules({ fc1: 'mlp.fc1', fc2: 'mlp.fc2' })) },
+    epsilon: field('layer_norm_eps'), activation: value('swiglu') === 1 ? 'silu' : field('hidden_act'),
+    finalNorm: { features: true, pooled: false }, pooled: 'class',
+    registers: value('registers'), mlpSize: value(value('swiglu') === 1 ? 'swiglu_size' : 'mlp_size'),
+  });
+}
+
+function huggingFaceV2Graph(attention: Readonly<Record<string, string>>, gated: Places): ChooseVit {
+  return v2Graph('encoder.layer', {
+    ...tensor('class', 'embeddings.cls_token'), ...tensor('registers', 'embeddings.register_tokens'), ...tensor('positions', 'embeddings.position_embeddings'),
+    ...modules({ patch: 'embeddings.patch_embeddings.projection', finalNorm: 'layernorm' }),
+  }, {
+    ...modules({ norm1: 'norm1', norm2: 'norm2', ...attention }), ...tensor('scale1', 'layer_scale1.lambda1'), ...tensor('scale2', 'layer_scale2.lambda1'),
+  }, gated);
+}
 
 /** Dinov2Model and Dinov2WithRegistersModel of transformers, as their files name the tensors. */
 export const dinov2 = encoderFamily({
@@ -90,6 +114,10 @@ export const dinov2 = encoderFamily({
   models: 'DINOv2 and DINOv2 with registers (Hugging Face), Depth Anything',
   tensors: t => { huggingFaceV2(t, false); },
   anchors: { all: ['encoder.layer.0.layer_scale1.lambda1', 'encoder.layer.0.attention.attention.query.weight', 'embeddings.cls_token'] },
+  graph: huggingFaceV2Graph(
+    { q: 'attention.attention.query', k: 'attention.attention.key', v: 'attention.attention.value', out: 'attention.output.dense' },
+    { ...stacked('mlp.weights_in', ['gate', 'fc1']), ...module('fc2', 'mlp.weights_out') },
+  ),
 });
 
 /** The same with the names that transformers 5 gives them in memory, as FSDP and torch.save write them. */
@@ -100,6 +128,10 @@ export const dinov2Memory = encoderFamily({
   models: 'DINOv2 saved by trainers from transformers 5',
   tensors: t => { huggingFaceV2(t, true); },
   anchors: { all: ['encoder.layer.0.layer_scale1.lambda1', 'encoder.layer.0.attention.q_proj.weight', 'embeddings.cls_token'] },
+  graph: huggingFaceV2Graph(
+    { q: 'attention.q_proj', k: 'attention.k_proj', v: 'attention.v_proj', out: 'attention.o_proj' },
+    modules({ gate: 'mlp.gate_proj', fc1: 'mlp.up_proj', fc2: 'mlp.down_proj' }),
+  ),
 });
 
 /** DinoVisionTransformer of facebookresearch/dinov2 (dinov2/models/vision_transformer.py), as torch.hub gives it. */
@@ -132,6 +164,11 @@ export const dinov2Meta = encoderFamily({
     t.norm('norm', 'width');
   },
   anchors: { all: ['blocks.0.ls1.gamma', 'cls_token', 'pos_embed', 'patch_embed.proj.weight'], none: ['reg_token'] },
+  graph: v2Graph('blocks', {
+    ...tensor('class', 'cls_token'), ...tensor('registers', 'register_tokens'), ...tensor('positions', 'pos_embed'), ...modules({ patch: 'patch_embed.proj', finalNorm: 'norm' }),
+  }, {
+    ...modules({ norm1: 'norm1', out: 'attn.proj', norm2: 'norm2' }), ...stacked('attn.qkv', ['q', 'k', 'v']), ...tensor('scale1', 'ls1.gamma'), ...tensor('scale2', 'ls2.gamma'),
+  }, { ...stacked('mlp.w12', ['gate', 'fc1']), ...module('fc2', 'mlp.w3') }),
 });
 
 /** DINOv3ViTModel of transformers (models/dinov3_vit); in memory its blocks lie under `model` since transformers 5. */

@@ -1,12 +1,13 @@
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { flag, headsOf, positions, size } from '../sizes';
+import { modules, stacked, tensor } from '../vitSpec';
 import { CLIP_STATISTICS, squash } from './preprocessing';
 
 /** EVA ViT-g, and EVA2-CLIP-E. */
 const HEADS = headsOf({ 1408: 16, 1792: 16 });
 
 const GIANT: Pick<EncoderSpec, 'support' | 'sizes' | 'config' | 'fields' | 'class' | 'preprocessor'> = {
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 1408),
     size('layers', 'num_hidden_layers', 39),
@@ -26,7 +27,10 @@ const GIANT: Pick<EncoderSpec, 'support' | 'sizes' | 'config' | 'fields' | 'clas
   preprocessor: squash('BlipImageProcessor', CLIP_STATISTICS),
 };
 
-/** Blip2VisionModel and InstructBlipVisionModel of transformers (models/blip_2/modeling_blip_2.py). */
+/**
+ * Blip2VisionModel and InstructBlipVisionModel of transformers (models/blip_2/modeling_blip_2.py).
+ * `features` is last_hidden_state, normed; `pooled` its class token, normed once more.
+ */
 export const evaGiant = encoderFamily({
   ...GIANT,
   id: 'eva-vit-g',
@@ -49,9 +53,22 @@ export const evaGiant = encoderFamily({
     t.norm('post_layernorm', 'width');
   },
   anchors: { all: ['encoder.layers.0.self_attn.projection.weight', 'embeddings.class_embedding', 'embeddings.position_embedding'] },
+  graph: (_, field) => ({
+    outer: {
+      ...tensor('class', 'embeddings.class_embedding'), ...tensor('positions', 'embeddings.position_embedding'),
+      ...modules({ patch: 'embeddings.patch_embedding', finalNorm: 'post_layernorm' }),
+    },
+    blocks: 'encoder.layers',
+    block: {
+      ...modules({ norm1: 'layer_norm1', out: 'self_attn.projection', norm2: 'layer_norm2', fc1: 'mlp.fc1', fc2: 'mlp.fc2' }),
+      ...stacked('self_attn.qkv', ['q', 'k', 'v']),
+    },
+    epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
+    finalNorm: { features: true, pooled: true }, pooled: 'class',
+  }),
 });
 
-/** VisionTransformer of salesforce/LAVIS (lavis/models/eva_vit.py): no key bias, and the final norm is outside, `ln_vision`. */
+/** VisionTransformer of salesforce/LAVIS (lavis/models/eva_vit.py): no key bias, and the final norm is outside, `ln_vision`. `features` is the last hidden state, not normed. */
 export const evaLavis = encoderFamily({
   ...GIANT,
   id: 'eva-vit-g-lavis',
@@ -76,6 +93,16 @@ export const evaLavis = encoderFamily({
     });
   },
   anchors: { all: ['blocks.0.attn.q_bias', 'cls_token', 'pos_embed', 'patch_embed.proj.weight'], none: ['norm.weight'] },
+  graph: (_, field) => ({
+    outer: { ...tensor('class', 'cls_token'), ...tensor('positions', 'pos_embed'), ...modules({ patch: 'patch_embed.proj' }) },
+    blocks: 'blocks',
+    block: {
+      ...modules({ norm1: 'norm1', out: 'attn.proj', norm2: 'norm2', fc1: 'mlp.fc1', fc2: 'mlp.fc2' }),
+      ...stacked('attn.qkv', ['q', 'k', 'v']), ...tensor('q.bias', 'attn.q_bias'), ...tensor('v.bias', 'attn.v_bias'),
+    },
+    epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
+    finalNorm: { features: false, pooled: false }, pooled: 'none',
+  }),
 });
 
 /** EVA2CLIPModel of CogVLM (THUDM/CogVLM, visual.py), which norms what each sub-layer gives, not what it takes. */

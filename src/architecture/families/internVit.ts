@@ -1,5 +1,7 @@
+import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
 import { flag, headsOf, positions, size } from '../sizes';
+import { module, modules, stacked, tensor } from '../vitSpec';
 import { IMAGENET_STATISTICS, squash } from './preprocessing';
 
 /** InternViT-300M and -6B. */
@@ -8,13 +10,13 @@ const HEADS = headsOf({ 1024: 16, 3200: 25 });
 /**
  * InternVisionModel as InternVL 1.5 to 3.5 ship it with their checkpoints (modeling_intern_vit.py). Its config's
  * defaults are InternViT-6B's. Norms are LayerNorm or RMSNorm by norm_type, which only the config says in words:
- * whether norm1 has a bias shows it.
+ * whether norm1 has a bias shows it. `features` is last_hidden_state, which is not normed, `pooled` its class token.
  */
 export const internVit = encoderFamily({
   id: 'internvit',
   title: 'InternViT',
   models: 'InternVL 1.5 to 3.5 (original), InternViT-300M and -6B',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 3200),
     size('layers', 'num_hidden_layers', 48),
@@ -55,14 +57,24 @@ export const internVit = encoderFamily({
   class: { model_type: 'intern_vit_6b', architecture: 'InternVisionModel' },
   fields: { hidden_act: 'gelu', layer_norm_eps: 1e-6, num_channels: 3, drop_path_rate: 0 },
   preprocessor: squash('CLIPImageProcessor', IMAGENET_STATISTICS),
+  graph: (value, field) => ({
+    outer: { ...tensor('class', 'embeddings.class_embedding'), ...tensor('positions', 'embeddings.position_embedding'), ...module('patch', 'embeddings.patch_embedding') },
+    blocks: 'encoder.layers',
+    block: {
+      ...modules({ norm1: 'norm1', qNorm: 'attn.q_norm', kNorm: 'attn.k_norm', out: 'attn.proj', norm2: 'norm2', fc1: 'mlp.fc1', fc2: 'mlp.fc2' }),
+      ...stacked('attn.qkv', ['q', 'k', 'v']), ...tensor('scale1', 'ls1'), ...tensor('scale2', 'ls2'),
+    },
+    norm: value('norm_bias') === 1 ? 'layer' : 'rms', epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
+    finalNorm: { features: false, pooled: false }, pooled: 'class',
+  }),
 });
 
-/** InternVLVisionModel, the port in transformers (models/internvl/modeling_internvl.py), of the `-hf` checkpoints. */
+/** InternVLVisionModel, the port in transformers (models/internvl/modeling_internvl.py), of the `-hf` checkpoints. `features` is last_hidden_state. */
 export const internVlHf = encoderFamily({
   id: 'internvl-hf',
   title: 'InternVL (transformers)',
   models: 'InternVL 2.5 to 3.5 (-hf), Intern-S1',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 1024),
     size('layers', 'num_hidden_layers', 24),
@@ -110,4 +122,23 @@ export const internVlHf = encoderFamily({
   class: { model_type: 'internvl_vision', architecture: 'InternVLVisionModel' },
   fields: { hidden_act: 'gelu', layer_norm_eps: 1e-6, num_channels: 3, layer_scale_init_value: 0.1 },
   preprocessor: squash('GotOcr2ImageProcessor', IMAGENET_STATISTICS),
+  graph: (value, field) => {
+    if (value('position_table') === 0) throw new UserError('InternVL encoders without a position table can be extracted, but not run yet.');
+    return {
+      outer: {
+        ...tensor('class', 'embeddings.cls_token'), ...tensor('positions', 'embeddings.position_embeddings'),
+        ...modules({ patch: 'embeddings.patch_embeddings.projection', finalNorm: 'layernorm' }),
+      },
+      blocks: 'encoder.layer',
+      block: {
+        ...modules({
+          norm1: 'layernorm_before', q: 'attention.q_proj', k: 'attention.k_proj', v: 'attention.v_proj', qNorm: 'attention.q_norm', kNorm: 'attention.k_norm', out: 'attention.projection_layer',
+          norm2: 'layernorm_after', fc1: 'mlp.fc1', fc2: 'mlp.fc2',
+        }),
+        ...tensor('scale1', 'lambda_1'), ...tensor('scale2', 'lambda_2'),
+      },
+      norm: value('norm_bias') === 1 ? 'layer' : 'rms', epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
+      finalNorm: { features: value('mean_pooling') === 0, pooled: false }, finalNormKind: 'layer', pooled: 'none',
+    };
+  },
 });

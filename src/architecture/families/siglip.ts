@@ -48,7 +48,7 @@ export const siglip = encoderFamily({
   id: 'siglip',
   title: 'SigLIP',
   models: 'SigLIP, SigLIP 2 (fixed resolution), LLaVA-OneVision, PaliGemma, Gemma 3, MedGemma, ShieldGemma 2, Idefics 2/3, SmolVLM, MiniCPM-V 2.5/2.6, Phi-4-multimodal, DeepSeek-VL',
-  support: 'validate',
+  support: 'preview',
   sizes: [...SHARED, size('image_size', 'image_size', 224), positions(0), HEAD],
   level: 'vision_model',
   tensors: t => {

@@ -1,0 +1,61 @@
+"""SigLIP's image encoder (arXiv 2303.15343; transformers' SiglipVisionModel): python3 siglip.py [OUT].
+
+No class token, no norm before the blocks; the final norm is over every token. The head is google-research/big_vision's MAPHead:
+a learnt probe attends to the tokens, then y = a + MLP(norm(a)); its attention here is torch.nn.functional's own.
+"""
+import torch
+from tiny import ACT, Weights, attention, out_folder, picture, write
+
+
+def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head):
+    act, eps, grid = ACT['gelu_pytorch_tanh'], 1e-6, pixels.shape[-1] // patch
+    x = w.patches(pixels, f'{prefix}embeddings.patch_embedding', width, patch, bias=True)
+    x = x + w(f'{prefix}embeddings.position_embedding.weight', grid * grid, width)
+    states = {'embeddings': x}
+    for n in range(layers):
+        at = f'{prefix}encoder.layers.{n}.'
+        y = w.layer_norm(x, at + 'layer_norm1', eps)
+        q, k, v = (w.linear(y, f'{at}self_attn.{name}_proj', width) for name in 'qkv')
+        x = x + w.linear(attention(q, k, v, heads)[0], at + 'self_attn.out_proj', width)
+        y = w.layer_norm(x, at + 'layer_norm2', eps)
+        x = x + w.linear(act(w.linear(y, at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width)
+        states[f'hidden_states.{n}'] = x
+    x = states['features'] = w.layer_norm(x, f'{prefix}post_layernorm', eps)
+    if head:
+        at = f'{prefix}head.'
+        query, tokens = w(at + 'probe', 1, 1, width), x.transpose(0, 1)
+        gathered, weights = torch.nn.functional.multi_head_attention_forward(
+            query, tokens, tokens, width, heads, w(at + 'attention.in_proj_weight', 3 * width, width), w(at + 'attention.in_proj_bias', 3 * width), None, None, False, 0.0,
+            w(at + 'attention.out_proj.weight', width, width), w(at + 'attention.out_proj.bias', width), training=False)
+        gathered = gathered.transpose(0, 1)
+        y = w.layer_norm(gathered, at + 'layernorm', eps)
+        states['pooled'] = (gathered + w.linear(act(w.linear(y, at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width))[:, 0]
+        states['attn_pool.weights'] = weights
+    return states
+
+
+def main():
+    out = out_folder()
+    sizes = {'width': 16, 'layers': 2, 'heads': 4, 'mlp': 40, 'patch': 4}
+    fields = {'hidden_size': 16, 'intermediate_size': 40, 'num_hidden_layers': 2, 'num_attention_heads': 4, 'patch_size': 4}
+
+    # SiglipModel with its head; the config is sparse.
+    w, pixels = Weights(3), picture(16)
+    expected = vision_model(w, pixels, 'vision_model.', **sizes, head=True)
+    write(out, 'siglip', w, {'architectures': ['SiglipModel'], 'model_type': 'siglip', 'vision_config': {**fields, 'image_size': 16, 'model_type': 'siglip_vision_model'}},
+          {'pixel_values': pixels, **expected}, others=[('logit_scale', (1,)), ('logit_bias', (1,)), ('text_model.head.weight', (16, 16))])
+
+    # Gemma 3, without head; 19 / 4 leaves a rim.
+    w, pixels = Weights(4), picture(19)
+    expected = vision_model(w, pixels, 'vision_tower.vision_model.', **sizes, head=False)
+    write(out, 'siglip-gemma3', w, {'architectures': ['Gemma3ForConditionalGeneration'], 'model_type': 'gemma3', 'vision_config': {**fields, 'image_size': 19, 'model_type': 'siglip_vision_model', 'vision_use_head': False}},
+          {'pixel_values': pixels, **expected}, others=[('multi_modal_projector.mm_input_projection_weight', (16, 16)), ('multi_modal_projector.mm_soft_emb_norm.weight', (16,)), ('language_model.model.norm.weight', (16,))])
+
+    # SmolVLM: names without the level vision_model of its own.
+    w, pixels = Weights(5), picture(16)
+    expected = vision_model(w, pixels, 'model.vision_model.', **sizes, head=False)
+    write(out, 'siglip-smolvlm', w, {'architectures': ['SmolVLMForConditionalGeneration'], 'model_type': 'smolvlm', 'vision_config': {**fields, 'image_size': 16, 'model_type': 'smolvlm_vision'}},
+          {'pixel_values': pixels, **expected}, others=[('model.connector.modality_projection.proj.weight', (16, 64)), ('model.text_model.norm.weight', (16,))])
+
+
+main()

@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { forwardGraph } from '../../../../src/architecture/forwardGraphs';
+import { FAMILIES } from '../../../../src/architecture/registry';
+import { openCheckpoint } from '../../../../src/checkpoint/open';
+import { CpuEncoder } from '../../../../src/encoder/cpuEncoder';
+import type { Array32 } from '../../../../src/encoder/encoder';
+import { exportOnnx } from '../../../../src/encoder/exportOnnx';
+import { encoderModel, type EncoderModel } from '../../../../src/encoder/model';
+import { requestSchema } from '../../../../src/encoder/protocol';
+import { Weights } from '../../../../src/encoder/weights';
+import { openJob, validated } from '../../../../src/job';
+import { readFloats, relativeError, type Known } from '../../encoder/fixture';
+import { FIXTURES } from '../../support/checkpoints';
+
+/**
+ * Tiny checkpoints that test/reference/*.py made, with what independent PyTorch definitions compute for them in
+ * float64; and the family that each has to be recognised as.
+ */
+const TINY: Readonly<Record<string, string>> = {
+  'clip': 'clip',
+  'clip-llava': 'clip',
+  'open-clip': 'open-clip',
+  'open-clip-quick': 'open-clip',
+  'siglip': 'siglip',
+  'siglip-gemma3': 'siglip',
+  'siglip-smolvlm': 'siglip',
+  'dinov2': 'dinov2',
+  'dinov2-registers': 'dinov2',
+  'dinov2-v5': 'dinov2-v5',
+  'dinov2-meta': 'dinov2-meta',
+  'internvit-6b': 'internvit',
+  'internvit-300m': 'internvit',
+  'internvl-hf': 'internvl-hf',
+  'internvl-hf-6b': 'internvl-hf',
+  'eva-blip2': 'eva-vit-g',
+  'eva-lavis': 'eva-vit-g-lavis',
+};
+
+const BOUND = 1e-5;
+
+/** Detection, preset, strict validation, model: what a person's click on Preview does. Switched parts are kept too. */
+async function open(name: string): Promise<{ family: string; model: EncoderModel }> {
+  const checkpoint = await openCheckpoint(path.join(FIXTURES, 'families', name));
+  try {
+    const preset = await openJob(checkpoint);
+    // CLIP's projection is left behind unless it is asked for.
+    const kept = name === 'clip' ? preset.family?.switches?.flatMap(one => one.rules(preset.detection?.prefix ?? '', true)) ?? [] : [];
+    const job = kept.length === 0 ? preset : await openJob(checkpoint, { recipe: { ...preset.recipe, overrides: kept } });
+    const { family, validation } = validated(job);
+    assert.ok(validation.valid, JSON.stringify([validation.missing, validation.unexpected, validation.mismatched]));
+    return { family: family.id, model: encoderModel(job.plan, family, validation.hyperparameters, job.config) };
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+async function expected(name: string): Promise<{ pixels: Known; outputs: Map<string, Known> }> {
+  const outputs = await readFloats(path.join(FIXTURES, 'families', name, 'expected', 'outputs.safetensors'));
+  const pixels = outputs.get('pixel_values');
+  assert.ok(pixels);
+  outputs.delete('pixel_values');
+  return { pixels, outputs };
+}
+
+async function run(model: EncoderModel, pixels: Array32, names: readonly string[]): Promise<Map<string, Array32>> {
+  const graph = forwardGraph(model.graph);
+  const encoder = new CpuEncoder(graph, new Weights(model, graph.derivedTables, 0));
+  const outputs = new Map<string, Array32>();
+  try {
+    await encoder.run(pixels, names, {
+      onOutput: (output, value) => { outputs.set(output, value); return Promise.resolve(); },
+      onProgress: () => undefined,
+      check: () => undefined,
+    });
+  } finally {
+    await encoder.close();
+  }
+  return outputs;
+}
+
+function assertClose(actual: Array32 | undefined, reference: Known, name: string): void {
+  assert.ok(actual, name);
+  assert.deepEqual(actual.shape, reference.shape, name);
+  const error = relativeError(actual.data, reference.data);
+  assert.ok(error < BOUND, `${name}: relative error ${error}`);
+}
+
+describe('forward passes', () => {
+  for (const [name, familyId] of Object.entries(TINY)) {
+    it(`of ${name}: every hidden state and feature agrees with the float64 reference`, async () => {
+      const { family, model } = await open(name);
+      assert.equal(family, familyId);
+      const { pixels, outputs } = await expected(name);
+      const graph = forwardGraph(model.graph);
+      // Nothing that the encoder hands out goes unchecked.
+      const unchecked = ['attn_pool.head_weights'];
+      assert.deepEqual([...graph.poolShapes.keys()].filter(one => !outputs.has(one) && !unchecked.includes(one)), []);
+      assert.equal([...outputs.keys()].filter(one => one.startsWith('hidden_states.')).length, graph.layers);
+      const actual = await run(model, pixels, [...outputs.keys()]);
+      for (const [key, reference] of outputs) assertClose(actual.get(key), reference, key);
+    });
+  }
+
+  for (const [name] of Object.entries(TINY)) {
+    it(`of ${name} export to ONNX, with a dynamic batch and attention maps that agree with the blocks'`, async () => {
+      const { model } = await open(name);
+      const { pixels, outputs } = await expected(name);
+      const folder = await mkdtemp(path.join(tmpdir(), 'forward-'));
+      try {
+        const file = path.join(folder, 'model.onnx');
+        const { heads, tokens } = forwardGraph(model.graph);
+        const last = `attentions.1.${heads - 1}`;
+        await exportOnnx(model, { path: file, outputs: [...outputs.keys(), last], weights: 'one-file' });
+        const session = await InferenceSession.create(file);
+        try {
+          const twice = Float32Array.of(...pixels.data.map(value => -value), ...pixels.data);
+          const results = await session.run({ pixel_values: new Tensor('float32', twice, [2, ...pixels.shape.slice(1)]) });
+          for (const [key, reference] of outputs) {
+            const data = results[key]?.data;
+            assert.ok(data instanceof Float32Array, key);
+            assertClose({ shape: reference.shape, data: data.subarray(reference.data.length) }, reference, key);
+          }
+          const map = results[last]?.data;
+          assert.ok(map instanceof Float32Array);
+          assert.equal(map.length, 2 * tokens * tokens);
+          for (let row = 0; row < tokens; row++) assert.ok(Math.abs(map.subarray(row * tokens, (row + 1) * tokens).reduce((sum, weight) => sum + weight, 0) - 1) < BOUND);
+        } finally {
+          await session.release();
+        }
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    });
+  }
+
+  it('travel to the encoder\'s process as plain data', async () => {
+    for (const name of Object.keys(TINY)) {
+      const { model } = await open(name);
+      const sent = requestSchema.parse(structuredClone({ type: 'load', id: 1, model, device: 'cpu', precision: 'float32' }));
+      assert.deepEqual(sent.type === 'load' && sent.model.graph, model.graph, name);
+    }
+  });
+
+  it('are there for exactly the families that say so, each with a reference', async () => {
+    const tested = new Set([...Object.values(TINY), 'qwen-vl']);
+    for (const family of FAMILIES) {
+      const { id, support } = family;
+      assert.equal(support === 'preview', family.graph !== undefined, id);
+      assert.equal(support === 'preview', tested.has(id), id);
+    }
+    assert.deepEqual((await readdir(path.join(FIXTURES, 'families'))).sort(), Object.keys(TINY).sort());
+  });
+});

@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
  * Dependencies point one way: a folder imports from itself and from folders further down this list.
  * The entries at the top level of src (extension.ts, cli.ts, job.ts) stand where they are used.
  */
-const layers = ['views', 'commands', 'encoder', 'features', 'image', 'onnx', 'extraction', 'validation', 'architecture', 'recipe', 'checkpoint'];
+const layers = ['views', 'commands', 'encoder', 'features', 'image', 'onnx', 'extraction', 'validation', 'architecture', 'recipe', 'remote', 'checkpoint'];
 /** Folders of one level that may import each other's files. */
 const peers = { views: ['commands'], commands: ['views'], architecture: ['onnx'] };
 const vscodeFolders = ['views', 'commands'];

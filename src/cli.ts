@@ -28,12 +28,16 @@ const program = new Command('vision-encoder')
   .exitOverride()
   .showHelpAfterError('Run vision-encoder --help, or vision-encoder COMMAND --help.')
   .addHelpText('after', `
-CHECKPOINT is a folder, a weights file (.safetensors, .bin, .pt, .pth) or an index (.index.json).
+CHECKPOINT is a folder, a weights file (.safetensors, .bin, .pt, .pth) or an index (.index.json), on this machine or
+remote: hf://owner/model, hf://owner/model@revision, the address of a Hub page, or another https address of such a file
+or of a folder with an index. Of a remote checkpoint only headers and the wanted byte ranges are fetched. Private and
+gated models need a token in HF_TOKEN or from "hf auth login"; HF_ENDPOINT names another Hub.
 
 Examples:
   $ vision-encoder keys Qwen-VL-Chat                          what is in it, and what would be taken
   $ vision-encoder validate Qwen-VL-Chat                      would the encoder load strictly?
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder    write the encoder
+  $ vision-encoder extract hf://Qwen/Qwen-VL-Chat --out enc   the same without downloading the rest of the model
   $ vision-encoder verify qwen-encoder                        prove it equal to the source, bit for bit
   $ vision-encoder features cat.jpg --checkpoint qwen-encoder --out cat.safetensors
 
@@ -47,7 +51,7 @@ takesInput(program.command('keys').description('List the tensor keys, each with 
 Examples:
   $ vision-encoder keys Qwen-VL-Chat --filter attn_pool
   $ vision-encoder keys Qwen-VL-Chat --json | jq '.tensors[] | select(.mark != "exclude") | .outputKey'`)
-  .action((location: string, options: InputOptions & KeysOptions & JsonOption) => finish(options, () => withInput(location, options, signal, job => {
+  .action((location: string, options: InputOptions & KeysOptions & JsonOption) => finish(options, () => withInput(location, options, terminal, signal, job => {
     job.checkpoint.warnings.forEach(warning => { terminal.warn(warning); });
     const problem = job.configProblem ?? job.validation?.problem;
     if (problem !== undefined) terminal.warn(problem.message);
@@ -61,7 +65,7 @@ takesInput(program.command('recipe').description('Print the recipe in use as JSO
 Examples:
   $ vision-encoder recipe Qwen-VL-Chat > qwen.recipe.json
   $ vision-encoder extract Qwen-VL-Chat --recipe qwen.recipe.json --out qwen-encoder`)
-  .action((location: string, options: InputOptions & JsonOption) => finish(options, () => withInput(location, options, signal, job => {
+  .action((location: string, options: InputOptions & JsonOption) => finish(options, () => withInput(location, options, terminal, signal, job => {
     printRecipe(job, terminal);
     return EXIT.valid;
   })));
@@ -71,7 +75,7 @@ takesInput(program.command('validate').description('Check the encoder strictly a
 Examples:
   $ vision-encoder validate Qwen-VL-Chat
   $ vision-encoder validate Qwen-VL-Chat --config clip-bigG/config.json --set output_dim=4096`)
-  .action((location: string, options: InputOptions & JsonOption) => finish(options, () => withInput(location, options, signal, job => {
+  .action((location: string, options: InputOptions & JsonOption) => finish(options, () => withInput(location, options, terminal, signal, job => {
     const { valid, json } = runValidate(job, terminal, options.json === true);
     if (json !== undefined) printJson(json);
     return valid ? EXIT.valid : EXIT.invalid;
@@ -87,7 +91,7 @@ takesInput(program.command('extract').description('Validate strictly, then copy 
 Examples:
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder --format torch --dtype f16 --max-shard-size 2GB`)
-  .action((location: string, options: InputOptions & ExtractCommandOptions & JsonOption) => finish(options, () => withInput(location, options, signal, async job => {
+  .action((location: string, options: InputOptions & ExtractCommandOptions & JsonOption) => finish(options, () => withInput(location, options, terminal, signal, async job => {
     const { valid, json } = await runExtract(job, options, terminal, options.json === true, signal);
     if (json !== undefined) printJson(json);
     return valid ? EXIT.valid : EXIT.invalid;
@@ -100,7 +104,8 @@ program.command('verify').description('Re-read an extracted encoder and prove it
   .addHelpText('after', `
 Examples:
   $ vision-encoder verify qwen-encoder
-  $ vision-encoder verify qwen-encoder --source /elsewhere/Qwen-VL-Chat`)
+  $ vision-encoder verify qwen-encoder --source /elsewhere/Qwen-VL-Chat
+  $ vision-encoder verify qwen-encoder --source hf://Qwen/Qwen-VL-Chat`)
   .action((dir: string, options: { readonly source?: string } & JsonOption) => finish(options, async () => {
     const { ok, json } = await runVerify(dir, options, terminal, options.json === true, signal);
     if (json !== undefined) printJson(json);
@@ -108,14 +113,14 @@ Examples:
   }));
 
 inputOptions(featuresOptions(program.command('features').description('Run the encoder on pictures and write its features; the checkpoint\'s weights are used where they lie.')))
-  .action((pictures: string[], options: InputOptions & FeaturesCommandOptions & JsonOption) => finish(options, () => withInput(options.checkpoint, options, signal, async job => {
+  .action((pictures: string[], options: InputOptions & FeaturesCommandOptions & JsonOption) => finish(options, () => withInput(options.checkpoint, options, terminal, signal, async job => {
     const json = await runFeatures(job, pictures, options, terminal, signal);
     if (options.json === true) printJson(json);
     return EXIT.valid;
   })));
 
 exportOptions(takesInput(program.command('export').description('Write the encoder as an ONNX model with a dynamic batch, which any ONNX runtime loads.')))
-  .action((location: string, options: InputOptions & ExportCommandOptions & JsonOption) => finish(options, () => withInput(location, options, signal, async job => {
+  .action((location: string, options: InputOptions & ExportCommandOptions & JsonOption) => finish(options, () => withInput(location, options, terminal, signal, async job => {
     const json = await runExport(job, options, terminal, signal);
     if (options.json === true) printJson(json);
     return EXIT.valid;
@@ -126,7 +131,7 @@ interface JsonOption {
 }
 
 function takesInput(command: Command): Command {
-  return inputOptions(command.argument('<checkpoint>', 'a folder, a weights file or an index', parsePath));
+  return inputOptions(command.argument('<checkpoint>', 'a folder, a weights file or an index; hf://owner/model@revision; or an https address', parsePath));
 }
 
 function inputOptions(command: Command): Command {

@@ -14,6 +14,9 @@ export class UserError extends Error {
   }
 }
 
+/** A file could not be reached or was refused, which says nothing about what is in it. */
+export class AccessError extends UserError {}
+
 /** Whether `error` is what an aborted AbortSignal throws. A cancelled run is not a failure. */
 export function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';

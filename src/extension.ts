@@ -13,6 +13,7 @@ import { ConfigDiagnostics } from './views/diagnostics';
 import { DropView } from './views/dropView';
 import { KeyDecorations } from './views/keyDecorations';
 import { KeyTreeView } from './views/keyTree';
+import { RecipeWatcher } from './views/recipeWatcher';
 import { Session } from './views/session';
 import { StatusBar } from './views/statusBar';
 import { ValidationTreeView } from './views/validationTree';
@@ -29,7 +30,7 @@ export function activate(context: vscode.ExtensionContext): void {
   };
   const keys = new KeyTreeView(session, onDrop);
   const validation = new ValidationTreeView(session);
-  const app: App = { session, keys, validation, log };
+  const app: App = { session, keys, validation, log, extensionFolder: context.extensionPath };
   context.subscriptions.push(
     log, session, keys, validation,
     new DropView(onDrop),
@@ -37,6 +38,7 @@ export function activate(context: vscode.ExtensionContext): void {
     new StatusBar(session),
     new ConfigDiagnostics(session),
     new ConfigWatcher(session, error => { report(log, error); }),
+    new RecipeWatcher(session, error => { report(log, error); }),
     vscode.window.registerFileDecorationProvider(new KeyDecorations()),
     ...openCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...previewCommands(app, context),
   );

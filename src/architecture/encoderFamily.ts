@@ -2,11 +2,13 @@ import type { Tensor } from '../checkpoint/checkpoint';
 import type { Recipe, Rule } from '../recipe/recipe';
 import { configName, type ConfigDocument } from './config';
 import { describedFields, locate, wholeModelName, type ConfigSpec } from './encoderConfig';
+import type { GraphSpec } from './graphSpec';
 import type { Detection, Family, Hyperparameters, Switch } from './family';
 import { valueOf } from './hyperparameters';
 import { keyIndex, type KeyIndex } from './keyIndex';
 import { HEADS_DIVIDE_WIDTH, observedBases, resolveSizes, suggestSize, type Relation, type Size, type ValueOf } from './sizes';
 import { expand, observe, type Describe } from './tensorList';
+import { vitSpec, type ChooseVit } from './vitSpec';
 
 /** A group of tensors inside the encoder's class, or (`beside`) next to it, that is taken in or left behind as a whole. */
 export interface PartSpec {
@@ -55,6 +57,8 @@ export interface EncoderSpec {
   /** For configs that wrap the encoder's fields or name it differently for different sizes. */
   readonly wrapConfig?: (fields: Readonly<Record<string, unknown>>, value: ValueOf, config: ConfigDocument | undefined) => Record<string, unknown>;
   readonly preprocessor: (value: ValueOf) => Record<string, unknown>;
+  /** For families that can be run. */
+  readonly graph?: ChooseVit;
 }
 
 /** The family that `spec` describes. */
@@ -63,6 +67,7 @@ export function encoderFamily(spec: EncoderSpec): Family {
   const hasHeads = ['heads', 'width'].every(name => sizes.some(size => size.name === name));
   const grounds = { title, sizes, relations: spec.relations ?? (hasHeads ? [HEADS_DIVIDE_WIDTH] : []) };
   const standard: ValueOf = name => sizes.find(size => size.name === name)?.default ?? 1;
+  const { graph } = spec;
   return {
     id, title, models, support,
     hyperparameters: sizes.filter(size => size.derived === undefined),
@@ -74,6 +79,7 @@ export function encoderFamily(spec: EncoderSpec): Family {
     resolve: (config, settings, observed = {}) => resolveSizes(grounds, config, config && locate(config, spec.config), settings, observed),
     expectedTensors: hyperparameters => expand(spec.tensors, name => valueOf(hyperparameters, name)),
     suggest: (name, found, current) => suggestSize(grounds, name, found, current),
+    ...(graph !== undefined && { graph: (hyperparameters, config) => makeGraph(spec, graph, hyperparameters, config) }),
     encoderConfig: (hyperparameters, config) => encoderConfig(spec, hyperparameters, config),
     preprocessorConfig: hyperparameters => spec.preprocessor(name => valueOf(hyperparameters, name)),
   };
@@ -159,8 +165,20 @@ function joined(prefix: string, path: string): string {
   return prefix === '' ? path : `${prefix}.${path}`;
 }
 
-/** The encoder's fields as the config has them, completed with the class's defaults and with what was resolved. */
+function makeGraph(spec: EncoderSpec, choose: ChooseVit, hyperparameters: Hyperparameters, config: ConfigDocument | undefined): GraphSpec {
+  const value: ValueOf = name => valueOf(hyperparameters, name);
+  const fields = encoderFields(spec, hyperparameters, config);
+  const keys = new Set(expand(spec.tensors, value).map(({ key }) => key));
+  return vitSpec(spec.title, choose(value, name => fields[name]), value, keys);
+}
+
 function encoderConfig(spec: EncoderSpec, hyperparameters: Hyperparameters, config: ConfigDocument | undefined): Record<string, unknown> {
+  const fields = encoderFields(spec, hyperparameters, config);
+  return spec.wrapConfig?.(fields, name => valueOf(hyperparameters, name), config) ?? fields;
+}
+
+/** The encoder's fields as the config has them, completed with the class's defaults and with what was resolved. */
+function encoderFields(spec: EncoderSpec, hyperparameters: Hyperparameters, config: ConfigDocument | undefined): Record<string, unknown> {
   const value: ValueOf = name => valueOf(hyperparameters, name);
   const located = config && locate(config, spec.config);
   const described = config === undefined || located === undefined ? {} : describedFields(config, located);
@@ -172,8 +190,7 @@ function encoderConfig(spec: EncoderSpec, hyperparameters: Hyperparameters, conf
     if (hyperparameter.origin.kind === 'config' && Object.hasOwn(described, field)) return [];
     return [[field, toConfig === undefined ? hyperparameter.value : toConfig(hyperparameter.value, value)] as const];
   });
-  const fields = { ...spec.fields, ...described, ...Object.fromEntries(resolved), ...classOf(spec) };
-  return spec.wrapConfig?.(fields, value, config) ?? fields;
+  return { ...spec.fields, ...described, ...Object.fromEntries(resolved), ...classOf(spec) };
 }
 
 function classOf({ class: named }: EncoderSpec): Record<string, unknown> {

@@ -1,6 +1,7 @@
 import type { Tensor } from '../checkpoint/checkpoint';
 import type { Recipe, Rule, Settings } from '../recipe/recipe';
 import type { ConfigDocument, JsonPath } from './config';
+import type { GraphSpec } from './graphSpec';
 
 /** Where a hyperparameter's value came from, so that a mismatch can point there. */
 export type Origin =
@@ -98,6 +99,12 @@ export interface Family {
   expectedTensors(hyperparameters: Hyperparameters, kept?: ReadonlyMap<string, readonly number[]>): ExpectedTensor[];
   /** The setting that would make dimension or existence `hyperparameter` agree with `found`, when there is one. */
   suggest?(hyperparameter: string, found: number, current: Hyperparameters): Settings | undefined;
+  /**
+   * The forward pass, for a family whose encoders can be run: activation, epsilon and the like as the config says,
+   * completed with the class's defaults.
+   * @throws UserError when the config asks for what the forward pass does not have
+   */
+  graph?(hyperparameters: Hyperparameters, config: ConfigDocument | undefined): GraphSpec;
   /** The config.json to write beside an extracted encoder. */
   encoderConfig(hyperparameters: Hyperparameters, config: ConfigDocument | undefined): Record<string, unknown>;
   /** The preprocessor_config.json to write beside it when the checkpoint has none. */

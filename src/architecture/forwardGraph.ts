@@ -36,8 +36,12 @@ export interface DerivedTable {
   readonly derive: (stored: Float32Array) => Float32Array;
 }
 
-/** What `pool` can hand out. */
-export const POOL_OUTPUTS = ['features', 'attn_pool.weights', 'attn_pool.head_weights'] as const;
+/**
+ * What `pool` can hand out. `features`: what the encoder hands on, the family's last hidden state (after the final norm
+ * where its class norms every token), or what an attention pool with many queries makes of it. `pooled`: one vector for
+ * the picture, the family's pooler output. `projected`: that in the space shared with text.
+ */
+export const POOL_OUTPUTS = ['features', 'pooled', 'projected', 'attn_pool.weights', 'attn_pool.head_weights'] as const;
 export type PoolOutput = (typeof POOL_OUTPUTS)[number];
 
 /**
@@ -51,11 +55,16 @@ export interface ForwardGraph {
   readonly width: number;
   readonly imageSize: number;
   readonly grid: Grid;
-  /** rows * columns. */
+  /** Tokens that are no patches (class token, registers); they come first. */
+  readonly prefixTokens: number;
+  /** prefixTokens + rows * columns. */
   readonly tokens: number;
+  /** Queries of the attention pool; 0 when there is none. */
   readonly queries: number;
+  /** Width of `features`. */
   readonly outputDim: number;
-  readonly poolHeads: number;
+  /** The outputs that `pool` has, with their shapes after the batch. */
+  readonly poolShapes: ReadonlyMap<PoolOutput, readonly number[]>;
   readonly derivedTables: readonly DerivedTable[];
   /** From pixel values (batch, 3, imageSize, imageSize). */
   embeddings(builder: GraphBuilder, weight: BindWeight, pixels: Value): Value;
@@ -65,6 +74,6 @@ export interface ForwardGraph {
   block(builder: GraphBuilder, weight: BindWeight, hidden: Value): Value;
   /** The attention map (batch, tokens, tokens) of one head of a block, from the block's input. Keys as in `block`. */
   attention(builder: GraphBuilder, weight: BindWeight, hidden: Value, head: number): Value;
-  /** What is wanted of the pool: (batch, queries, outputDim), (batch, queries, tokens) or (batch, heads, queries, tokens). */
+  /** What is wanted of the pool, each (batch, ...poolShapes). */
   pool(builder: GraphBuilder, weight: BindWeight, hidden: Value, wanted: readonly PoolOutput[]): ReadonlyMap<PoolOutput, Value>;
 }

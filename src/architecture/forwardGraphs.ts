@@ -1,12 +1,11 @@
-import { UserError } from '../errors';
-import type { ForwardGraph, Sizes } from './forwardGraph';
+import type { ForwardGraph } from './forwardGraph';
+import type { GraphSpec } from './graphSpec';
 import { qwenVlGraph } from './qwenVlGraph';
+import { vitGraph } from './vitGraph';
 
-const GRAPHS: Readonly<Record<string, (sizes: Sizes) => ForwardGraph>> = { 'qwen-vl': qwenVlGraph };
-
-/** @throws UserError when the family can be extracted but not run. */
-export function forwardGraph(family: string, sizes: Sizes): ForwardGraph {
-  const make = Object.hasOwn(GRAPHS, family) ? GRAPHS[family] : undefined;
-  if (make === undefined) throw new UserError(`Encoders of the family ${family} cannot be run yet; these can: ${Object.keys(GRAPHS).join(', ')}.`);
-  return make(sizes);
+export function forwardGraph(spec: GraphSpec): ForwardGraph {
+  switch (spec.kind) {
+    case 'qwen-vl': return qwenVlGraph(spec.sizes);
+    case 'vit': return vitGraph(spec);
+  }
 }

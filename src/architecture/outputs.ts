@@ -1,5 +1,5 @@
 import { UserError } from '../errors';
-import { POOL_OUTPUTS, type ForwardGraph, type PoolOutput } from './forwardGraph';
+import { type ForwardGraph, type PoolOutput } from './forwardGraph';
 
 /** What is wanted of a run, by stage. */
 export interface WantedOutputs {
@@ -12,7 +12,9 @@ export interface WantedOutputs {
 }
 
 /** The outputs that a run can be asked for, as a person writes them. */
-const NAMES = 'features, embeddings, hidden_states.N, attentions.N.H, attn_pool.weights, attn_pool.head_weights';
+function namesOf(graph: ForwardGraph): string {
+  return ['embeddings', 'hidden_states.N', 'attentions.N.H', ...graph.poolShapes.keys()].join(', ');
+}
 
 /**
  * Sorts output names: `features`, `embeddings` (the patch embedding after ln_pre), `hidden_states.N` (after block N),
@@ -25,12 +27,12 @@ export function wantedOutputs(graph: ForwardGraph, names: readonly string[]): Wa
   const pool: PoolOutput[] = [];
   let embeddings = false;
   for (const name of new Set(names)) {
-    const poolOutput = POOL_OUTPUTS.find(one => one === name);
+    const poolOutput = [...graph.poolShapes.keys()].find(one => one === name);
     const [, kind, layerText, headText] = /^(hidden_states|attentions)\.(\d+)(?:\.(\d+))?$/.exec(name) ?? [];
     const layer = Number(layerText);
     if (poolOutput !== undefined) pool.push(poolOutput);
     else if (name === 'embeddings') embeddings = true;
-    else if (kind === undefined || (kind === 'attentions') !== (headText !== undefined)) throw new UserError(`There is no output "${name}". There are: ${NAMES}.`);
+    else if (kind === undefined || (kind === 'attentions') !== (headText !== undefined)) throw new UserError(`There is no output "${name}". This encoder has: ${namesOf(graph)}.`);
     else if (layer >= graph.layers) throw new UserError(`${name} asks for block ${layer}, but the encoder's blocks are 0 to ${graph.layers - 1}.`);
     else if (headText === undefined) hidden.add(layer);
     else if (Number(headText) >= graph.heads) throw new UserError(`${name} asks for head ${headText}, but a block's heads are 0 to ${graph.heads - 1}.`);
@@ -47,8 +49,6 @@ export function blocksNeeded(graph: ForwardGraph, wanted: WantedOutputs): number
 
 /** The shape of an output for one batch. */
 export function outputShape(graph: ForwardGraph, name: string, batch: number): number[] {
-  if (name === 'features') return [batch, graph.queries, graph.outputDim];
-  if (name === 'attn_pool.weights') return [batch, graph.queries, graph.tokens];
-  if (name === 'attn_pool.head_weights') return [batch, graph.poolHeads, graph.queries, graph.tokens];
+  for (const [output, shape] of graph.poolShapes) if (output === name) return [batch, ...shape];
   return [batch, graph.tokens, name.startsWith('attentions.') ? graph.tokens : graph.width];
 }

@@ -2,6 +2,7 @@ import type { Tensor } from '../checkpoint/checkpoint';
 import type { Recipe, Settings } from '../recipe/recipe';
 import { ConfigError, configName, configValue, isObject, type ConfigDocument, type JsonPath } from './config';
 import type { Detection, Dimension, ExpectedTensor, Family, Hyperparameter, Hyperparameters } from './family';
+import { sizesOf } from './forwardGraph';
 import { checkSettingNames, faultOf, ratioFor, resolveInteger, sayOrigin, valueOf, type IntegerSpec, type Source } from './hyperparameters';
 import { keyIndex } from './keyIndex';
 
@@ -40,6 +41,7 @@ export const qwenVl: Family = {
   resolve,
   expectedTensors,
   suggest,
+  graph: hyperparameters => ({ kind: 'qwen-vl', sizes: sizesOf(hyperparameters) }),
   encoderConfig,
   preprocessorConfig,
 };

@@ -1,5 +1,6 @@
 import type { GraphBuilder, Value } from '../onnx/graphBuilder';
 import { sizeOf, type BindWeight, type ForwardGraph, type PoolOutput, type Sizes } from './forwardGraph';
+import { attentionWeights, gather, gelu, layerNorm, linear } from './operators';
 import { resizePositions } from './positions';
 import { attentionPoolHeads } from './qwenVl';
 
@@ -29,18 +30,18 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
     const flat = b.node('Reshape', [patches, b.integers([-1, width, tokens])], 'conv1.flat');
     const rows = b.node('Transpose', [flat], 'conv1.rows', { perm: [0, 2, 1] });
     const placed = b.node('Add', [rows, weight({ key: POSITION_TABLE, shape: [tokens, width], firstRow: 0 })], 'placed');
-    return layerNorm(b, weight, 'ln_pre', width, b.node('Reshape', [placed, b.integers([-1, width])], 'embeddings.rows'));
+    return norm(b, weight, 'ln_pre', width, b.node('Reshape', [placed, b.integers([-1, width])], 'embeddings.rows'));
   }
 
   function block(b: GraphBuilder, weight: BindWeight, hidden: Value): Value {
-    const normed = layerNorm(b, weight, 'ln_1', width, hidden);
+    const normed = norm(b, weight, 'ln_1', width, hidden);
     // Head by head q, k, v: (batch * tokens, heads * 3 * head_dim).
     const qkv = linear(b, weight, 'attn.in_proj', 3 * width, width, normed);
     const byHead = b.node('Reshape', [qkv, b.integers([-1, tokens, heads, 3 * (width / heads)])], 'attn.by_head');
     const [q = '', k = '', v = ''] = b.split(byHead, 3, 3, width / heads, 'attn.qkv');
     const context = (b.style.fused ? fusedAttention : plainAttention)(b, q, k, v);
     const attended = b.node('Add', [hidden, linear(b, weight, 'attn.out_proj', width, width, context)], 'attended');
-    const inner = linear(b, weight, 'mlp.c_fc', mlp, width, layerNorm(b, weight, 'ln_2', width, attended));
+    const inner = linear(b, weight, 'mlp.c_fc', mlp, width, norm(b, weight, 'ln_2', width, attended));
     return b.node('Add', [attended, linear(b, weight, 'mlp.c_proj', width, mlp, gelu(b, inner))], 'block');
   }
 
@@ -61,7 +62,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
 
   function attention(b: GraphBuilder, weight: BindWeight, hidden: Value, head: number): Value {
     const dim = width / heads;
-    const normed = layerNorm(b, weight, 'ln_1', width, hidden);
+    const normed = norm(b, weight, 'ln_1', width, hidden);
     const project = (part: number, label: string): Value => b.node('Reshape', [
       linear(b, weight, 'attn.in_proj', dim, width, normed, (head * 3 + part) * dim), b.integers([-1, tokens, dim])], label);
     const q = project(0, 'head.q');
@@ -82,10 +83,10 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
       b.node('Transpose', [b.node('Reshape', [input, b.integers([-1, rows, poolHeads, dim])], `${label}.by_head`)], label, { perm });
 
     const narrow = width === size ? hidden : b.node('Gemm', [hidden, weight({ key: 'attn_pool.kv_proj.weight', shape: [size, width], firstRow: 0 })], 'attn_pool.kv_proj', { transB: 1 });
-    const kv = layerNorm(b, weight, 'attn_pool.ln_kv', size, narrow);
+    const kv = norm(b, weight, 'attn_pool.ln_kv', size, narrow);
     const kv3d = b.node('Reshape', [kv, b.integers([-1, tokens, size])], 'attn_pool.kv');
     const placed = b.node('Add', [kv3d, weight({ key: POOL_TABLE, shape: [tokens, size], firstRow: 0 })], 'attn_pool.kv_placed');
-    const query = layerNorm(b, weight, 'attn_pool.ln_q', size, weight({ key: 'attn_pool.query', shape: [queries, size], firstRow: 0 }));
+    const query = norm(b, weight, 'attn_pool.ln_q', size, weight({ key: 'attn_pool.query', shape: [queries, size], firstRow: 0 }));
     const placedQuery = b.node('Add', [query, weight({ key: 'attn_pool.pos_embed', shape: [queries, size], firstRow: 0 })], 'attn_pool.q_placed');
 
     const q = heads4d(project(placedQuery, 0, 'attn_pool.q'), queries, 'attn_pool.q4d', [0, 2, 1, 3]);
@@ -97,13 +98,16 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
     if (wanted.includes('features')) {
       const v = heads4d(project(kv, 2, 'attn_pool.v'), tokens, 'attn_pool.v4d', [0, 2, 1, 3]);
       const pooled = linear(b, weight, 'attn_pool.attn.out_proj', size, size, gather(b, 'attn_pool', weights, v, size));
-      outputs.set('features', b.node('Reshape', [layerNorm(b, weight, 'ln_post', size, pooled), b.integers([-1, queries, size])], 'pooled'));
+      outputs.set('features', b.node('Reshape', [norm(b, weight, 'ln_post', size, pooled), b.integers([-1, queries, size])], 'pooled'));
     }
     return outputs;
   }
 
   return {
-    layers: value('layers'), heads, width, imageSize: value('image_size'), grid, tokens, queries, outputDim, poolHeads,
+    layers: value('layers'), heads, width, imageSize: value('image_size'), grid, prefixTokens: 0, tokens, queries, outputDim,
+    poolShapes: new Map<PoolOutput, readonly number[]>([
+      ['features', [queries, outputDim]], ['attn_pool.weights', [queries, tokens]], ['attn_pool.head_weights', [poolHeads, queries, tokens]],
+    ]),
     derivedTables: [
       { key: POSITION_TABLE, shape: [tokens, width], from: 'positional_embedding', derive: table => resizePositions(table, width, POSITION_GRID, grid) },
       { key: POOL_TABLE, shape: [tokens, outputDim], from: 'attn_pool.pos_embed', derive: table => resizePositions(table, outputDim, { rows: poolSide, columns: poolSide }, grid) },
@@ -113,33 +117,6 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
   };
 }
 
-function layerNorm(b: GraphBuilder, weight: BindWeight, path: string, size: number, input: Value): Value {
-  const [scale, bias] = ['weight', 'bias'].map(name => weight({ key: `${path}.${name}`, shape: [size], firstRow: 0 }));
-  return b.node('LayerNormalization', [input, scale ?? '', bias ?? ''], path, { axis: -1, epsilon: { float: EPSILON } });
-}
-
-/** x W^T + b for x (rows, inputs) and W (outputs, inputs), or some rows of it. */
-function linear(b: GraphBuilder, weight: BindWeight, path: string, outputs: number, inputs: number, input: Value, firstRow = 0): Value {
-  const matrix = weight({ key: `${path}.weight`, shape: [outputs, inputs], firstRow });
-  const bias = weight({ key: `${path}.bias`, shape: [outputs], firstRow });
-  return b.node('Gemm', [input, matrix, bias], path, { transB: 1 });
-}
-
-/** softmax(q / sqrt(dim) k^T) for q (..., rows, dim) and k already transposed, (..., dim, tokens). */
-function attentionWeights(b: GraphBuilder, path: string, dim: number, q: Value, kTransposed: Value): Value {
-  const scaled = b.node('Mul', [q, b.scalar(1 / Math.sqrt(dim))], `${path}.scaled`);
-  return b.node('Softmax', [b.node('MatMul', [scaled, kTransposed], `${path}.scores`)], `${path}.softmax`, { axis: -1 });
-}
-
-/** Weights (batch, heads, rows, tokens) times values (batch, heads, tokens, dim), the heads side by side: (batch * rows, width). */
-function gather(b: GraphBuilder, path: string, weights: Value, v: Value, width: number): Value {
-  const context = b.node('MatMul', [weights, v], `${path}.context`);
-  return b.node('Reshape', [b.node('Transpose', [context], `${path}.context_rows`, { perm: [0, 2, 1, 3] }), b.integers([-1, width])], `${path}.merged`);
-}
-
-/** The exact GELU, x/2 (1 + erf(x / sqrt 2)), in the form that ONNX Runtime fuses where a provider has Gelu. */
-function gelu(b: GraphBuilder, input: Value): Value {
-  const erf = b.node('Erf', [b.node('Div', [input, b.scalar(Math.SQRT2)], 'gelu.scaled')], 'gelu.erf');
-  const product = b.node('Mul', [input, b.node('Add', [erf, b.scalar(1)], 'gelu.shifted')], 'gelu.product');
-  return b.node('Mul', [product, b.scalar(0.5)], 'gelu');
+function norm(b: GraphBuilder, weight: BindWeight, path: string, size: number, input: Value): Value {
+  return layerNorm(b, weight, path, size, EPSILON, input);
 }

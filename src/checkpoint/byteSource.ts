@@ -9,12 +9,22 @@ export interface ByteSource {
   readonly size: number;
   /** The local path, when there is one: copies and the ONNX graph need it. */
   readonly path?: string;
+  /** Set when every read is a request over a network. */
+  readonly remote?: RemoteBytes;
   /**
    * Fills `target` with the bytes from `position` on.
    * @throws UserError when the range lies outside the file or the file ends early.
    */
   readInto(target: Uint8Array, position: number, signal?: AbortSignal): Promise<void>;
   close(): Promise<void>;
+}
+
+/** What is particular to a file at the other end of a network. */
+export interface RemoteBytes {
+  /** Identifies the content: its repository's hash, or the server's ETag. Undefined when there is neither. */
+  readonly version: string | undefined;
+  /** As `readInto`, but exactly these bytes are requested, and none are kept: for reads that were planned. */
+  fetchInto(target: Uint8Array, position: number, signal?: AbortSignal): Promise<void>;
 }
 
 /** The `length` bytes at `position`, in a buffer of their own. */
@@ -34,6 +44,8 @@ export interface StoredFile {
 export interface FileStore {
   /** What to call it in a message: a path or an address. */
   readonly location: string;
+  /** For titles, when the location's last part is not fit for one. */
+  readonly title?: string;
   /** The files directly inside, sorted by name. */
   list(signal?: AbortSignal): Promise<StoredFile[]>;
   /** @throws UserError when `name` does not exist, cannot be read, or would leave the store. */

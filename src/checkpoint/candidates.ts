@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { UserError } from '../errors';
+import { AccessError, UserError } from '../errors';
 import { formatCount } from '../format';
 import type { FileStore, StoredFile } from './byteSource';
 import { pathFailure } from './fileSource';
@@ -110,7 +110,7 @@ async function shardsOf(store: FileStore, index: string, signal: AbortSignal | u
       await source.close();
     }
   } catch (error) {
-    if (error instanceof UserError) return [];
+    if (error instanceof UserError && !(error instanceof AccessError)) return [];
     throw error;
   }
 }

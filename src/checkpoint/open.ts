@@ -76,7 +76,7 @@ export async function openFromStore(store: FileStore, candidate: Candidate, opti
     signal?.throwIfAborted();
     const { tensors, others, warnings } = assemble(read, index);
     return {
-      name: candidate.kind === 'file' ? candidate.name : basename(store.location),
+      name: candidate.kind === 'file' ? candidate.name : store.title ?? basename(store.location),
       location: candidateLocation(candidate),
       store,
       files: read.map(({ name, source, format, parsed }) => ({ name, format, source, metadata: parsed.metadata })),

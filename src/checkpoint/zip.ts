@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { UserError } from '../errors';
 import { readBytes, type ByteSource } from './byteSource';
+import { predictDataOffsets } from './zipPrediction';
 
 /** One file of a zip archive, as the central directory describes it. */
 export interface ZipEntry {
@@ -10,6 +11,8 @@ export interface ZipEntry {
   readonly compressedLength: number;
   readonly length: number;
   readonly headerOffset: number;
+  /** Where the next entry, or the directory, begins. */
+  readonly end: number;
   /** The local header repeats the sizes (it need not when they follow the data). */
   readonly sizesInHeader: boolean;
 }
@@ -37,6 +40,10 @@ const SIZES_FOLLOW = 0x0008;
 /** Local headers nearer to each other than this are read together. */
 const HEADER_WINDOW = 64 * 1024;
 const LANES = 4;
+/** So few headers are read rather than predicted. */
+const READ_REMOTELY = 4;
+
+type DescribedEntry = Omit<ZipEntry, 'end'>;
 
 /**
  * Reads a zip archive's directory, 32-bit or zip64, in two or three requests.
@@ -52,8 +59,9 @@ export async function readZipDirectory(source: ByteSource, signal?: AbortSignal)
     ? tail.subarray(offset - tailStart, offset - tailStart + length)
     : Buffer.from(await readBytes(source, offset, length, signal));
 
-  const all = parseDirectory(source, directory, end.count);
-  refuseOverlaps(source, all, offset);
+  const described = parseDirectory(source, directory, end.count);
+  refuseOverlaps(source, described, offset);
+  const all = withEnds(described, offset);
   const entries = new Map<string, ZipEntry>();
   const duplicates: string[] = [];
   for (const entry of all) {
@@ -64,13 +72,29 @@ export async function readZipDirectory(source: ByteSource, signal?: AbortSignal)
 }
 
 /**
- * Where each entry's data begins, by entry. The directory does not say: it takes the local headers,
- * which are read several at a time.
+ * Where each entry's data begins, by entry. The directory does not say: it takes the local headers, which are read
+ * several at a time. Over a network, where each is a request, the offsets of an archive that PyTorch wrote are computed.
  * @throws UserError when a local header contradicts the directory.
  */
 export async function zipDataOffsets(source: ByteSource, entries: Iterable<ZipEntry>, signal?: AbortSignal): Promise<Map<ZipEntry, number>> {
+  const sorted = [...entries].sort((a, b) => a.headerOffset - b.headerOffset);
+  if (source.remote !== undefined && sorted.length > READ_REMOTELY) {
+    const predicted = predictDataOffsets(sorted);
+    if (predicted !== undefined && await isConfirmed(source, sorted, predicted, signal)) return predicted;
+  }
+  return readDataOffsets(source, sorted, signal);
+}
+
+/** The first and the last header must say what was predicted. */
+async function isConfirmed(source: ByteSource, sorted: readonly ZipEntry[], predicted: ReadonlyMap<ZipEntry, number>, signal: AbortSignal | undefined): Promise<boolean> {
+  const samples = sorted.filter((_, index) => index === 0 || index === sorted.length - 1);
+  const read = await readDataOffsets(source, samples, signal);
+  return samples.every(entry => read.get(entry) === predicted.get(entry));
+}
+
+async function readDataOffsets(source: ByteSource, sorted: readonly ZipEntry[], signal: AbortSignal | undefined): Promise<Map<ZipEntry, number>> {
   const windows: ZipEntry[][] = [];
-  for (const entry of [...entries].sort((a, b) => a.headerOffset - b.headerOffset)) {
+  for (const entry of sorted) {
     const window = windows.at(-1);
     const first = window?.[0];
     if (window !== undefined && first !== undefined && entry.headerOffset - first.headerOffset < HEADER_WINDOW) window.push(entry);
@@ -141,8 +165,8 @@ function findEnd(tail: Buffer): number {
   return -1;
 }
 
-function parseDirectory(source: ByteSource, directory: Buffer, count: number): ZipEntry[] {
-  const entries: ZipEntry[] = [];
+function parseDirectory(source: ByteSource, directory: Buffer, count: number): DescribedEntry[] {
+  const entries: DescribedEntry[] = [];
   let at = 0;
   for (let i = 0; i < count; i++) {
     if (at + CENTRAL.length > directory.length || directory.readUInt32LE(at) !== CENTRAL.signature) {
@@ -159,7 +183,7 @@ function parseDirectory(source: ByteSource, directory: Buffer, count: number): Z
   return entries;
 }
 
-function parseEntry(source: ByteSource, name: string, header: Buffer, extra: Buffer): ZipEntry {
+function parseEntry(source: ByteSource, name: string, header: Buffer, extra: Buffer): DescribedEntry {
   const flags = header.readUInt16LE(8);
   const method = header.readUInt16LE(10);
   if ((flags & ENCRYPTED) !== 0) throw damaged(source, `its entry ${quote(name)} is encrypted`);
@@ -196,9 +220,16 @@ function zip64Values(source: ByteSource, name: string, extra: Buffer): bigint[] 
   return [];
 }
 
+/** In the directory's order, with the place where each one's neighbour in the file begins. */
+function withEnds(entries: readonly DescribedEntry[], directoryOffset: number): ZipEntry[] {
+  const starts = entries.map(entry => entry.headerOffset).sort((a, b) => a - b);
+  const ends = new Map(starts.map((start, index) => [start, starts[index + 1] ?? directoryOffset]));
+  return entries.map(entry => ({ ...entry, end: ends.get(entry.headerOffset) ?? directoryOffset }));
+}
+
 /** Entries follow each other; what shares bytes with another or with the directory is an attack or damage. */
-function refuseOverlaps(source: ByteSource, entries: readonly ZipEntry[], directoryOffset: number): void {
-  let previous: ZipEntry | undefined;
+function refuseOverlaps(source: ByteSource, entries: readonly DescribedEntry[], directoryOffset: number): void {
+  let previous: DescribedEntry | undefined;
   for (const entry of entries.slice().sort((a, b) => a.headerOffset - b.headerOffset)) {
     if (leastEnd(entry) > directoryOffset) throw damaged(source, `its entry ${quote(entry.name)} (${entry.compressedLength} bytes at ${entry.headerOffset}) does not fit into the file`);
     if (previous !== undefined && leastEnd(previous) > entry.headerOffset) {
@@ -209,7 +240,7 @@ function refuseOverlaps(source: ByteSource, entries: readonly ZipEntry[], direct
 }
 
 /** Where an entry ends at the soonest; extra fields can only move it on. */
-function leastEnd(entry: ZipEntry): number {
+function leastEnd(entry: DescribedEntry): number {
   return entry.headerOffset + LOCAL.length + Buffer.byteLength(entry.name) + entry.compressedLength;
 }
 

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { printable } from '../checkpoint/wording';
 import { UserError } from '../errors';
+import { downloadEstimate } from '../extraction/downloadEstimate';
 import { extract, type ExtractOptions } from '../extraction/extract';
 import { OutputExists } from '../extraction/preconditions';
 import { formatBytes, formatCount, formatDuration } from '../format';
@@ -30,6 +31,10 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
     return { valid: false };
   }
 
+  const estimate = downloadEstimate(job.plan);
+  if (estimate !== undefined) {
+    terminal.note(`Downloading ${formatBytes(estimate.download)} of ${formatBytes(estimate.total)}; the other ${formatBytes(estimate.saved)} are not needed.`);
+  }
   const started = Date.now();
   const bar = terminal.progress('Extracting');
   let result: Awaited<ReturnType<typeof extract>>;
@@ -42,6 +47,7 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
       overwrite: options.overwrite === true,
       signal,
       onProgress: bar.report,
+      onResume: bytes => { terminal.note(`Going on from ${formatBytes(bytes)} that an interrupted run left.`); },
       ...(options.maxShardSize === undefined ? {} : { maxShardBytes: options.maxShardSize }),
     });
   } catch (error) {

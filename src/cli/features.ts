@@ -13,7 +13,7 @@ import { formatBytes, formatCount, formatDuration, formatShape } from '../format
 import { PICTURE_EXTENSIONS } from '../image/format';
 import { clipPreprocessing, type PreprocessSpec } from '../image/preprocess';
 import { parsePreprocessorConfig } from '../image/preprocessorConfig';
-import { ownPreprocessor, type Job } from '../job';
+import { ownPreprocessor, validated, type Job } from '../job';
 import type { ResizeMode } from '../protocol';
 import { parsePath } from './input';
 import { runnable } from './runnable';
@@ -111,16 +111,33 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
   return 'npy';
 }
 
-async function preprocessingOf(job: Job, { family, sizes }: EncoderModel, resize: ResizeMode | undefined, signal: AbortSignal): Promise<{ spec: PreprocessSpec; from: string }> {
-  const { imageSize } = forwardGraph(family, sizes);
-  if (resize !== undefined) return { spec: clipPreprocessing(imageSize, resize), from: `--resize ${resize}` };
+/** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
+async function preprocessingOf(job: Job, { graph }: EncoderModel, resize: ResizeMode | undefined, signal: AbortSignal): Promise<{ spec: PreprocessSpec; from: string }> {
+  const { imageSize } = forwardGraph(graph);
+  const { family, validation } = validated(job);
   const own = await ownPreprocessor(job, signal);
-  if (own === undefined) return { spec: clipPreprocessing(imageSize, 'square'), from: 'Qwen-VL\'s own code (--resize square)' };
+  // Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by.
+  const usual = graph.kind === 'qwen-vl' ? clipPreprocessing(imageSize, 'square') : parsePreprocessorConfig(family.preprocessorConfig(validation.hyperparameters));
+  if (resize !== undefined) {
+    const { filter, rescale, normalize } = own === undefined ? usual : parseOr(usual, own.value);
+    const { resize: rule, crop } = clipPreprocessing(imageSize, resize);
+    return { spec: { filter, rescale, ...(normalize && { normalize }), ...(rule && { resize: rule }), ...(crop && { crop }) }, from: `--resize ${resize}` };
+  }
+  if (own === undefined) return { spec: usual, from: graph.kind === 'qwen-vl' ? 'Qwen-VL\'s own rule (--resize square)' : `the rule of ${family.title}` };
   try {
     return { spec: parsePreprocessorConfig(own.value), from: 'the checkpoint\'s preprocessor_config.json' };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     throw new UserError(`${error.message} Say --resize square or --resize crop to go without it.`, { cause: error });
+  }
+}
+
+function parseOr(usual: PreprocessSpec, json: unknown): PreprocessSpec {
+  try {
+    return parsePreprocessorConfig(json);
+  } catch (error) {
+    if (error instanceof UserError) return usual;
+    throw error;
   }
 }
 

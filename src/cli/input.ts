@@ -2,13 +2,16 @@ import { createReadStream } from 'node:fs';
 import { resolve } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { parseConfig } from '../architecture/config';
-import { openCheckpoint } from '../checkpoint/open';
+import type { Checkpoint } from '../checkpoint/checkpoint';
+import { printable } from '../checkpoint/wording';
 import { systemErrorCode, UserError } from '../errors';
 import { formatBytes, parseBytes } from '../format';
 import { openJob, updateJob, type Job } from '../job';
 import { decodeUtf8, MAX_TEXT_BYTES } from '../json';
 import { setSetting } from '../recipe/edit';
 import { parseRecipe, type Settings } from '../recipe/recipe';
+import { openLocation } from '../remote/open';
+import type { Terminal } from './terminal';
 
 /** The options that say what is taken out of a checkpoint, shared by keys, validate and extract. */
 export interface InputOptions {
@@ -19,10 +22,10 @@ export interface InputOptions {
 }
 
 /** Runs `use` on the checkpoint with the recipe, config and settings of the command line, and closes it. */
-export async function withInput<T>(location: string, options: InputOptions, signal: AbortSignal, use: (job: Job) => Promise<T> | T): Promise<T> {
+export async function withInput<T>(location: string, options: InputOptions, terminal: Terminal, signal: AbortSignal, use: (job: Job) => Promise<T> | T): Promise<T> {
   const config = options.config === undefined ? undefined : parseConfig(await readText(options.config), resolve(options.config));
   const recipe = options.recipe === undefined ? undefined : parseRecipe(await readText(options.recipe), resolve(options.recipe));
-  const checkpoint = await openCheckpoint(location, { signal });
+  const checkpoint = await openAnywhere(location, terminal, signal);
   try {
     const job = await openJob(checkpoint, {
       signal,
@@ -34,6 +37,11 @@ export async function withInput<T>(location: string, options: InputOptions, sign
   } finally {
     await checkpoint.close();
   }
+}
+
+/** Opens a checkpoint on this machine, on the Hub or at an address; what takes long is told. */
+export function openAnywhere(location: string, terminal: Terminal, signal: AbortSignal): Promise<Checkpoint> {
+  return openLocation(location, { signal, hub: { onNotice: message => { terminal.note(printable(message)); } } });
 }
 
 /** commander's parser for paths. An empty one, which an unset shell variable makes, would mean the working folder. */

@@ -1,11 +1,12 @@
 import { resolve } from 'node:path';
-import { openCheckpoint } from '../checkpoint/open';
 import type { Checkpoint } from '../checkpoint/checkpoint';
 import { printable } from '../checkpoint/wording';
 import { readManifest } from '../extraction/manifest';
 import { verify } from '../extraction/verify';
 import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
+import { isRemote } from '../remote/location';
+import { openAnywhere } from './input';
 import type { Terminal } from './terminal';
 
 /** Re-reads an extracted encoder and compares it with its manifest and, where it can be opened, its source. */
@@ -34,10 +35,14 @@ export async function runVerify(dir: string, options: { readonly source?: string
 
 /** The checkpoint to compare with: the given one must open, the manifest's own may be gone by now. */
 async function openSource(folder: string, given: string | undefined, terminal: Terminal, signal: AbortSignal): Promise<Checkpoint | undefined> {
-  if (given !== undefined) return openCheckpoint(given, { signal });
+  if (given !== undefined) return openAnywhere(given, terminal, signal);
   const { source } = await readManifest(folder);
+  if (isRemote(source.location)) {
+    terminal.note(printable(`The source is ${source.location}; to compare with it too, which downloads the encoder again, say --source ${source.location}`));
+    return undefined;
+  }
   try {
-    return await openCheckpoint(source.location, { signal });
+    return await openAnywhere(source.location, terminal, signal);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     terminal.warn(`The source cannot be compared: ${error.message} Say where it is with --source.`);

@@ -10,6 +10,8 @@ export interface App {
   readonly keys: KeyTreeView;
   readonly validation: ValidationTreeView;
   readonly log: vscode.LogOutputChannel;
+  /** Where the extension itself is installed. */
+  readonly extensionFolder: string;
 }
 
 /** Registers a command whose errors reach the person. */

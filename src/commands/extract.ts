@@ -1,9 +1,10 @@
 import * as vscode from 'vscode';
 import { readdir } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { homedir } from 'node:os';
+import { basename, dirname, join, sep } from 'node:path';
 import { openCheckpoint } from '../checkpoint/open';
 import type { Checkpoint } from '../checkpoint/checkpoint';
-import { systemErrorCode, UserError } from '../errors';
+import { isAbort, systemErrorCode, UserError } from '../errors';
 import { extract, type ExtractOptions } from '../extraction/extract';
 import { MANIFEST_NAME, readManifest } from '../extraction/manifest';
 import { verify } from '../extraction/verify';
@@ -35,15 +36,19 @@ async function runExtract(app: App, choose: () => Promise<OutputOptions | undefi
   }
   const output = await choose();
   if (output === undefined) return;
-  const out = await askFolder(defaultFolder(job), vscode.l10n.t('{0}, {1}, as {2} into this folder.', formatCount(job.plan.kept.length, 'tensor'), formatBytes(job.plan.keptBytes), output.format === 'torch' ? 'PyTorch' : 'safetensors'));
+  const out = await askFolder(defaultFolder(job, app.extensionFolder), vscode.l10n.t('{0}, {1}, as {2} into this folder.', formatCount(job.plan.kept.length, 'tensor'), formatBytes(job.plan.keptBytes), output.format === 'torch' ? 'PyTorch' : 'safetensors'));
   if (out === undefined) return;
   const overwrite = await filesIn(out) > 0;
   if (overwrite && !(await mayReplace(out))) return;
 
   const started = Date.now();
-  const result = await withProgress(vscode.l10n.t('Extracting the vision encoder'), async options => extract(job.plan, validation, {
+  const result = await cancellable(withProgress(vscode.l10n.t('Extracting the vision encoder'), async options => extract(job.plan, validation, {
     ...(await companionFiles(job, options.signal)), ...output, ...options, out, overwrite,
-  } satisfies ExtractOptions));
+  } satisfies ExtractOptions)));
+  if (result === undefined) {
+    void vscode.window.showInformationMessage(overwrite ? vscode.l10n.t('Cancelled. {0} is as it was.', basename(out)) : vscode.l10n.t('Cancelled. Nothing was left behind.'));
+    return;
+  }
   app.log.info(`Extracted ${result.tensors} tensors, ${result.bytes} bytes, to ${result.out}.`);
   void announce(app, result.out, vscode.l10n.t('{0}, {1}, extracted to {2} in {3}.', formatCount(result.tensors, 'tensor'), formatBytes(result.bytes), basename(result.out), formatDuration((Date.now() - started) / 1000)));
 }
@@ -56,9 +61,20 @@ async function announce(app: App, folder: string, message: string): Promise<void
   if (choice === copying) await vscode.env.clipboard.writeText(folder);
 }
 
-/** Beside the checkpoint's folder, or beside its file. */
-function defaultFolder({ checkpoint }: Job): string {
+/** Undefined when the person cancelled the task. */
+async function cancellable<T>(task: Promise<T>): Promise<T | undefined> {
+  try {
+    return await task;
+  } catch (error) {
+    if (isAbort(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Beside the checkpoint's folder, or beside its file; the extension's own folder is no place to write to. */
+function defaultFolder({ checkpoint }: Job, extensionFolder: string): string {
   const folder = checkpoint.store.location;
+  if (folder.startsWith(extensionFolder + sep)) return join(vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? homedir(), `${basename(folder)}-vision-encoder`);
   const isFile = checkpoint.location !== folder && !checkpoint.location.endsWith('.index.json');
   return isFile
     ? join(folder, `${basename(checkpoint.location).replace(/\.[^.]+$/, '')}-vision-encoder`)
@@ -76,15 +92,18 @@ async function askFolder(suggestion: string, prompt: string): Promise<string | u
   input.buttons = [browse];
   input.ignoreFocusOut = true;
   try {
-    return await new Promise<string | undefined>(resolve => {
+    return await new Promise<string | undefined>((resolve, reject) => {
       input.onDidAccept(() => { if (input.value.trim() !== '') resolve(input.value.trim()); });
       let browsing = false;
       input.onDidHide(() => { if (!browsing) resolve(undefined); });
       input.onDidTriggerButton(() => {
         // Where the dialog is drawn inside the window, it takes this input's place.
         browsing = true;
-        vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Write Here'), defaultUri: vscode.Uri.file(dirname(suggestion)) })
-          .then(chosen => { resolve(chosen?.[0]?.fsPath); }, () => { resolve(undefined); });
+        vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: vscode.l10n.t('The folder to put the encoder\'s folder in'), openLabel: vscode.l10n.t('Choose'), defaultUri: vscode.Uri.file(dirname(suggestion)) }).then(chosen => {
+          browsing = false;
+          if (chosen?.[0] !== undefined) input.value = join(chosen[0].fsPath, basename(input.value));
+          input.show();
+        }, reject);
       });
       input.show();
     });

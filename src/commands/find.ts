@@ -63,7 +63,7 @@ function filterAsTyped(app: App): void {
   input.title = vscode.l10n.t('Filter Keys');
   input.placeholder = vscode.l10n.t('For example: attn weight, or resblocks.*.ln_1');
   input.prompt = vscode.l10n.t('Words in any order; * stands for anything.');
-  input.value = before.text;
+  if (before.text !== '') input.value = before.text;
   input.onDidChangeValue(() => {
     clearTimeout(timer);
     timer = setTimeout(apply, TYPING_MS);

@@ -1,4 +1,5 @@
 import * as vscode from 'vscode';
+import { join } from 'node:path';
 import { absentEncoder } from '../architecture/registry';
 import { findCheckpoints, openCheckpoint, type Candidate } from '../checkpoint/open';
 import { UserError } from '../errors';
@@ -7,6 +8,9 @@ import { openJob, type Job } from '../job';
 import { KEYS_VIEW } from '../views/keyTree';
 import { command, type App } from './app';
 import { withProgress } from './progress';
+
+/** A small checkpoint that comes with the extension, below its folder. */
+const SAMPLE = 'media/sample';
 
 export function openCommands(app: App): vscode.Disposable[] {
   return [
@@ -21,6 +25,7 @@ export function openCommands(app: App): vscode.Disposable[] {
       });
       if (chosen !== undefined) await openLocation(app, chosen);
     }),
+    command(app, 'openSample', () => openLocation(app, vscode.Uri.file(join(app.extensionFolder, SAMPLE)))),
     command(app, 'openResource', async (uri: vscode.Uri) => { await openLocation(app, uri); }),
     command(app, 'close', () => app.session.close()),
   ];

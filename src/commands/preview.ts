@@ -112,7 +112,7 @@ class Previews {
 function modelOf(job: Job): EncoderModel {
   const { family, validation } = validated(job);
   if (!validation.valid) throw new UserError(vscode.l10n.t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
-  return encoderModel(job.plan, family, validation.hyperparameters);
+  return encoderModel(job.plan, family, validation.hyperparameters, job.config);
 }
 
 function infoOf(job: Job): ModelInfo {

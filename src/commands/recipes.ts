@@ -15,7 +15,8 @@ export function recipeCommands(app: App): vscode.Disposable[] {
       if (app.session.job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the recipe is then applied to it.'));
       const chosen = uri ?? (await vscode.window.showOpenDialog({ title: vscode.l10n.t('Load a recipe'), filters: { [vscode.l10n.t('Recipes')]: ['json'] } }))?.[0];
       if (chosen === undefined) return;
-      app.session.setRecipe(parseRecipe(await readText(chosen), chosen.fsPath), { kind: 'file', path: chosen.fsPath });
+      const recipe = parseRecipe(await readText(chosen), chosen.fsPath);
+      app.session.setRecipe(recipe, { kind: 'file', path: chosen.fsPath, text: recipeToJson(recipe) });
     }),
   ];
 }
@@ -40,6 +41,7 @@ async function saveRecipe(app: App): Promise<void> {
   const uri = await vscode.window.showSaveDialog({ title: vscode.l10n.t('Save the recipe'), defaultUri: vscode.Uri.file(defaultPath(job)), filters: { [vscode.l10n.t('Recipes')]: ['json'] }, saveLabel: vscode.l10n.t('Save Recipe') });
   if (uri === undefined) return;
   await vscode.workspace.fs.writeFile(uri, new TextEncoder().encode(recipeToJson(job.recipe)));
+  app.session.setSaved(uri.fsPath);
   const open = vscode.l10n.t('Open');
   const choice = await vscode.window.showInformationMessage(vscode.l10n.t('Recipe saved. The command line takes it too: --recipe {0}', vscode.workspace.asRelativePath(uri)), open);
   if (choice === open) await vscode.window.showTextDocument(uri);

@@ -1,6 +1,5 @@
 import type { InferenceSession } from 'onnxruntime-node';
 import type { ForwardGraph } from '../architecture/forwardGraph';
-import { POOL_OUTPUTS } from '../architecture/forwardGraph';
 import { blocksNeeded, outputShape, wantedOutputs, type WantedOutputs } from '../architecture/outputs';
 import { HIDDEN, PIXELS, segmentModel, type Segment } from '../onnx/encoderGraph';
 import type { CpuEncoder } from './cpuEncoder';
@@ -41,7 +40,7 @@ export class DeviceEncoder implements LoadedEncoder {
       for (const segment of segments) {
         hooks.check();
         hooks.onProgress(segment.from, graph.layers, `blocks ${segment.from} to ${segment.to - 1}`);
-        const model = segmentModel(graph, { segment, wanted: everything(segment), handOn: segment.to < graph.layers, compute: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
+        const model = segmentModel(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, compute: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
         const session = await Session.create(model, { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
         loaded.push({ segment, session });
       }
@@ -104,6 +103,6 @@ function splitBlocks(layers: number, atOnce: number): Segment[] {
   return Array.from({ length: Math.ceil(layers / atOnce) }, (_, index) => ({ from: index * atOnce, to: Math.min(layers, (index + 1) * atOnce) }));
 }
 
-function everything({ from, to }: Segment): WantedOutputs {
-  return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), pool: POOL_OUTPUTS };
+function everything(graph: ForwardGraph, { from, to }: Segment): WantedOutputs {
+  return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), pool: [...graph.poolShapes.keys()] };
 }

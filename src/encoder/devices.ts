@@ -40,7 +40,7 @@ export interface LoadOptions {
  * down to the CPU, also when it was chosen by name.
  */
 export async function loadEncoder(model: EncoderModel, options: LoadOptions, hooks: StageHooks): Promise<{ encoder: LoadedEncoder; report: LoadReport }> {
-  const graph = forwardGraph(model.family, model.sizes);
+  const graph = forwardGraph(model.graph);
   const rejected: { device: Provider; reason: string }[] = [];
   const order = options.device === 'auto' ? ORDER[process.platform] ?? ['cpu'] : [options.device, 'cpu'] as const;
   for (const device of order) {

@@ -43,7 +43,7 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
   const path = resolve(options.path);
   const data = `${path}.data`;
   if (options.overwrite !== true) for (const file of [path, data]) await refuseExisting(file);
-  const graph = forwardGraph(model.family, model.sizes);
+  const graph = forwardGraph(model.graph);
   const wanted = wantedOutputs(graph, options.outputs);
   if (options.outputs.length === 0) throw new UserError('An ONNX model needs at least one output, for example features.');
   const weights = new Weights(model, graph.derivedTables, 0);

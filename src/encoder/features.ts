@@ -10,7 +10,7 @@ export interface FeatureChoice {
 
 /** The names of the outputs for a choice: `features` always, then hidden states in order, then the pool's weights. */
 export function featureOutputs(model: EncoderModel, choice: FeatureChoice): string[] {
-  const { layers } = forwardGraph(model.family, model.sizes);
+  const { layers } = forwardGraph(model.graph);
   const wanted = choice.layers === 'all' ? Array.from({ length: layers }, (_, layer) => layer) : choice.layers;
   return ['features', ...wanted.map(layer => `hidden_states.${layer}`), ...(choice.attentionPool ? ['attn_pool.weights'] : [])];
 }

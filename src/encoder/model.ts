@@ -1,6 +1,7 @@
-import { forwardGraph } from '../architecture/forwardGraphs';
+import type { ConfigDocument } from '../architecture/config';
 import type { Family, Hyperparameters } from '../architecture/family';
 import { sizesOf, type Sizes } from '../architecture/forwardGraph';
+import type { GraphSpec } from '../architecture/graphSpec';
 import type { Tensor } from '../checkpoint/checkpoint';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import { UserError } from '../errors';
@@ -18,15 +19,19 @@ export interface EncoderModel {
   readonly name: string;
   readonly family: string;
   readonly sizes: Sizes;
+  /** The forward pass. */
+  readonly graph: GraphSpec;
   /** By key in the encoder's state dict. */
   readonly weights: ReadonlyMap<string, StoredWeight>;
 }
 
 /**
  * The encoder that a plan describes, straight from the checkpoint's own files.
- * @throws UserError when a tensor is missing or has another shape, or when the files are not on this machine.
+ * @param config what the hyperparameters were resolved from: the activation and the like stand there
+ * @throws UserError when the family cannot be run, a tensor is missing or has another shape, or the files are not on this machine
  */
-export function encoderModel(plan: Plan, family: Family, hyperparameters: Hyperparameters): EncoderModel {
+export function encoderModel(plan: Plan, family: Family, hyperparameters: Hyperparameters, config?: ConfigDocument): EncoderModel {
+  if (family.graph === undefined) throw new UserError(`Encoders of the family ${family.title} can be validated and extracted, but not run yet.`);
   const { name, files } = plan.checkpoint;
   const planned = new Map(plan.kept.map(({ outputKey, tensor }) => [outputKey, tensor]));
   const weights = new Map<string, StoredWeight>();
@@ -40,9 +45,7 @@ export function encoderModel(plan: Plan, family: Family, hyperparameters: Hyperp
     if (source?.path === undefined) throw new UserError(`${source?.name ?? name} is not on this machine, so the encoder cannot be run. Extract the encoder first, then run the result.`);
     weights.set(key, { ...tensor, key: tensor.key, path: source.path });
   }
-  const sizes = sizesOf(hyperparameters);
-  forwardGraph(family.id, sizes);
-  return { name, family: family.id, sizes, weights };
+  return { name, family: family.id, sizes: sizesOf(hyperparameters), graph: family.graph(hyperparameters, config), weights };
 }
 
 /** Bytes of the weights as the files hold them. */

@@ -59,7 +59,7 @@ async function work(job: Job): Promise<Reply> {
       loaded = undefined;
       gallery.forgetValues();
       const { encoder, report } = await loadEncoder(job.model, job, hooks);
-      loaded = { encoder, graph: forwardGraph(job.model.family, job.model.sizes) };
+      loaded = { encoder, graph: forwardGraph(job.model.graph) };
       return { type: 'loaded', id, report };
     }
     case 'run':
@@ -82,7 +82,7 @@ async function work(job: Job): Promise<Reply> {
     case 'encodePicture': {
       const { encoder, graph } = needed();
       const hidden = Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`);
-      return { type: 'encoded', id, runMs: await gallery.encode(job.picture, encoder, ['embeddings', ...hidden, 'features', 'attn_pool.weights'], hooks) };
+      return { type: 'encoded', id, runMs: await gallery.encode(job.picture, encoder, ['embeddings', ...hidden, ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')], hooks) };
     }
     case 'closePicture':
       gallery.close(job.picture);

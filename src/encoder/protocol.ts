@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { deviceChoiceSchema, questionSchema, resizeModeSchema } from '../protocol';
+import { graphSpecSchema } from '../architecture/graphSpec';
 import { isDtype, type Dtype } from '../checkpoint/dtype';
 import { FILTERS } from '../image/resize';
 
@@ -38,6 +39,7 @@ const model = z.object({
   name: z.string(),
   family: z.string(),
   sizes: z.record(z.string(), z.number()),
+  graph: graphSpecSchema,
   weights: z.map(z.string(), storedWeight).readonly(),
 });
 

@@ -54,7 +54,7 @@ const MOST_BYTES = 256 * 2 ** 20;
  * @throws UserError when `out` exists, a picture is broken, or the encoder fails; AbortError when cancelled
  */
 export async function writeFeatures(client: EncoderClient, model: EncoderModel, request: FeaturesRequest): Promise<WrittenFeatures> {
-  const graph = forwardGraph(model.family, model.sizes);
+  const graph = forwardGraph(model.graph);
   wantedOutputs(graph, request.outputs);
   const out = resolve(request.out);
   if (!request.overwrite && await stat(out).then(() => true, () => false)) throw new UserError(`${out} exists already. Choose another name, or replace it with --overwrite.`);

@@ -24,14 +24,14 @@ export class CompareBuffers {
 }
 
 /**
- * Reads one output tensor and compares it with its entry in the manifest and, when `originals` are given, element
+ * Reads one output tensor and compares it with its entry in the manifest and, when there is a source, element
  * for element with the tensor it came from.
  * @returns What differs, as a sentence; undefined when nothing does.
  */
 export async function compareTensor(
   expected: Manifest['output']['tensors'][number],
   output: Located,
-  originals: ReadonlyMap<string, Located> | undefined,
+  source: Located | 'absent' | undefined,
   hasher: StreamHasher,
   { buffer, raw, casted }: CompareBuffers,
   options: { signal: AbortSignal | undefined; onBytes: (bytes: number) => void },
@@ -39,8 +39,8 @@ export async function compareTensor(
   const { tensor } = output;
   if (tensor.dtype !== expected.dtype) return `is ${tensor.dtype}, the manifest says ${expected.dtype}.`;
   if (!sameShape(tensor.shape, expected.shape)) return `has the shape ${formatShape(tensor.shape)}, the manifest says ${formatShape(expected.shape)}.`;
-  const original = originals?.get(expected.sourceKey);
-  if (originals !== undefined) {
+  const original = source === 'absent' ? undefined : source;
+  if (source !== undefined) {
     if (original === undefined) return `comes from ${expected.sourceKey}, which the source does not have.`;
     if (!sameShape(original.tensor.shape, expected.shape)) return `has the shape ${formatShape(expected.shape)}, ${expected.sourceKey} in the source ${formatShape(original.tensor.shape)}.`;
     if (original.tensor.dtype !== expected.sourceDtype) return `was ${expected.sourceDtype} when it was extracted, ${expected.sourceKey} in the source is ${original.tensor.dtype}.`;

@@ -4,10 +4,12 @@ import type { ByteSource } from '../checkpoint/byteSource';
 import type { Tensor } from '../checkpoint/checkpoint';
 import { dtypeBits } from '../checkpoint/dtype';
 import type { Dtype } from '../checkpoint/dtype';
+import { UserError } from '../errors';
 import { batches } from './batches';
 import type { Batch, ElementSizes, Segment } from './batches';
 import { makeCast } from './cast';
 import type { FileLayout } from './fileLayout';
+import type { Prefix } from './journal';
 import { StreamHasher } from './streamHasher';
 import type { Piece } from './streamHasher';
 import { tensorReader } from './tensorReader';
@@ -36,6 +38,10 @@ export interface CopyOptions {
   readonly signal?: AbortSignal;
   /** Called after each write, with the bytes it wrote and the key it ended in. */
   readonly onBytes?: (bytes: number, key: string | undefined) => void;
+  /** The file's beginning as an earlier run wrote it: it is read back and checked, and not copied again. Not with casts. */
+  readonly written?: Prefix;
+  /** Called each time the file is written up to a later byte, without gaps. */
+  readonly onWritten?: (prefix: Prefix) => Promise<void>;
 }
 
 /** The threads that hash what is copied; made once for all files of an output. */
@@ -95,6 +101,12 @@ class FileCopy {
   readonly #sourceDigests: string[] = [];
   /** Those of tensors that are not one byte range, while they are read. */
   readonly #readers = new Map<number, TensorReader>();
+  /** The CRC-32 of what has passed the checksums; kept only when somebody asks for it. */
+  #fileCrc = 0;
+  readonly #needsFileCrc: boolean;
+  /** By position, the batches that are written out of order. */
+  readonly #ends = new Map<number, Prefix>();
+  #prefix: Prefix = { bytes: 0, crc: 0 };
   /** Resolves when the batches taken so far have passed the checksums. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -106,6 +118,7 @@ class FileCopy {
     this.#signal = options.signal === undefined ? this.#failed.signal : AbortSignal.any([options.signal, this.#failed.signal]);
     this.#casts = tensors.some(({ tensor, dtype }) => tensor.dtype !== dtype);
     this.#needsCrc = layout.parts.some(part => part.kind === 'late');
+    this.#needsFileCrc = options.onWritten !== undefined || options.written !== undefined;
     this.#crcs = tensors.map(() => 0);
     this.#batches = batches(layout, index => this.#elementSizes(index), BATCH_BYTES);
   }
@@ -141,20 +154,45 @@ class FileCopy {
       const batch = next.value;
       const space = { output, raw, skew: batch.position % ALIGNMENT };
       const segments = batch.segments.filter(segment => segment.kind === 'tensor');
+      const end = batch.position + batch.length;
+      const isWritten = end <= (this.#options.written?.bytes ?? 0);
       // A tensor that is gathered piece by piece can only be read in order, so it waits for its turn.
-      const inOrder = segments.some(segment => this.#copyOf(segment).tensor.indirect !== undefined);
-      const filled = inOrder ? Promise.resolve() : this.#fill(segments, space);
+      const inOrder = !isWritten && segments.some(segment => this.#copyOf(segment).tensor.indirect !== undefined);
+      const filled = isWritten ? this.#readBack(batch, space) : inOrder ? Promise.resolve() : this.#fill(segments, space);
       const passed = Promise.all([this.#turn, filled]).then(async () => {
         if (inOrder) await this.#fill(segments, space);
         return this.#check(batch, segments, space);
       });
       this.#turn = passed;
       await allSettledOrThrow([passed, filled]);
-      const { hashed } = await passed;
-      await allSettledOrThrow([writeAll(this.#handle, new Uint8Array(output, space.skew, batch.length), batch.position), hashed]);
+      const { hashed, crc } = await passed;
+      await allSettledOrThrow([isWritten ? Promise.resolve() : writeAll(this.#handle, new Uint8Array(output, space.skew, batch.length), batch.position), hashed]);
+      await this.#advance(batch.position, { bytes: end, crc });
       const last = segments.at(-1);
       this.#options.onBytes?.(batch.length, last && this.#copyOf(last).tensor.key);
     }
+  }
+
+  /** Fills the batch with what an earlier run wrote. */
+  async #readBack(batch: Batch, space: Workspace): Promise<void> {
+    const target = new Uint8Array(space.output, space.skew, batch.length);
+    for (let done = 0; done < target.length;) {
+      this.#signal.throwIfAborted();
+      const { bytesRead } = await this.#handle.read(target, done, target.length - done, batch.position + done);
+      if (bytesRead === 0) throw damagedPart();
+      done += bytesRead;
+    }
+  }
+
+  /** Counts a written batch towards the beginning of the file that is whole. */
+  async #advance(position: number, end: Prefix): Promise<void> {
+    this.#ends.set(position, end);
+    const before = this.#prefix.bytes;
+    for (let next = this.#ends.get(before); next !== undefined; next = this.#ends.get(next.bytes)) {
+      this.#ends.delete(this.#prefix.bytes);
+      this.#prefix = next;
+    }
+    if (this.#prefix.bytes > Math.max(before, this.#options.written?.bytes ?? 0)) await this.#options.onWritten?.(this.#prefix);
   }
 
   /** Reads the batch's tensor bytes and casts them; what lies side by side in the source and in memory is read at once. */
@@ -187,7 +225,7 @@ class FileCopy {
   }
 
   /** Everything that needs the file's order: checksums, and the bytes made from them. Does not wait for the hashes. */
-  #check(batch: Batch, segments: readonly TensorSegment[], space: Workspace): { hashed: Promise<unknown> } {
+  #check(batch: Batch, segments: readonly TensorSegment[], space: Workspace): { hashed: Promise<unknown>; crc: number } {
     for (const segment of batch.segments) {
       const target = outputBytes(segment, space);
       if (segment.kind === 'tensor') {
@@ -198,6 +236,9 @@ class FileCopy {
         target.set(bytes.subarray(from, from + segment.length));
       }
     }
+    if (this.#needsFileCrc) this.#fileCrc = crc32(new Uint8Array(space.output, space.skew, batch.length), this.#fileCrc);
+    const { written } = this.#options;
+    if (written?.bytes === batch.position + batch.length && written.crc !== this.#fileCrc) throw damagedPart();
     const ended = segments.filter(segment => segment.last).map(segment => segment.index);
     const keep = (digests: string[]) => (found: readonly string[]): void => {
       ended.forEach((index, i) => { digests[index] = found[i] ?? ''; });
@@ -205,6 +246,7 @@ class FileCopy {
     const { file, output, source } = this.#hashers;
     const { skew } = space;
     return {
+      crc: this.#fileCrc,
       hashed: Promise.all([
         file.feed([{ buffer: space.output, start: skew, end: skew + batch.length, last: false }]),
         output.feed(segments.map(segment => piece(outputBytes(segment, space), segment.last))).then(keep(this.#outputDigests)),
@@ -216,8 +258,10 @@ class FileCopy {
   /** Fills `target` with the next bytes of a tensor that is not one byte range. */
   async #readNext(segment: TensorSegment, target: Uint8Array): Promise<void> {
     const { source, tensor } = this.#copyOf(segment);
-    const reader = this.#readers.get(segment.index) ?? tensorReader(source, tensor, this.#signal);
+    const known = this.#readers.get(segment.index);
+    const reader = known ?? tensorReader(source, tensor, this.#signal);
     this.#readers.set(segment.index, reader);
+    if (known === undefined) await skip(reader, segment.from);
     await reader.read(target);
     if (!segment.last) return;
     await reader.close();
@@ -253,6 +297,16 @@ function piece(bytes: Uint8Array<SharedArrayBuffer>, last: boolean): Piece {
 /** Whether `next` begins in memory where `bytes` ends. */
 function touches(bytes: Uint8Array, next: Uint8Array): boolean {
   return bytes.buffer === next.buffer && bytes.byteOffset + bytes.length === next.byteOffset;
+}
+
+/** A tensor whose beginning an earlier run wrote is read from its beginning all the same. */
+async function skip(reader: TensorReader, bytes: number): Promise<void> {
+  const scrap = new Uint8Array(Math.min(bytes, BATCH_BYTES));
+  for (let done = 0; done < bytes; done += scrap.length) await reader.read(scrap.subarray(0, bytes - done));
+}
+
+function damagedPart(): UserError {
+  return new UserError('What an interrupted extraction had written is damaged, so it was deleted. Extract again.');
 }
 
 /** Fails with the first failure, but only when no operation touches the buffer any more. */

@@ -1,18 +1,21 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { constants, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { CheckpointFile } from '../checkpoint/checkpoint';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import type { RunOptions } from '../progress';
 import type { Plan, PlannedTensor } from '../recipe/plan';
+import { ConnectionError } from '../remote/errors';
 import type { Validation } from '../validation/validation';
 import { TOOL } from '../version';
 import { castDtype } from './cast';
 import type { DtypeOption } from './cast';
 import { copyFile, CopyHashers } from './copy';
 import type { TensorCopy } from './copy';
+import { fetchAhead } from './fetchAhead';
 import type { FileLayout, OutputTensor } from './fileLayout';
 import { writing } from './ioErrors';
+import { fingerprintOf, Journal, type Prefix } from './journal';
 import { MANIFEST_NAME } from './manifest';
 import type { Manifest } from './manifest';
 import { OutputFolder } from './outputFolder';
@@ -41,6 +44,8 @@ export interface ExtractOptions extends RunOptions {
   /** The contents of config.json and of preprocessor_config.json. */
   readonly config: Record<string, unknown>;
   readonly preprocessor: Record<string, unknown>;
+  /** Called when an extraction that was interrupted is continued, with the bytes that it had written. */
+  readonly onResume?: (bytes: number) => void;
 }
 
 export interface ExtractResult {
@@ -66,6 +71,8 @@ interface PlannedFile extends Shard {
 /**
  * Writes the encoder: the kept tensors' bytes, copied once, with config.json, preprocessor_config.json and
  * manifest.json. The output appears in `out` when it is whole; a failed or cancelled run leaves nothing behind.
+ * From a remote checkpoint only the kept ranges are fetched; a run that died or lost its network leaves what it has,
+ * and the next one into the same folder goes on from there (when nothing is cast, and the server tells versions).
  * Tied tensors are written once for each of their keys, in both formats. Progress counts bytes of weight files.
  * @throws UserError when the plan or the validation does not allow an extraction, when the output exists, when the
  * disk has no room or refuses, or when a source file changes. An abort throws the signal's reason.
@@ -83,10 +90,17 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
   const stale = await checkFolder(folder, names, plan, options.overwrite ?? false);
   const sources = await sourceStates(plan);
   options.signal?.throwIfAborted();
-  const output = await OutputFolder.prepare(folder);
+  const fingerprint = resumable(plan, outputs) ? fingerprintOf(plan, outputs, files) : undefined;
+  const output = await OutputFolder.prepare(folder, fingerprint);
+  let journal: Journal | undefined;
   try {
-    await assertSpace(output.staging, folder, bytes);
-    const written = await writeWeights(files, plan, outputs, output.staging, folder, bytes, options);
+    const earlier = output.unfinished?.files ?? new Map<string, Prefix>();
+    const earlierBytes = [...earlier.values()].reduce((sum, prefix) => sum + prefix.bytes, 0);
+    await assertSpace(output.staging, folder, bytes - earlierBytes);
+    if (earlierBytes > 0) options.onResume?.(earlierBytes);
+    if (output.unfinished !== undefined) journal = await Journal.reopen(output.staging);
+    else if (fingerprint !== undefined) journal = await Journal.create(output.staging, fingerprint, folder);
+    const written = await writeWeights(files, plan, outputs, { staging: output.staging, folder, journal, earlier }, bytes, options);
     const jsonFiles: FileEntry[] = [];
     for (const [name, text] of documents) jsonFiles.push(await writeText(output.staging, folder, name, text));
     for (const [file, state] of sources) await assertUnchanged(file, state);
@@ -107,12 +121,23 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
     };
     await writeText(output.staging, folder, MANIFEST_NAME, jsonText(manifest));
     options.signal?.throwIfAborted();
+    await journal?.remove();
     await output.commit(names, stale);
     return { out: folder, files: names, tensors: outputs.length, bytes, manifest };
   } catch (error) {
+    await journal?.close();
+    if (journal !== undefined && error instanceof ConnectionError) {
+      output.keep();
+      throw new ConnectionError(`${error.message} What has arrived is kept in ${output.staging}; extract into the same folder again to go on from there.`, { cause: error });
+    }
     await output.discard();
     throw error;
   }
+}
+
+/** Whether a run that dies leaves something worth continuing: bytes that were fetched, and are as they were fetched. */
+function resumable({ checkpoint, kept }: Plan, outputs: readonly OutputTensor[]): boolean {
+  return kept.every(({ tensor }, index) => checkpoint.files[tensor.file]?.source.remote !== undefined && outputs[index]?.dtype === tensor.dtype);
 }
 
 function outputTensor({ tensor, outputKey }: PlannedTensor, option: DtypeOption): OutputTensor {
@@ -150,24 +175,39 @@ async function sourceStates(plan: Plan): Promise<Map<CheckpointFile, FileState>>
   return states;
 }
 
+/** Where weight files are written, and what an earlier run has written there. */
+interface Place {
+  readonly staging: string;
+  readonly folder: string;
+  readonly journal: Journal | undefined;
+  readonly earlier: ReadonlyMap<string, Prefix>;
+}
+
 async function writeWeights(
-  files: readonly PlannedFile[], plan: Plan, outputs: readonly OutputTensor[],
-  staging: string, folder: string, total: number, { signal, onProgress }: RunOptions,
+  files: readonly PlannedFile[], plan: Plan, outputs: readonly OutputTensor[], { staging, folder, journal, earlier }: Place, total: number, { signal, onProgress }: RunOptions,
 ): Promise<(WrittenFile & { size: number })[]> {
   let done = 0;
   const written = [];
   const hashers = new CopyHashers();
   try {
     for (const { name, tensors, layout } of files) {
+      const before = earlier.get(name);
       const copies = tensors.map(index => tensorCopy(plan, outputs, index));
-      const copied = await writeSynced(staging, folder, name, handle => copyFile(handle, layout, copies, hashers, {
-        ...(signal !== undefined && { signal }),
-        onBytes: (bytes, key) => {
-          done += bytes;
-          onProgress?.({ done, total, label: key ?? name });
-        },
-      }));
-      written.push({ name, tensors, size: layout.size, copied });
+      const ahead = fetchAhead(layout, copies, before?.bytes ?? 0);
+      try {
+        const copied = await writeSynced(staging, folder, name, handle => copyFile(handle, layout, ahead.copies, hashers, {
+          ...(signal !== undefined && { signal }),
+          ...(before !== undefined && { written: before }),
+          ...(journal !== undefined && { onWritten: prefix => journal.record(name, handle, prefix, prefix.bytes === layout.size) }),
+          onBytes: (bytes, key) => {
+            done += bytes;
+            onProgress?.({ done, total, label: key ?? name });
+          },
+        }));
+        written.push({ name, tensors, size: layout.size, copied });
+      } finally {
+        await ahead.close();
+      }
     }
   } finally {
     await hashers.close();
@@ -186,14 +226,18 @@ type FileEntry = Manifest['output']['files'][number];
 
 async function writeText(staging: string, folder: string, name: string, text: string): Promise<FileEntry> {
   const bytes = Buffer.from(text);
-  await writeSynced(staging, folder, name, handle => handle.writeFile(bytes));
+  await writeSynced(staging, folder, name, async handle => {
+    await handle.truncate();
+    await handle.writeFile(bytes);
+  });
   return { name, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
 }
 
 /** Makes a file, fills it and has it flushed to the disk; messages name the place where it will be in the end. */
 async function writeSynced<T>(staging: string, folder: string, name: string, fill: (handle: Awaited<ReturnType<typeof open>>) => Promise<T>): Promise<T> {
   return writing(join(folder, name), async () => {
-    const handle = await open(join(staging, name), 'wx');
+    // What an earlier run wrote is continued.
+    const handle = await open(join(staging, name), constants.O_RDWR | constants.O_CREAT);
     try {
       const result = await fill(handle);
       await handle.sync();

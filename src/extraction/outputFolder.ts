@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, open, readdir, realpath, rename, rm, rmdir, type FileHandle } from 'node:fs/promises';
-import { hostname } from 'node:os';
+import { lstat, mkdir, open, readdir, realpath, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
+import { hostname, uptime } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from './ioErrors';
+import { Journal, type Unfinished } from './journal';
 import { MANIFEST_NAME } from './manifest';
 
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
+/** Clocks are set while a machine starts. */
+const CLOCK_SLACK_MS = 60_000;
 /** In a temporary folder: the files of an earlier output, while the new ones move in. */
 const REPLACED = 'replaced';
 const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
@@ -19,6 +22,8 @@ const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
 export class OutputFolder {
   /** Where the files are written until `commit`. */
   readonly staging: string;
+  /** What a run that died had written there; undefined when the folder is new. */
+  readonly unfinished: Unfinished | undefined;
   readonly #out: string;
   readonly #exists: boolean;
   /** The topmost folder made on the way to `out`. */
@@ -26,7 +31,8 @@ export class OutputFolder {
   /** Whether `staging` holds files of an earlier output that could not be put back. */
   #holdsOthers = false;
 
-  private constructor(out: string, exists: boolean, staging: string, made: string | undefined) {
+  private constructor(out: string, exists: boolean, staging: string, made: string | undefined, unfinished: Unfinished | undefined) {
+    this.unfinished = unfinished;
     this.#out = out;
     this.#exists = exists;
     this.staging = staging;
@@ -34,19 +40,22 @@ export class OutputFolder {
   }
 
   /**
-   * Makes the temporary folder, after removing those that killed runs of this machine left in the same place.
+   * Makes the temporary folder, after removing those that killed runs of this machine left in the same place; or takes
+   * over one of these, when its journal says that it was to become the same.
+   * @param fingerprint of what will be written; undefined when nothing can be taken over.
    * @throws UserError when the folder cannot be made.
    */
-  static async prepare(out: string): Promise<OutputFolder> {
+  static async prepare(out: string, fingerprint?: string): Promise<OutputFolder> {
     const path = resolve(out);
     return writing(path, async () => {
       const exists = (await namesIn(path)) !== undefined;
       const parent = exists ? path : dirname(path);
       const made = await mkdir(parent, { recursive: true });
-      await removeLeftovers(parent);
       const staging = join(parent, `.vision-encoder-partial-${HOST}-${process.pid}-${randomBytes(6).toString('hex')}`);
-      await mkdir(staging);
-      return new OutputFolder(path, exists, staging, made);
+      const unfinished = await takeOver(parent, staging, path, fingerprint);
+      if (unfinished === undefined) await mkdir(staging);
+      inUse.add(staging);
+      return new OutputFolder(path, exists, staging, made, unfinished);
     });
   }
 
@@ -62,11 +71,18 @@ export class OutputFolder {
       // Of folders that were made on the way, the names must last too.
       for (const folder of this.#madeFolders()) await syncFolder(dirname(folder));
       await syncFolder(dirname(this.#out));
+      inUse.delete(this.staging);
     });
+  }
+
+  /** Leaves what was written for a later run to take over. */
+  keep(): void {
+    inUse.delete(this.staging);
   }
 
   /** Removes everything that was written. */
   async discard(): Promise<void> {
+    inUse.delete(this.staging);
     if (this.#holdsOthers) return;
     await rm(this.staging, { recursive: true, force: true });
     for (const folder of this.#madeFolders()) {
@@ -148,16 +164,42 @@ export async function samePlace(a: string, b: string): Promise<boolean> {
   return places[0] !== undefined && places[0] === places[1];
 }
 
-async function removeLeftovers(folder: string): Promise<void> {
-  const names = await namesIn(folder) ?? [];
+/** The temporary folders that this process is writing. */
+const inUse = new Set<string>();
+
+/**
+ * Clears `parent` of what dead runs left there. One that would have become the same is renamed to `staging` instead;
+ * those that would have become other folders, and can still be continued, stay.
+ */
+async function takeOver(parent: string, staging: string, out: string, fingerprint: string | undefined): Promise<Unfinished | undefined> {
+  let taken: Unfinished | undefined;
+  const names = await namesIn(parent) ?? [];
   for (const name of names) {
     const [, host, pid] = PARTIAL.exec(name) ?? [];
-    if (host !== HOST || pid === undefined || isRunning(Number(pid))) continue;
+    const folder = join(parent, name);
+    if (host !== HOST || pid === undefined || !await isAbandoned(folder, Number(pid))) continue;
     // A run that ended between moving the earlier output away and its own in (the manifest last) left somebody's files there.
-    const held = await namesIn(join(folder, name, REPLACED)) ?? [];
+    const held = await namesIn(join(folder, REPLACED)) ?? [];
     if (held.length > 0 && !names.includes(MANIFEST_NAME)) continue;
-    await rm(join(folder, name), { recursive: true, force: true });
+    const unfinished = await Journal.read(folder);
+    if (unfinished !== undefined && unfinished.out !== out) continue;
+    if (taken === undefined && unfinished !== undefined && unfinished.fingerprint === fingerprint) {
+      await rename(folder, staging);
+      taken = unfinished;
+    } else {
+      await rm(folder, { recursive: true, force: true });
+    }
   }
+  return taken;
+}
+
+/** Whether nobody writes a temporary folder any more: its process has ended, or the machine was started since. */
+async function isAbandoned(folder: string, pid: number): Promise<boolean> {
+  if (pid === process.pid) return !inUse.has(folder);
+  if (!isRunning(pid)) return true;
+  // After a restart another process may have the number.
+  const { birthtimeMs } = await stat(folder);
+  return birthtimeMs > 0 && birthtimeMs < Date.now() - uptime() * 1000 - CLOCK_SLACK_MS;
 }
 
 function isRunning(pid: number): boolean {

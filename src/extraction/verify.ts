@@ -10,6 +10,7 @@ import type { RunOptions } from '../progress';
 import { makePlan } from '../recipe/plan';
 import { CompareBuffers, compareTensor } from './compareTensor';
 import type { Located } from './compareTensor';
+import { originalsAhead } from './fetchAhead';
 import { readManifest } from './manifest';
 import type { Manifest } from './manifest';
 import { StreamHasher } from './streamHasher';
@@ -187,20 +188,29 @@ class Verification {
   }
 
   async #checkTensors(located: ReadonlyMap<string, Located>): Promise<{ checkedTensors: number; checkedBytes: number }> {
-    const originals = this.#options.source && locateAll(this.#options.source);
+    const { signal, source } = this.#options;
+    const written = this.#manifest.output.tensors.flatMap(expected => {
+      const output = located.get(expected.key);
+      return output === undefined ? [] : [{ expected, output }];
+    });
+    const originals = source && originalsAhead(written.map(({ expected }) => expected.sourceKey), locateAll(source));
     const buffers = new CompareBuffers();
     let checkedTensors = 0;
     let checkedBytes = 0;
-    for (const expected of this.#manifest.output.tensors) {
-      const output = located.get(expected.key);
-      if (output === undefined) continue;
-      const message = await compareTensor(expected, output, originals, this.#tensorHash, buffers, { signal: this.#options.signal, onBytes: bytes => { this.#advance(bytes, expected.key); } });
-      if (message !== undefined) {
-        this.#differences.push({ key: expected.key, file: expected.file, message });
-      } else {
-        checkedTensors++;
-        checkedBytes += output.tensor.length;
+    try {
+      for (const [index, { expected, output }] of written.entries()) {
+        const original = originals && (originals.at(index) ?? 'absent');
+        const message = await compareTensor(expected, output, original, this.#tensorHash, buffers, { signal, onBytes: bytes => { this.#advance(bytes, expected.key); } });
+        originals?.leave(index);
+        if (message !== undefined) {
+          this.#differences.push({ key: expected.key, file: expected.file, message });
+        } else {
+          checkedTensors++;
+          checkedBytes += output.tensor.length;
+        }
       }
+    } finally {
+      await originals?.close();
     }
     return { checkedTensors, checkedBytes };
   }

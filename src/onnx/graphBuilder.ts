@@ -106,10 +106,27 @@ export class GraphBuilder {
     });
   }
 
+  /** An int64 scalar, as an index. */
+  integer(value: number): Value {
+    const name = `int64.scalar.${value}`;
+    return this.once(name, () => { this.initialiser(name, 'I64', [], new Uint8Array(BigInt64Array.of(BigInt(value)).buffer)); });
+  }
+
   /** A scalar of the compute type; asked for twice it is stored once. */
   scalar(value: number): Value {
     const name = `float.${value}`;
     return this.once(name, () => { this.cast(this.floats(`${name}.stored`, [], Float32Array.of(value)), this.style.compute, name); });
+  }
+
+  /** A scalar of float32, whatever the compute type; asked for twice it is stored once. */
+  float32(value: number): Value {
+    const name = `float32.${value}`;
+    return this.once(name, () => { this.floats(name, [], Float32Array.of(value)); });
+  }
+
+  /** A table of the compute type that goes with the graph; asked for twice it is stored once. */
+  table(name: string, shape: readonly number[], values: () => Float32Array): Value {
+    return this.once(name, () => { this.cast(this.floats(`${name}.stored`, shape, values()), this.style.compute, name); });
   }
 
   cast(value: Value, to: ElementType, label: string): Value {

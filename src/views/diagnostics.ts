@@ -53,7 +53,7 @@ export class ConfigDiagnostics implements vscode.CodeActionProvider, vscode.Disp
       this.collection.set(vscode.Uri.file(problem.place.location), [diagnostic]);
     }
     const byFile = new Map<string, vscode.Diagnostic[]>();
-    for (const report of placeReports(job.validation)) {
+    for (const report of placeReports(job.validation, job.config?.location)) {
       const diagnostic = this.diagnostic(report, job.config);
       this.fixes.set(diagnostic, report.fixes);
       const list = byFile.get(report.location);

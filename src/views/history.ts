@@ -24,6 +24,11 @@ export class History<State> {
     this.state = state;
   }
 
+  /** Changes the present state, without a step to undo. */
+  replace(state: State): void {
+    this.state = state;
+  }
+
   /** The state before, or undefined when there is none. */
   undo(): State | undefined {
     const before = this.past.pop();

@@ -8,7 +8,8 @@ import { History } from './history';
 /** Where the recipe came from, for the person. */
 export type RecipeOrigin =
   | { readonly kind: 'preset'; readonly reason: string }
-  | { readonly kind: 'file'; readonly path: string }
+  /** `text` is the file's recipe as recipeToJson writes it: what differs from it was edited by hand. */
+  | { readonly kind: 'file'; readonly path: string; readonly text: string }
   | { readonly kind: 'none' };
 
 /** What can be undone: the choices; everything else follows from them. */
@@ -73,6 +74,13 @@ export class Session implements vscode.Disposable {
     const job = updateJob(this.currentJob, { recipe });
     this.history.push({ ...this.history.current, recipe, origin });
     this.show(job);
+  }
+
+  /** The recipe in force was saved to `path`, which it is followed to from now on; nothing to undo. */
+  setSaved(path: string): void {
+    if (this.currentJob === undefined || this.history === undefined) return;
+    this.history.replace({ ...this.history.current, origin: { kind: 'file', path, text: recipeToJson(this.currentJob.recipe) } });
+    this.show(this.currentJob);
   }
 
   /** Validates against `config` from now on. */

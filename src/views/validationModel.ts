@@ -74,13 +74,19 @@ export interface PlaceReport {
   readonly fixes: readonly Fix[];
 }
 
-/** One report for each blamed place and message, in the order of the first finding. */
-export function placeReports(validation: Validation): PlaceReport[] {
+/** Where a config is blamed for what it does not hold: its first character. */
+const START: TextRange = { startLine: 0, startColumn: 0, endLine: 0, endColumn: 1 };
+
+/** One report for each blamed place and message, in the order of the first finding. `config` is where the config lies. */
+export function placeReports(validation: Validation, config: string | undefined): PlaceReport[] {
   const reports = new Map<string, { location: string; range: TextRange; message: string; findings: Finding[] }>();
   for (const finding of findings(validation)) {
     const blame = finding.finding.blame;
-    if (blame?.place === undefined) continue;
-    const { location, range } = blame.place;
+    if (blame === undefined) continue;
+    const lacking = config !== undefined && validation.hyperparameters.get(blame.hyperparameter ?? '')?.origin.kind === 'default';
+    const place = blame.place ?? (lacking ? { location: config, range: START } : undefined);
+    if (place === undefined) continue;
+    const { location, range } = place;
     const id = JSON.stringify([location, range, blame.message]);
     const report = reports.get(id);
     if (report === undefined) reports.set(id, { location, range, message: blame.message, findings: [finding] });

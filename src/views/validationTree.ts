@@ -1,5 +1,5 @@
 import * as vscode from 'vscode';
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 import type { Hyperparameter } from '../architecture/family';
 import { formatCount, formatShape } from '../format';
 import type { Job } from '../job';
@@ -121,18 +121,19 @@ function summaryItem(job: Job): vscode.TreeItem {
     if (problem.place !== undefined) shown.command = openPlace(problem.place);
     return shown;
   }
+  const matched = vscode.l10n.t('{0} of {1} match', matchedCount.toLocaleString('en-US'), expectedCount.toLocaleString('en-US'));
   if (valid) {
-    return row(vscode.l10n.t('Loads strictly'), { icon: 'pass-filled', colour: 'visionEncoder.valid', context: 'summary valid', description: vscode.l10n.t('{0} of {1} match', matchedCount.toLocaleString('en-US'), formatCount(expectedCount, 'tensor')) });
+    return row(vscode.l10n.t('Loads strictly'), { icon: 'pass-filled', colour: 'visionEncoder.valid', context: 'summary valid', description: matched });
   }
-  return row(vscode.l10n.t('Does not load strictly'), { icon: 'error', colour: 'visionEncoder.invalid', context: 'summary invalid', description: vscode.l10n.t('{0} of {1} match', matchedCount.toLocaleString('en-US'), formatCount(expectedCount, 'tensor')) });
+  return row(vscode.l10n.t('Does not load strictly'), { icon: 'error', colour: 'visionEncoder.invalid', context: 'summary invalid', description: matched });
 }
 
-function configItem({ config, configProblem }: Job): vscode.TreeItem {
+function configItem({ checkpoint, config, configProblem }: Job): vscode.TreeItem {
   if (config === undefined) {
     return row(vscode.l10n.t('Config'), { icon: 'json', context: 'config', command: 'visionEncoder.chooseConfig', description: configProblem === undefined ? vscode.l10n.t('none found: choose one') : vscode.l10n.t('choose another') });
   }
   const opened = vscode.Uri.file(config.location);
-  const shown = row(vscode.l10n.t('Config'), { icon: 'json', context: 'config open', description: vscode.workspace.asRelativePath(opened), tooltip: [code(config.location)] });
+  const shown = row(vscode.l10n.t('Config'), { icon: 'json', context: 'config open', description: dirname(config.location) === checkpoint.store.location ? basename(config.location) : vscode.workspace.asRelativePath(opened), tooltip: [code(config.location)] });
   shown.command = { command: 'vscode.open', title: vscode.l10n.t('Open Config'), arguments: [opened] };
   return shown;
 }

@@ -40,7 +40,7 @@ async function main(): Promise<void> {
     await checkpoint.close();
     const config = parseConfig(await readFile(join(folder, 'config.json'), 'utf8'), 'config.json');
     const model = encoderModel(makePlan(checkpoint, qwenVl.recipe('')), qwenVl, qwenVl.resolve(config, settings));
-    const graph = forwardGraph(model.family, model.sizes);
+    const graph = forwardGraph(model.graph);
     const pixels = { shape: [1, 3, graph.imageSize, graph.imageSize], data: Float32Array.from({ length: 3 * graph.imageSize ** 2 }, (_, i) => Math.sin(i * 0.37)) };
     console.log(`${size}, ${graph.layers} layers, ${(storedBytes(model) / 1e9).toFixed(2)} GB in bfloat16, up to ${threads} threads`);
 

@@ -83,5 +83,5 @@ describe('vision-encoder recipe', () => {
     assert.deepEqual((await runJson(['keys', BIN, '--recipe', file])).recipe, recipe);
   }));
 
-  it('has none for a checkpoint that it does not know', () => fails(['recipe', UNKNOWN], ['No family of vision encoders was recognised', '--recipe']));
+  it('has none for a checkpoint that it does not know', () => fails(['recipe', UNKNOWN], ['No rule marks these keys', 'state_dict.pt is not recognised', 'Choose a recipe']));
 });

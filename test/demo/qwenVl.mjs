@@ -12,6 +12,12 @@ export const DEMO_SIZE = {
   visual: { width: 64, layers: 4, heads: 4, mlp: 256, patch: 14, imageSize: 448, output: 128, queries: 256 },
 };
 
+/** Small enough to come with the extension: half a megabyte. */
+export const SAMPLE_SIZE = {
+  hidden: 64, layers: 2, heads: 1, intermediate: 256, vocabulary: 512,
+  visual: { width: 32, layers: 2, heads: 4, mlp: 128, patch: 14, imageSize: 448, output: 128, queries: 256 },
+};
+
 const affine = (path, size) => [[`${path}.weight`, [size]], [`${path}.bias`, [size]]];
 const linear = (path, inputs, outputs) => [[`${path}.weight`, [outputs, inputs]], [`${path}.bias`, [outputs]]];
 const numbered = (count, entries) => Array.from({ length: count }, (_, index) => entries(index)).flat();

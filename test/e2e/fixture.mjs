@@ -1,6 +1,7 @@
 // What every end-to-end test starts from: the extension installed in a real VS Code, with a folder open.
+import { execFile } from 'node:child_process';
 import { rmSync } from 'node:fs';
-import { cp, mkdtemp } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { makeDemo } from '../demo/makeDemo.mjs';
@@ -11,18 +12,22 @@ import { Workbench } from '../vscode/workbench.mjs';
 const root = path.resolve(import.meta.dirname, '../..');
 export const EXTENSION_TITLE = 'Vision Encoder';
 
+/** High enough that no row that a test looks for is scrolled away: lists are virtual. */
+const TALL = { width: 1280, height: 1200 };
+
 /**
- * A workbench open on a copy of `folder` (the demo checkpoint when absent), which the test may change at will.
+ * A workbench open on an empty folder, which `fill` writes to first; the test may change what is in it at will.
  * @returns {Promise<{ workbench: Workbench, folder: string, external: string[], readLog: () => string, close: () => Promise<void> }>}
  */
-export async function openWorkbench({ folder, settings = {}, viewport } = {}) {
+export async function openWorkbench({ fill = copyDemo, settings = {}, viewport = TALL } = {}) {
   const scratch = await mkdtemp(path.join(os.tmpdir(), 'e2e-'));
   const removeScratch = () => { rmSync(scratch, { recursive: true, force: true, maxRetries: 5 }); };
   process.once('exit', removeScratch); // for a run that ends without close()
-  const copy = path.join(scratch, path.basename(folder ?? 'qwen-vl-demo'));
-  await cp(folder ?? await makeDemo(), copy, { recursive: true });
+  const folder = path.join(scratch, 'workspace');
+  await mkdir(folder);
+  await fill(folder);
   const server = await startServer({ extensions: [root], settings: { ...TEST_SETTINGS, ...settings } });
-  const browser = await openBrowser(viewport ? { viewport } : {}).catch(async error => { await server.stop(); throw error; });
+  const browser = await openBrowser({ viewport }).catch(async error => { await server.stop(); throw error; });
   const close = async () => {
     await browser.close();
     await server.stop();
@@ -31,12 +36,48 @@ export async function openWorkbench({ folder, settings = {}, viewport } = {}) {
   };
   const workbench = new Workbench(browser.page);
   try {
-    await workbench.open(server.url(copy));
+    await workbench.open(server.url(folder));
+    await workbench.openViewContainer(EXTENSION_TITLE);
+    await workbench.row('Drop a folder or a weights file').waitFor(); // the extension runs
   } catch (error) {
     await close();
     throw error;
   }
-  return { workbench, folder: copy, external: browser.external, readLog: server.readLog, close };
+  return { workbench, folder, external: browser.external, readLog: server.readLog, close };
+}
+
+/** The name that the demo checkpoint's copy has in the workspace. */
+export const DEMO = 'qwen-vl-demo';
+
+export async function copyDemo(workspace) {
+  await cp(await makeDemo(), path.join(workspace, DEMO), { recursive: true });
+}
+
+/** A fixture's path. */
+export const fixture = name => path.join(root, 'test/fixtures', name);
+
+/** Opens a checkpoint through the command palette and waits until its keys are there. */
+export async function openCheckpoint(workbench, folder) {
+  await workbench.command('Open Checkpoint Folder', 'visionEncoder.openFolder');
+  await workbench.fileDialog(folder);
+  await workbench.rows('Validation').first().waitFor();
+}
+
+/** The built command line, run to its end. @returns {Promise<{ code: number, stdout: string, stderr: string }>} */
+export function runCli(...args) {
+  return new Promise(resolve => {
+    execFile(process.execPath, [path.join(root, 'dist/cli.js'), ...args], { maxBuffer: 1 << 26 }, (error, stdout, stderr) => { resolve({ code: error === null ? 0 : error.code, stdout, stderr }); });
+  });
+}
+
+/** Waits until `check` gives something true, and returns it: for what is on the disk, where nothing tells of a change. */
+export async function eventually(check, what, timeoutMs = 15_000) {
+  for (const started = Date.now(); Date.now() - started < timeoutMs;) {
+    const result = await check();
+    if (result) return result;
+    await new Promise(resolve => { setTimeout(resolve, 100); });
+  }
+  throw new Error(`${what} did not happen within ${timeoutMs / 1000} s.`);
 }
 
 /** Where a test's pictures go. */

@@ -32,7 +32,7 @@ export class Workbench {
   async openViewContainer(title) {
     const tab = this.viewContainer(title);
     await tab.waitFor();
-    if (await tab.getAttribute('aria-selected') !== 'true') await tab.locator('a.action-label').click();
+    if (await tab.getAttribute('aria-selected') !== 'true') await tab.click();
     await this.page.locator('.part.sidebar .composite.title h2', { hasText: new RegExp(title, 'i') }).waitFor();
   }
 
@@ -79,7 +79,12 @@ export class Workbench {
   /** Opens the context menu of `target` and picks the entry called `title`. */
   async contextMenu(target, title) {
     await target.click({ button: 'right' });
-    await this.menuItem(title).click();
+    const item = this.menuItem(title);
+    for (let attempt = 0; attempt < 5; attempt++) {
+      await item.click();
+      if (await item.waitFor({ state: 'hidden', timeout: 1000 }).then(() => true, () => false)) return; // a menu ignores clicks in its first moments
+    }
+    throw new Error(`The menu entry ${title} did not take a click.`);
   }
 
   menuItem(title) {
@@ -118,7 +123,15 @@ export class Workbench {
     const okButton = this.quickInput.locator('.quick-input-action a.monaco-button').first();
     await okButton.waitFor();
     await this.page.waitForFunction(() => document.querySelector('.quick-input-widget .quick-input-box input')?.value.startsWith('/')); // it fills in its folder a moment after it shows
-    await this.quickInputBox().fill(file);
+    // It may write its own suggestion over what is typed in its first moments.
+    for (let kept = 0; kept < 3;) {
+      if (await this.quickInputBox().inputValue() === file) kept++;
+      else {
+        kept = 0;
+        await this.quickInputBox().fill(file);
+      }
+      await this.page.waitForTimeout(100);
+    }
     for (let attempt = 0; attempt < 10; attempt++) {
       await this.quickInputBox().press('Enter');
       const left = await okButton.waitFor({ state: 'hidden', timeout: 1000 }).then(() => true, () => false);

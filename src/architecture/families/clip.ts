@@ -1,7 +1,8 @@
-import { configValue } from '../config';
+import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
-import { headsOf, mlpByRatio, ownSize, part, positions, size, type Size } from '../sizes';
+import { flag, headsOf, mlpByRatio, ownSize, part, positions, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
+import { below, module, modules, stacked, tensor, type Places } from '../vitSpec';
 import { shortestEdgeAndCrop } from './preprocessing';
 
 /** What LLaVA-like models and Phi-3-vision use when their configs describe no tower: openai/clip-vit-large-patch14-336. */
@@ -22,7 +23,17 @@ export function clipBlock(t: TensorList): void {
   t.norm('layer_norm2', 'width');
 }
 
-/** CLIPVisionModel of transformers (models/clip/modeling_clip.py), with the config defaults of CLIPVisionConfig. */
+/** A CLIP block's weights, which SigLIP's has too. */
+export const CLIP_BLOCK: Places = modules({
+  norm1: 'layer_norm1', q: 'self_attn.q_proj', k: 'self_attn.k_proj', v: 'self_attn.v_proj', out: 'self_attn.out_proj',
+  norm2: 'layer_norm2', fc1: 'mlp.fc1', fc2: 'mlp.fc2',
+});
+
+/**
+ * CLIPVisionModel of transformers (models/clip/modeling_clip.py), with the config defaults of CLIPVisionConfig.
+ * `features` is its last_hidden_state, which is not normed; `pooled` its pooler_output, the normed class token;
+ * `projected` the image_embeds of CLIPVisionModelWithProjection, not divided by their length.
+ */
 export const clip = encoderFamily({
   id: 'clip',
   title: 'CLIP',
@@ -72,11 +83,30 @@ export const clip = encoderFamily({
   fields: { hidden_act: 'quick_gelu', layer_norm_eps: 1e-5, num_channels: 3, attention_dropout: 0 },
   wrapConfig: (fields, value) => (value('projection') === 1 ? { ...fields, architectures: ['CLIPVisionModelWithProjection'] } : { ...fields }),
   preprocessor: shortestEdgeAndCrop,
+  graph: (value, field) => {
+    const level = value('vision_model') === 1 ? 'vision_model' : '';
+    return {
+      outer: {
+        ...below(level, {
+          ...module('patch', 'embeddings.patch_embedding'), ...tensor('class', 'embeddings.class_embedding'), ...tensor('positions', 'embeddings.position_embedding.weight'),
+          ...modules({ preNorm: 'pre_layrnorm', finalNorm: 'post_layernorm' }),
+        }),
+        ...tensor('projection', 'visual_projection.weight'),
+      },
+      blocks: level === '' ? 'encoder.layers' : `${level}.encoder.layers`,
+      block: CLIP_BLOCK,
+      epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
+      finalNorm: { features: false, pooled: true }, pooled: 'class',
+      projection: { width: value('projection') * value('projection_dim'), transposed: false },
+    };
+  },
 });
 
 /**
  * The VisionTransformer of OpenCLIP (open_clip/transformer.py), whose names are OpenAI's: fused in_proj, and `proj`
  * stored in x out. Its heads are width / head_width. Text towers have resblocks too, but no conv1.
+ * `features` is the last hidden state, not normed; `pooled` the normed class token (with pool_type avg, the patches' normed
+ * mean); `projected` that times proj.
  */
 export const openClip = encoderFamily({
   id: 'open-clip',
@@ -100,6 +130,8 @@ export const openClip = encoderFamily({
     part('attention_pool', '1 when an attention pool gathers the tokens, as in CoCa.', 0),
     part('projection', '1 when proj, into the space shared with text, is kept.', 1),
     ownSize('embed_dim', 'Width of the space shared with text, which is also the attention pool\'s.', { config: [['embed_dim'], ['model_cfg', 'embed_dim']], default: 512, guess: value => value('width'), max: 65_536 }),
+    // OpenAI's own files come without config; LAION's with one.
+    { ...flag('quick_gelu', '1 when the MLPs use OpenAI\'s quick GELU, as its own weights need.', '', 0), config: [['quick_gelu'], ['model_cfg', 'quick_gelu']], guess: () => 1 },
     ownSize('n_queries', 'Queries of the attention pool.', { config: ['attn_pooler_queries'], default: 256, guess: () => 256, max: 65_536 }),
   ],
   tensors: t => {
@@ -140,11 +172,29 @@ export const openClip = encoderFamily({
     looksOwn: object => typeof object.width === 'number' && typeof object.layers === 'number',
   },
   fields: {},
-  wrapConfig: (fields, value, config) => {
-    const quick = config?.value.quick_gelu ?? (config && configValue(config, ['model_cfg', 'quick_gelu']));
-    return { embed_dim: value('embed_dim'), ...(quick !== undefined && { quick_gelu: quick }), vision_cfg: fields };
-  },
+  wrapConfig: (fields, value) => ({ embed_dim: value('embed_dim'), quick_gelu: value('quick_gelu') === 1, vision_cfg: fields }),
   preprocessor: shortestEdgeAndCrop,
+  graph: (value, field) => {
+    const pool = field('pool_type') ?? 'tok';
+    if (value('attention_pool') === 1 || (pool !== 'tok' && pool !== 'avg')) throw new UserError('OpenCLIP encoders with an attention pool can be extracted, but not run yet.');
+    // Some models norm what was pooled, the others every token before; of the class token both give the same.
+    const after = pool === 'tok' || field('final_ln_after_pool') === true;
+    return {
+      outer: {
+        ...module('patch', 'conv1'), ...tensor('class', 'class_embedding'), ...tensor('positions', 'positional_embedding'),
+        ...modules({ preNorm: 'ln_pre', finalNorm: 'ln_post' }), ...tensor('projection', 'proj'),
+      },
+      blocks: 'transformer.resblocks',
+      block: {
+        ...modules({ norm1: 'ln_1', out: 'attn.out_proj', norm2: 'ln_2', fc1: 'mlp.c_fc', fc2: 'mlp.c_proj' }),
+        ...stacked('attn.in_proj', ['q', 'k', 'v'], 'weight', 'bias', '_'),
+        ...tensor('scale1', 'ls_1.gamma'), ...tensor('scale2', 'ls_2.gamma'),
+      },
+      epsilon: 1e-5, activation: value('quick_gelu') === 1 ? 'quick_gelu' : 'gelu',
+      finalNorm: { features: !after, pooled: after }, pooled: pool === 'avg' ? 'mean' : 'class',
+      projection: { width: value('projection') * value('embed_dim'), transposed: true },
+    };
+  },
 });
 
 /** vision_cfg's default. */

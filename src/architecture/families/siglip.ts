@@ -1,7 +1,8 @@
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { headsOf, ownSize, part, patchValues, positions, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
-import { clipBlock, VISION_MODEL_LEVEL } from './clip';
+import { below, module, modules, stacked, tensor } from '../vitSpec';
+import { CLIP_BLOCK, clipBlock, VISION_MODEL_LEVEL } from './clip';
 import { HALF_STATISTICS, squash } from './preprocessing';
 
 const SO400M = { width: 1152, mlp_size: 4304, layers: 27, heads: 16, patch_size: 14, image_size: 384 };
@@ -39,7 +40,9 @@ const ANCHORS = ['embeddings.patch_embedding.bias', 'embeddings.position_embeddi
 
 /**
  * SiglipVisionModel of transformers (models/siglip/modeling_siglip.py). The towers of Idefics 2/3, SmolVLM and
- * MiniCPM-V have the same tensors without the head, under configs with other defaults.
+ * MiniCPM-V have the same tensors without the head, under configs with other defaults; of a square picture at native
+ * size their patches' positions are the table's rows in order, as here. `features` is last_hidden_state, normed; `pooled`
+ * what the head makes of it.
  */
 export const siglip = encoderFamily({
   id: 'siglip',
@@ -87,6 +90,20 @@ export const siglip = encoderFamily({
   class: { model_type: 'siglip_vision_model', architecture: 'SiglipVisionModel' },
   fields: { hidden_act: 'gelu_pytorch_tanh', layer_norm_eps: 1e-6, num_channels: 3, attention_dropout: 0 },
   preprocessor: squash('SiglipImageProcessor', HALF_STATISTICS),
+  graph: (value, field) => {
+    const level = value('vision_model') === 1 ? 'vision_model' : '';
+    return {
+      outer: below(level, {
+        ...module('patch', 'embeddings.patch_embedding'), ...tensor('positions', 'embeddings.position_embedding.weight'), ...module('finalNorm', 'post_layernorm'),
+        ...tensor('pool.probe', 'head.probe'), ...stacked('head.attention.in_proj', ['pool.q', 'pool.k', 'pool.v'], 'weight', 'bias', '_'),
+        ...modules({ 'pool.out': 'head.attention.out_proj', 'pool.norm': 'head.layernorm', 'pool.fc1': 'head.mlp.fc1', 'pool.fc2': 'head.mlp.fc2' }),
+      }),
+      blocks: level === '' ? 'encoder.layers' : `${level}.encoder.layers`,
+      block: CLIP_BLOCK,
+      epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
+      finalNorm: { features: true, pooled: false }, pooled: value('head') === 1 ? 'attention' : 'none',
+    };
+  },
 });
 
 /** Siglip2VisionModel of transformers, the NaFlex form: patches come flattened, channels last, and the position table has a fixed number of rows. */

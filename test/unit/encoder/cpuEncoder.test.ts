@@ -7,7 +7,7 @@ import { expected, relativeError, TINY, tinyModel, type Tiny } from './fixture';
 
 async function run(name: Tiny, pixels: Array32, names: readonly string[], keepBytes: number): Promise<Map<string, Array32>> {
   const model = await tinyModel(name);
-  const graph = forwardGraph(model.family, model.sizes);
+  const graph = forwardGraph(model.graph);
   const encoder = new CpuEncoder(graph, new Weights(model, graph.derivedTables, keepBytes));
   const outputs = new Map<string, Array32>();
   try {

@@ -14,8 +14,7 @@ describe('outputs', () => {
   });
 
   it('decide how many blocks run, and must exist', async () => {
-    const { family, sizes } = await tinyModel('qwen-vl-tiny-bin');
-    const graph = forwardGraph(family, sizes);
+    const graph = forwardGraph((await tinyModel('qwen-vl-tiny-bin')).graph);
     const blocks = (...names: string[]): number => blocksNeeded(graph, wantedOutputs(graph, names));
     assert.deepEqual([blocks('embeddings'), blocks('hidden_states.0'), blocks('attentions.2.0'), blocks('attentions.0.1'), blocks('features')], [0, 1, 2, 0, 3]);
     for (const name of ['hidden_states', 'hidden_states.3', 'hidden_states.0.1', 'attentions.1', 'attentions.1.4', 'toString', '']) {
@@ -27,7 +26,7 @@ describe('outputs', () => {
 describe('memory', () => {
   it('warns when there is too little, and says what then', async () => {
     const model = await tinyModel('qwen-vl-tiny-bin');
-    const graph = forwardGraph(model.family, model.sizes);
+    const graph = forwardGraph(model.graph);
     const need = memoryNeed(model, graph, 'cpu', 'float16');
     assert.equal(need.weights, 4 * [...model.weights.values()].reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0));
     assert.equal(memoryNeed(model, graph, 'webgpu', 'float16').weights * 2, need.weights);

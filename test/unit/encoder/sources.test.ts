@@ -26,7 +26,7 @@ async function errors(model: EncoderModel, name: Tiny): Promise<number[]> {
   const known = await expected(name);
   const [pixels, reference] = [known.get('pixel_values'), known.get('features')];
   assert.ok(pixels && reference);
-  const graph = forwardGraph(model.family, model.sizes);
+  const graph = forwardGraph(model.graph);
   const weights = new Weights(model, graph.derivedTables, 0);
   const fed = new CpuEncoder(graph, weights);
   const cwd = process.cwd();

@@ -253,7 +253,7 @@ describe('extract leaves nothing behind', () => {
       const host = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
       const dead = spawnSync(process.execPath, ['-e', '']).pid;
       const left = `.vision-encoder-partial-${host}-${dead}-0123456789ab`;
-      const running = `.vision-encoder-partial-${host}-${process.pid}-0123456789ab`;
+      const running = `.vision-encoder-partial-${host}-${process.ppid}-0123456789ab`;
       for (const name of [left, running]) {
         await mkdir(join(folder, name));
         await writeFile(join(folder, name, 'model.safetensors'), 'half');

@@ -109,7 +109,14 @@ describe('validation rows', () => {
   });
 
   it('reports each blamed place of the config once', () => {
-    assert.deepEqual(placeReports(validation).map(report => [report.location, report.range, report.findings.length, report.fixes]), [['/c/config.json', range, 2, [fix]]]);
+    assert.deepEqual(placeReports(validation, '/c/config.json').map(report => [report.location, report.range, report.findings.length, report.fixes]), [['/c/config.json', range, 2, [fix]]]);
+  });
+
+  it('blames the top of the config for what it does not hold', () => {
+    const blame = { message: 'm', hyperparameter: 'output_dim' };
+    const lacking: Validation = { ...validation, missing: [], unexpected: [], duplicates: [], mismatched: [{ key: 'q', sourceKey: 'v.q', expected: [2], found: [1], fixes: [fix], blame }], hyperparameters: new Map([['output_dim', { name: 'output_dim', value: 4096, origin: { kind: 'default' } }]]) };
+    assert.deepEqual(placeReports(lacking, '/c/config.json').map(report => [report.location, report.range.startLine]), [['/c/config.json', 0]]);
+    assert.deepEqual(placeReports(lacking, undefined), []);
   });
 
   it('says for each tensor of the checkpoint what is wrong with it', () => {

@@ -1,0 +1,53 @@
+import { z } from 'zod';
+
+/**
+ * What an encoder's forward pass is made of, as plain data: it travels to the encoder's process, where `forwardGraph`
+ * builds the pass from it.
+ */
+
+const count = z.number().int().positive();
+
+/** Where a weight lies: a tensor of the encoder's state dict, or one of the equal parts that are stacked in it (q, k and v). */
+const weightPlace = z.object({ key: z.string(), part: z.number().int().nonnegative() });
+export type WeightPlace = z.infer<typeof weightPlace>;
+
+/** By the builder's names: `patch.weight`, `norm1.bias`, ... Only what the encoder has. */
+const weights = z.record(z.string(), weightPlace);
+
+export const ACTIVATIONS = ['gelu', 'gelu_tanh', 'quick_gelu', 'silu', 'relu'] as const;
+
+/** A vision transformer that norms what its sub-layers take: CLIP, SigLIP, DINOv2, InternViT, ... */
+const vit = z.object({
+  kind: z.literal('vit'),
+  width: count,
+  layers: count,
+  heads: count,
+  mlpSize: count,
+  patchSize: count,
+  /** Side of the square picture that is run. */
+  imageSize: count,
+  norm: z.enum(['layer', 'rms']),
+  epsilon: z.number().nonnegative(),
+  activation: z.enum(ACTIVATIONS),
+  /** Tokens before the patches: a class token and registers. */
+  registers: z.number().int().nonnegative(),
+  /** The final norm: over every token (then `features` are normed), over the class token that is pooled, or both. */
+  finalNorm: z.object({ features: z.boolean(), pooled: z.boolean() }),
+  /** What gives one vector for the picture. */
+  pooled: z.enum(['none', 'class', 'mean', 'attention']),
+  /** Width of the space that the pooled vector is projected to; 0 when there is no projection. */
+  projectedWidth: z.number().int().nonnegative(),
+  /** Whether the projection is stored (in, out), the other way than linear layers are. */
+  projectionTransposed: z.boolean(),
+  /** The module path before the number of a block. */
+  blocks: z.string(),
+  weights,
+  /** Keys within a block. */
+  block: weights,
+});
+export type VitSpec = z.infer<typeof vit>;
+
+const qwenVl = z.object({ kind: z.literal('qwen-vl'), sizes: z.record(z.string(), z.number()) });
+
+export const graphSpecSchema = z.discriminatedUnion('kind', [qwenVl, vit]);
+export type GraphSpec = z.infer<typeof graphSpecSchema>;

@@ -1,0 +1,87 @@
+import { UserError } from '../errors';
+import type { VitSpec, WeightPlace } from './graphSpec';
+import type { Activation } from './operators';
+import type { ValueOf } from './sizes';
+
+/** Keys by the builder's names. Those that an encoder does not have are left out of its forward pass. */
+export type Places = Readonly<Record<string, WeightPlace>>;
+
+/** How a family's keys and config become the forward pass of `vitGraph`. */
+export interface VitChoice {
+  /** What is outside the blocks. */
+  readonly outer: Places;
+  /** The module path before a block's number. */
+  readonly blocks: string;
+  readonly block: Places;
+  /** LayerNorm unless told. */
+  readonly norm?: VitSpec['norm'];
+  readonly epsilon: unknown;
+  /** As configs write it: gelu_pytorch_tanh, quick_gelu, ... */
+  readonly activation: unknown;
+  readonly finalNorm: VitSpec['finalNorm'];
+  readonly pooled: VitSpec['pooled'];
+  readonly registers?: number;
+  readonly mlpSize?: number;
+  readonly projection?: { readonly width: number; readonly transposed: boolean };
+}
+
+/** A family's choice, from its hyperparameters and the fields of its config, completed with the class's defaults. */
+export type ChooseVit = (value: ValueOf, field: (name: string) => unknown) => VitChoice;
+
+/** A tensor on its own. */
+export function tensor(name: string, key: string): Places {
+  return { [name]: { key, part: 0 } };
+}
+
+/** A module with a weight and perhaps a bias. */
+export function module(name: string, path: string): Places {
+  return stacked(path, [name]);
+}
+
+/** Modules by their names and paths. */
+export function modules(paths: Readonly<Record<string, string>>): Places {
+  return Object.assign({}, ...Object.entries(paths).map(([name, path]) => module(name, path))) as Places;
+}
+
+/** Several linear layers stacked in one, in this order. */
+export function stacked(path: string, names: readonly string[], weight = 'weight', bias = 'bias', dot = '.'): Places {
+  return Object.fromEntries(names.flatMap((name, part) => [
+    [`${name}.weight`, { key: `${path}${dot}${weight}`, part }],
+    [`${name}.bias`, { key: `${path}${dot}${bias}`, part }],
+  ]));
+}
+
+/** The same places below a module. */
+export function below(prefix: string, places: Places): Places {
+  if (prefix === '') return places;
+  return Object.fromEntries(Object.entries(places).map(([name, { key, part }]) => [name, { key: `${prefix}.${key}`, part }]));
+}
+
+/** @throws UserError when the config asks for an activation or epsilon that is not known */
+export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: ReadonlySet<string>): VitSpec {
+  const present = (places: Places, path: string): Record<string, WeightPlace> =>
+    Object.fromEntries(Object.entries(places).filter(([, { key }]) => keys.has(path + key)));
+  const { epsilon } = choice;
+  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${JSON.stringify(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
+  return {
+    kind: 'vit',
+    width: value('width'), layers: value('layers'), heads: value('heads'), mlpSize: choice.mlpSize ?? value('mlp_size'),
+    patchSize: value('patch_size'), imageSize: value('image_size'),
+    norm: choice.norm ?? 'layer', epsilon, activation: activationNamed(choice.activation, title),
+    registers: choice.registers ?? 0, finalNorm: choice.finalNorm, pooled: choice.pooled,
+    projectedWidth: choice.projection?.width ?? 0, projectionTransposed: choice.projection?.transposed ?? false,
+    blocks: choice.blocks, weights: present(choice.outer, ''), block: present(choice.block, `${choice.blocks}.0.`),
+  };
+}
+
+/** transformers' names (activations.py, ACT2FN). */
+const NAMED: Readonly<Record<string, Activation>> = {
+  gelu: 'gelu', gelu_python: 'gelu', gelu_pytorch_tanh: 'gelu_tanh', gelu_python_tanh: 'gelu_tanh', gelu_new: 'gelu_tanh', gelu_fast: 'gelu_tanh', gelu_accurate: 'gelu_tanh',
+  quick_gelu: 'quick_gelu', silu: 'silu', swish: 'silu', relu: 'relu',
+};
+
+function activationNamed(name: unknown, title: string): Activation {
+  const known = typeof name === 'string' && Object.hasOwn(NAMED, name) ? NAMED[name] : undefined;
+  if (known === undefined) throw new UserError(`The config's activation is ${JSON.stringify(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
+  return known;
+}

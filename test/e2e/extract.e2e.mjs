@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { makeSparse } from '../demo/makeSparse.mjs';
+import { copyDemo, DEMO, eventually, fixture, keepFailure, openCheckpoint, openWorkbench, runCli } from './fixture.mjs';
+
+describe('extracting and verifying', function () {
+  this.timeout(90_000);
+  let session;
+  let workbench;
+  let encoder;
+  before(async () => {
+    session = await openWorkbench({ fill: async folder => {
+      await copyDemo(folder);
+      await makeSparse(path.join(folder, 'full-size'));
+      await mkdir(path.join(folder, 'elsewhere'));
+    } });
+    workbench = session.workbench;
+    encoder = path.join(session.folder, `${DEMO}-vision-encoder`);
+    await openCheckpoint(workbench, path.join(session.folder, DEMO));
+    await workbench.clearNotifications();
+  });
+  after(async () => { await session?.close(); });
+  afterEach(keepFailure(() => workbench));
+
+  const explorerRow = name => workbench.page.locator('.explorer-folders-view .monaco-list-row', { has: workbench.page.locator('.label-name', { hasText: new RegExp(`^${name}$`) }) });
+  const explorerMenu = async (name, title) => {
+    await workbench.openViewContainer('Explorer');
+    await workbench.contextMenu(explorerRow(name), title);
+  };
+  const files = async folder => (await readdir(folder)).sort();
+  const extracted = /65 tensors, \d{3} KB, extracted to qwen-vl-demo-vision-encoder/;
+
+  it('extracts by one click and Enter into the suggested folder beside the checkpoint', async () => {
+    await workbench.inlineAction(workbench.row('Loads strictly', 'Validation'), 'Extract Vision Encoder');
+    await workbench.quickInput.getByText('65 tensors, 789 KB, as safetensors into this folder.').waitFor();
+    assert.equal(await workbench.quickInputBox().inputValue(), encoder);
+    await workbench.quickInputBox().press('Enter');
+    await workbench.notification(extracted).waitFor();
+    assert.deepEqual(await files(encoder), ['config.json', 'manifest.json', 'model.safetensors', 'preprocessor_config.json']);
+  });
+
+  it('writes what the command line writes, byte for byte', async () => {
+    const out = path.join(session.folder, 'elsewhere/by-cli');
+    const { code, stderr } = await runCli('extract', path.join(session.folder, DEMO), '--out', out);
+    assert.equal(code, 0, stderr);
+    for (const name of ['model.safetensors', 'config.json', 'preprocessor_config.json']) assert.ok((await readFile(path.join(out, name))).equals(await readFile(path.join(encoder, name))), name);
+    const manifest = async folder => ({ ...JSON.parse(await readFile(path.join(folder, 'manifest.json'), 'utf8')), createdAt: undefined });
+    assert.deepEqual(await manifest(encoder), await manifest(out));
+  });
+
+  it('verifies it from the notification', async () => {
+    await workbench.notificationButton(extracted, 'Verify');
+    await workbench.notification(/Verified: 65 tensors, \d{3} KB, equal to the source, tensor for tensor\./).waitFor();
+    await workbench.clearNotifications();
+  });
+
+  it('finds one flipped bit, verifying from the Explorer', async () => {
+    const weights = await open(path.join(encoder, 'model.safetensors'), 'r+');
+    const { size } = await weights.stat();
+    const byte = Buffer.alloc(1);
+    await weights.read(byte, 0, 1, size - 7);
+    byte[0] ^= 1;
+    await weights.write(byte, 0, 1, size - 7);
+    await weights.close();
+    await explorerMenu(`${DEMO}-vision-encoder`, 'Verify Extracted Encoder…');
+    await workbench.notification(new RegExp(`${DEMO}-vision-encoder differs: .*Extract the encoder again`)).waitFor();
+    await workbench.clearNotifications();
+  });
+
+  it('asks before it overwrites, and keeps what is there when told so', async () => {
+    const before = await readFile(path.join(encoder, 'model.safetensors'));
+    await workbench.openViewContainer('Vision Encoder');
+    await workbench.viewAction('Keys', 'Extract Vision Encoder');
+    await workbench.fillQuickInput(encoder);
+    await workbench.dialog.getByText(`${DEMO}-vision-encoder is not empty.`).waitFor();
+    await workbench.dialogButton('Cancel');
+    await workbench.dialog.waitFor({ state: 'hidden' });
+    assert.ok(before.equals(await readFile(path.join(encoder, 'model.safetensors'))));
+  });
+
+  it('replaces it when told to, as PyTorch this time, and the old weights are gone', async () => {
+    await workbench.command('Extract Vision Encoder with Options', 'visionEncoder.extractWithOptions');
+    await workbench.quickPick('PyTorch').click();
+    await workbench.quickPick('As it is').click();
+    await workbench.fillQuickInput('');
+    await workbench.quickInput.getByText('65 tensors, 789 KB, as PyTorch into this folder.').waitFor();
+    await workbench.fillQuickInput(encoder);
+    await workbench.dialogButton('Replace');
+    await workbench.notification(extracted).waitFor();
+    assert.deepEqual(await files(encoder), ['config.json', 'manifest.json', 'preprocessor_config.json', 'pytorch_model.bin']);
+    assert.equal((await readFile(path.join(encoder, 'pytorch_model.bin'))).subarray(0, 2).toString(), 'PK');
+    await workbench.notificationButton(extracted, 'Verify');
+    await workbench.notification('Verified: 65 tensors').waitFor();
+    await workbench.clearNotifications();
+  });
+
+  it('opens the encoder it wrote as a checkpoint of its own, ready to load strictly', async () => {
+    await openCheckpoint(workbench, encoder);
+    await workbench.view('Keys').getByText('65 of 65 tensors').waitFor();
+    await workbench.row('Loads strictly', 'Validation').waitFor();
+    await workbench.clearNotifications();
+  });
+
+  it('extracts a PyTorch checkpoint into a folder chosen by Browse, cast and in several files', async () => {
+    await mkdir(path.join(session.folder, 'tiny-bin'));
+    for (const name of await readdir(fixture('qwen-vl-tiny-bin'))) {
+      if (name !== 'expected.safetensors') await writeFile(path.join(session.folder, 'tiny-bin', name), await readFile(path.join(fixture('qwen-vl-tiny-bin'), name)));
+    }
+    await openCheckpoint(workbench, path.join(session.folder, 'tiny-bin'));
+    await workbench.view('Keys').locator('.pane-header', { hasText: 'tiny-bin' }).waitFor();
+    await workbench.clearNotifications();
+    await workbench.command('Extract Vision Encoder with Options', 'visionEncoder.extractWithOptions');
+    await workbench.quickPick('safetensors').first().click();
+    await workbench.quickPick('bfloat16').click();
+    await workbench.fillQuickInput('100KB');
+    await workbench.quickInput.getByText('as safetensors into this folder.').waitFor();
+    await workbench.quickInput.locator('.quick-input-inline-action-bar a.action-label, .quick-input-titlebar a.action-label').first().click();
+    await workbench.fileDialog(path.join(session.folder, 'elsewhere'));
+    await workbench.quickInput.getByText('as safetensors into this folder.').waitFor();
+    assert.equal(await workbench.quickInputBox().inputValue(), path.join(session.folder, 'elsewhere/tiny-bin-vision-encoder'));
+    await workbench.quickInputBox().press('Enter');
+    await workbench.notification('extracted to tiny-bin-vision-encoder').waitFor();
+    const written = await files(path.join(session.folder, 'elsewhere/tiny-bin-vision-encoder'));
+    assert.ok(written.includes('model.safetensors.index.json') && written.filter(name => /^model-0000\d-of-0000\d\.safetensors$/.test(name)).length > 1, written.join(' '));
+    await workbench.clearNotifications();
+  });
+
+  it('opens 19 GB at once', async () => {
+    await openCheckpoint(workbench, path.join(session.folder, 'full-size'));
+    await workbench.view('Keys').getByText('Qwen-VL vision encoder: 593 of').waitFor();
+    await workbench.clearNotifications();
+  });
+
+  it('shows bytes and rate while it extracts, and leaves nothing behind when cancelled', async () => {
+    const before = await files(session.folder);
+    await workbench.viewAction('Keys', 'Extract Vision Encoder');
+    await workbench.quickInput.getByText('as safetensors into this folder.').waitFor();
+    await workbench.quickInputBox().press('Enter');
+    await workbench.notification(/Extracting the vision encoder: .* of 3\.\d+ GB · .*\/s · .* left/).waitFor();
+    assert.notDeepEqual(await files(session.folder), before, 'it is being written');
+    await workbench.notificationButton('Extracting the vision encoder', 'Cancel');
+    await workbench.notification('Cancelled. Nothing was left behind.').waitFor();
+    assert.deepEqual(await files(session.folder), before);
+    await eventually(async () => await workbench.notification('Extracting').count() === 0, 'The progress leaving');
+  });
+
+  it('asks nothing of any other machine', () => { assert.deepEqual(session.external, []); });
+});

@@ -4,6 +4,7 @@ import { closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, readSync, readd
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import esbuild from 'esbuild';
 
 const root = path.resolve(import.meta.dirname, '../..');
 const { values: options } = parseArgs({ options: { full: { type: 'boolean', default: false }, runs: { type: 'string', default: '5' }, dir: { type: 'string', default: os.tmpdir() } } });
@@ -44,6 +45,7 @@ function report(what, ours, reference, of) {
   const cell = value => Number.isFinite(value) ? value.toFixed(2) : '';
   rows.push(`| ${what} | ${of} | ${ours.wall.toFixed(3)} s | ${reference.wall.toFixed(3)} s | ${cell(ours.wall / reference.wall)} | ${cell(ours.cpu / reference.cpu)} | ${cell(ours.rss)} MB |`);
   console.log(rows.at(-1));
+  writeResults();
 }
 
 /** A safetensors checkpoint of random bytes: `keys` tensors, the share kept under `visual.`, in `shards` files. */
@@ -81,7 +83,7 @@ const folder = mkdtempSync(path.join(options.dir, 'vision-encoder-bench-'));
 const at = (...names) => path.join(folder, ...names);
 /** Bundled for the bench: the extraction without validation, since these tensors are of no model. */
 const worker = at('worker.cjs');
-spawnSync(process.execPath, [path.join(root, 'node_modules/esbuild/bin/esbuild'), path.join(root, 'test/bench/worker.ts'), '--bundle', '--platform=node', '--format=cjs', '--main-fields=module,main', `--outfile=${worker}`], { stdio: 'inherit' });
+await esbuild.build({ bundle: true, platform: 'node', format: 'cjs', mainFields: ['module', 'main'], entryPoints: [path.join(root, 'test/bench/worker.ts')], outfile: worker });
 const cold = process.platform === 'linux' && process.getuid() === 0;
 
 try {
@@ -163,8 +165,10 @@ function bareHeaders(where) {
   return { wall: (performance.now() - started) / 1000, cpu: NaN, rss: NaN };
 }
 
-const sizes = ['cli.js', 'encoder.js', 'extension.js', 'webview/main.js'].map(name => `| dist/${name} | ${Math.round(statSync(path.join(root, 'dist', name)).size / 1000)} KB |`);
-const report_ = `# Results of \`npm run bench\`
+/** After every row, so that a run that is cut short leaves what it measured. */
+function writeResults() {
+  const sizes = ['cli.js', 'encoder.js', 'extension.js', 'webview/main.js'].map(name => `| dist/${name} | ${Math.round(statSync(path.join(root, 'dist', name)).size / 1000)} KB |`);
+  const text = `# Results of \`npm run bench\`
 
 ${os.cpus()[0]?.model ?? 'unknown CPU'}, ${os.availableParallelism()} threads, ${(os.totalmem() / 1e9).toFixed(0)} GB of memory, ${os.type()} ${os.release()}, Node ${process.version}. Medians of up to ${runs} interleaved runs; peak memory is the largest seen.
 
@@ -176,6 +180,6 @@ ${rows.join('\n')}
 | --- | --- |
 ${sizes.join('\n')}
 `;
-mkdirSync(path.join(root, 'bench'), { recursive: true });
-writeFileSync(path.join(root, 'bench/RESULTS.md'), report_);
-console.log(report_);
+  mkdirSync(path.join(root, 'bench'), { recursive: true });
+  writeFileSync(path.join(root, 'bench/RESULTS.md'), text);
+}

@@ -1,5 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
+import { exportOptions, runExport, type ExportCommandOptions } from './cli/exportOnnx';
 import { runExtract, type ExtractCommandOptions } from './cli/extract';
+import { featuresOptions, runFeatures, type FeaturesCommandOptions } from './cli/features';
 import { parsePath, parseSetting, parseSize, withInput, type InputOptions } from './cli/input';
 import { keysToJson, printKeys, type KeysOptions } from './cli/keys';
 import { printRecipe } from './cli/recipe';
@@ -37,6 +39,7 @@ Examples:
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder    write the encoder
   $ vision-encoder extract hf://Qwen/Qwen-VL-Chat --out enc   the same without downloading the rest of the model
   $ vision-encoder verify qwen-encoder                        prove it equal to the source, bit for bit
+  $ vision-encoder features cat.jpg --checkpoint qwen-encoder --out cat.safetensors
 
 Results go to standard output, everything else to standard error.
 Exit codes: 0 valid, 1 invalid, 2 wrong usage or a file that cannot be read or written, 130 cancelled.`);
@@ -109,13 +112,30 @@ Examples:
     return ok ? EXIT.valid : EXIT.invalid;
   }));
 
+inputOptions(featuresOptions(program.command('features').description('Run the encoder on pictures and write its features; the checkpoint\'s weights are used where they lie.')))
+  .action((pictures: string[], options: InputOptions & FeaturesCommandOptions & JsonOption) => finish(options, () => withInput(options.checkpoint, options, terminal, signal, async job => {
+    const json = await runFeatures(job, pictures, options, terminal, signal);
+    if (options.json === true) printJson(json);
+    return EXIT.valid;
+  })));
+
+exportOptions(takesInput(program.command('export').description('Write the encoder as an ONNX model with a dynamic batch, which any ONNX runtime loads.')))
+  .action((location: string, options: InputOptions & ExportCommandOptions & JsonOption) => finish(options, () => withInput(location, options, terminal, signal, async job => {
+    const json = await runExport(job, options, terminal, signal);
+    if (options.json === true) printJson(json);
+    return EXIT.valid;
+  })));
+
 interface JsonOption {
   readonly json?: boolean;
 }
 
 function takesInput(command: Command): Command {
+  return inputOptions(command.argument('<checkpoint>', 'a folder, a weights file or an index; hf://owner/model@revision; or an https address', parsePath));
+}
+
+function inputOptions(command: Command): Command {
   return command
-    .argument('<checkpoint>', 'a folder, a weights file or an index; hf://owner/model@revision; or an https address', parsePath)
     .option('--config <file>', 'the config.json to validate against (default: the one beside the checkpoint)', parsePath)
     .option('--recipe <file>', 'a recipe file (default: the preset of the family that is recognised)', parsePath)
     .addOption(new Option('--family <id>', 'the family whose preset to use (default: recognised from the keys)').conflicts('recipe'))

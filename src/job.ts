@@ -92,13 +92,18 @@ export async function findConfigs(job: Job, signal?: AbortSignal): Promise<strin
  * @throws UserError when the job has no family or no validation, or the checkpoint's preprocessor_config.json is broken.
  */
 export async function companionFiles(job: Job, signal?: AbortSignal): Promise<CompanionFiles> {
-  const { checkpoint, config } = job;
+  const { config } = job;
   const { family, validation } = validated(job);
-  const own = await readConfig(checkpoint, 'preprocessor_config.json', signal);
+  const own = await ownPreprocessor(job, signal);
   return {
     config: family.encoderConfig(validation.hyperparameters, config),
     preprocessor: own?.value ?? family.preprocessorConfig(validation.hyperparameters),
   };
+}
+
+/** The preprocessor_config.json beside the checkpoint, if there is one. */
+export function ownPreprocessor({ checkpoint }: Job, signal?: AbortSignal): Promise<ConfigDocument | undefined> {
+  return readConfig(checkpoint, 'preprocessor_config.json', signal);
 }
 
 /**

@@ -37,14 +37,15 @@ export class Terminal {
   }
 
   /**
-   * Shows the progress of a long call that counts bytes: a bar on a terminal, otherwise a line for every tenth.
+   * Shows the progress of a long call: a bar on a terminal, otherwise a line for every tenth.
    * Call `stop` before anything else is printed.
+   * @param format an amount of what the call counts, in words; bytes unless told
    */
-  progress(title: string): { report: (progress: Progress) => void; stop: () => void } {
-    return this.err.isTTY ? this.bar(title) : this.lines(title);
+  progress(title: string, format: (amount: number) => string = formatBytes): { report: (progress: Progress) => void; stop: () => void } {
+    return this.err.isTTY ? this.bar(title, format) : this.lines(title, format);
   }
 
-  private bar(title: string) {
+  private bar(title: string, format: (amount: number) => string) {
     const bar = new SingleBar({
       stream: this.err,
       hideCursor: true,
@@ -59,8 +60,8 @@ export class Terminal {
         const seconds = (Date.now() - started) / 1000;
         const rate = seconds > 0.2 ? done / seconds : 0;
         const payload = {
-          amount: `${formatBytes(done)} of ${formatBytes(total)}`,
-          rate: rate > 0 ? `${formatBytes(rate)}/s` : '',
+          amount: `${format(done)} of ${format(total)}`,
+          rate: rate > 0 ? `${format(rate)}/s` : '',
           left: rate > 0 && done < total ? `${formatDuration((total - done) / rate)} left` : '',
         };
         if (!running) {
@@ -73,14 +74,14 @@ export class Terminal {
     };
   }
 
-  private lines(title: string) {
+  private lines(title: string, format: (amount: number) => string) {
     let tenth = -1;
     return {
       report: ({ done, total }: Progress) => {
         const now = total === 0 ? 10 : Math.floor((done / total) * 10);
         if (now === tenth) return;
         tenth = now;
-        this.note(`${title} ${now * 10}% (${formatBytes(done)} of ${formatBytes(total)})`);
+        this.note(`${title} ${now * 10}% (${format(done)} of ${format(total)})`);
       },
       stop: () => { /* every line is whole already */ },
     };

@@ -3,6 +3,7 @@ import { UserError } from '../errors';
 import type { RunOptions } from '../progress';
 import type { LoadOptions, LoadReport } from './devices';
 import type { Array32 } from './encoder';
+import type { PreprocessSpec } from '../image/preprocess';
 import type { Answers, Question, ResizeMode } from '../protocol';
 import type { OpenedPicture } from './gallery';
 import type { EncoderModel } from './model';
@@ -17,8 +18,9 @@ export interface ClientOptions {
 }
 
 export interface RunRequest extends RunOptions {
-  /** Told of every output as soon as it is there, before the run is over. */
+  /** Told of every output as soon as it is there, before the run is over. With `keep` false it is the only one told. */
   readonly onOutput?: (name: string, value: Array32) => void;
+  readonly keep?: boolean;
 }
 
 export interface MemoryFigures {
@@ -84,7 +86,7 @@ export class EncoderClient {
     await this.ask({ type: 'run', pixels: pixels, outputs }, {
       ...options,
       onOutput: (name, value) => {
-        results.set(name, value);
+        if (options.keep !== false) results.set(name, value);
         options.onOutput?.(name, value);
       },
     });
@@ -101,6 +103,17 @@ export class EncoderClient {
     await this.ask({ type: 'attention', layer, head, hidden: hidden }, { ...options, onOutput: (_, value) => { map = value; } });
     if (map === undefined) throw new Error('The encoder gave no attention map.');
     return map;
+  }
+
+  /**
+   * Makes the encoder's input of a picture, in the encoder's process: bytes from strangers are decoded there. No model is needed.
+   * @throws UserError when it is no picture that can be decoded, or when decoding it ended the process
+   */
+  async preprocess(name: string, bytes: Uint8Array, spec: PreprocessSpec, options: RunOptions = {}): Promise<{ readonly pixels: Array32; readonly decodeMs: number; readonly resizeMs: number }> {
+    let pixels: Array32 | undefined;
+    const reply = await this.ask({ type: 'preprocess', name, bytes, spec }, { ...options, onOutput: (_, value) => { pixels = value; } });
+    if (reply.type !== 'preprocessed' || pixels === undefined) throw new Error(`The encoder answered a picture with ${reply.type}.`);
+    return { pixels, decodeMs: reply.decodeMs, resizeMs: reply.resizeMs };
   }
 
   /**

@@ -1,6 +1,8 @@
 import { forwardGraph } from '../architecture/forwardGraphs';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { isAbort, UserError } from '../errors';
+import { decodeImage } from '../image/decode';
+import { preprocess } from '../image/preprocess';
 import { loadEncoder } from './devices';
 import type { Array32, LoadedEncoder, StageHooks } from './encoder';
 import { Gallery } from './gallery';
@@ -23,6 +25,8 @@ process.on('message', message => {
   else queue = queue.then(() => answer(request));
 });
 process.on('disconnect', () => process.exit(0));
+// A terminal's Ctrl+C reaches the whole process group; the parent decides what it means.
+process.on('SIGINT', () => undefined);
 
 async function answer(job: Job): Promise<void> {
   const { id } = job;
@@ -64,6 +68,15 @@ async function work(job: Job): Promise<Reply> {
     case 'attention':
       await onOutput('attention', await needed().encoder.attention(job.layer, job.head, job.hidden));
       break;
+    case 'preprocess': {
+      const started = performance.now();
+      const image = await decodeImage(job.bytes, { name: job.name });
+      const decoded = performance.now();
+      const { pixels, geometry: { width, height } } = preprocess(image, job.spec);
+      const resizeMs = performance.now() - decoded;
+      await onOutput('pixel_values', { shape: [1, 3, height, width], data: pixels });
+      return { type: 'preprocessed', id, decodeMs: decoded - started, resizeMs };
+    }
     case 'openPicture':
       return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, needed().graph.imageSize, job.resize) };
     case 'encodePicture': {

@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { deviceChoiceSchema, questionSchema, resizeModeSchema } from '../protocol';
 import { graphSpecSchema } from '../architecture/graphSpec';
 import { isDtype, type Dtype } from '../checkpoint/dtype';
+import { FILTERS } from '../image/resize';
 
 /** The messages between the host and the encoder's process. Each side validates what it gets. */
 
@@ -24,6 +25,16 @@ const storedWeight = z.object({
   }).exactOptional(),
 });
 
+const positive = z.number().positive();
+const triple = z.tuple([z.number(), z.number(), z.number()]).readonly();
+const preprocessSpec = z.object({
+  resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.literal('shortestEdge'), size: positive })]).exactOptional(),
+  filter: z.enum(FILTERS),
+  crop: z.object({ width: positive, height: positive }).exactOptional(),
+  rescale: z.number(),
+  normalize: z.object({ mean: triple, std: triple }).exactOptional(),
+});
+
 const model = z.object({
   name: z.string(),
   family: z.string(),
@@ -40,6 +51,8 @@ export const requestSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('run'), id, pixels: array32, outputs: z.array(z.string()).readonly() }),
   z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32 }),
   z.object({ type: z.literal('memory'), id }),
+  /** Makes the encoder's input of a picture; it is answered with the output `pixel_values`. Needs no model. */
+  z.object({ type: z.literal('preprocess'), id, name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), spec: preprocessSpec }),
   z.object({ type: z.literal('openPicture'), id, picture: z.string(), name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), resize: resizeModeSchema }),
   /** Runs the encoder on an opened picture and keeps all hidden states in the process. */
   z.object({ type: z.literal('encodePicture'), id, picture: z.string() }),
@@ -74,6 +87,7 @@ export const replySchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('loaded'), id, report }),
   z.object({ type: z.literal('memory'), id, residentBytes: z.number(), peakBytes: z.number() }),
   z.object({ type: z.literal('picture'), id, picture: openedPicture }),
+  z.object({ type: z.literal('preprocessed'), id, decodeMs: z.number(), resizeMs: z.number() }),
   z.object({ type: z.literal('encoded'), id, runMs: z.number() }),
   /** One of the panel's Answers; the host hands it on unread. */
   z.object({ type: z.literal('answer'), id, answer: z.unknown() }),

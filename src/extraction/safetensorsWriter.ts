@@ -26,14 +26,14 @@ export function safetensorsLayout(tensors: readonly OutputTensor[]): FileLayout 
  * `order` has the tensors in file order with their index in `tensors` and their absolute byte offset.
  * @throws UserError when the header would be longer than readers allow
  */
-export function safetensorsHeader(tensors: readonly OutputTensor[]): {
+export function safetensorsHeader(tensors: readonly OutputTensor[], metadata: Readonly<Record<string, string>> = { format: 'pt' }): {
   header: Uint8Array;
   order: { tensor: OutputTensor; index: number; offset: number }[];
 } {
   const sorted = tensors
     .map((tensor, index) => ({ tensor, index, rank: DTYPE_RANK.get(tensor.dtype) ?? DTYPES.length, name: Buffer.from(tensor.key) }))
     .sort((a, b) => a.rank - b.rank || Buffer.compare(a.name, b.name));
-  const entries = ['"__metadata__":{"format":"pt"}'];
+  const entries = [`"__metadata__":${JSON.stringify(metadata)}`];
   let end = 0;
   for (const { tensor } of sorted) {
     const start = end;

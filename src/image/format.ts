@@ -1,6 +1,9 @@
 /** The picture formats that decodeImage reads. */
 export type ImageFormat = 'JPEG' | 'PNG' | 'WebP' | 'GIF' | 'AVIF' | 'TIFF' | 'BMP';
 
+/** Extensions of their files, lower-case. */
+export const PICTURE_EXTENSIONS = ['jpg', 'jpeg', 'png', 'webp', 'gif', 'avif', 'tif', 'tiff', 'bmp'];
+
 /** What a file's first bytes say it is. */
 export type Sniffed =
   | { readonly kind: 'picture'; readonly format: ImageFormat }

@@ -1,7 +1,8 @@
 import type { RgbImage } from './rgbImage';
 
 /** Pillow's resampling filters, by their names there. */
-export type Filter = 'nearest' | 'box' | 'bilinear' | 'hamming' | 'bicubic' | 'lanczos';
+export const FILTERS = ['nearest', 'box', 'bilinear', 'hamming', 'bicubic', 'lanczos'] as const;
+export type Filter = (typeof FILTERS)[number];
 
 /** A part of a picture, in its pixels. */
 export interface Window {

@@ -37,6 +37,8 @@ export interface RunSettings {
   readonly env?: NodeJS.ProcessEnv;
   /** Another user to run as; only root may. */
   readonly uid?: number;
+  /** Another build of the command line. */
+  readonly program?: string;
   /** Options for Node itself. */
   readonly node?: readonly string[];
   /** Called at once, to watch the process and to meddle with it. */
@@ -44,9 +46,9 @@ export interface RunSettings {
 }
 
 /** Runs `vision-encoder` to its end. */
-export function run(args: readonly string[], { node = [], env, watch, ...settings }: RunSettings = {}): Promise<Ended> {
+export function run(args: readonly string[], { node = [], program = cliPath(), env, watch, ...settings }: RunSettings = {}): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...node, cliPath(), ...args], { ...settings, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [...node, program, ...args], { ...settings, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     let [stdout, stderr] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text; });
     child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text; });

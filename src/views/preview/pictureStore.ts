@@ -2,6 +2,7 @@ import * as vscode from 'vscode';
 import { createHash } from 'node:crypto';
 import { basename, extname } from 'node:path';
 import * as z from 'zod';
+import { PICTURE_EXTENSIONS } from '../../image/format';
 
 interface PictureFile {
   readonly name: string;
@@ -65,9 +66,6 @@ export class PictureStore {
 export async function readPicture(uri: vscode.Uri, name = basename(uri.path)): Promise<PictureFile> {
   return { name, bytes: await vscode.workspace.fs.readFile(uri) };
 }
-
-/** Extensions of the pictures that can be decoded. */
-export const PICTURE_EXTENSIONS = ['jpg', 'jpeg', 'png', 'webp', 'gif', 'avif', 'tif', 'tiff', 'bmp'];
 
 /** The pictures directly inside a folder, by name. */
 export async function picturesIn(folder: vscode.Uri): Promise<vscode.Uri[]> {

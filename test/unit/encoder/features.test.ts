@@ -1,34 +1,10 @@
 import assert from 'node:assert/strict';
-import type { EncoderClient } from '../../../src/encoder/client';
-import type { Array32 } from '../../../src/encoder/encoder';
-import { featureOutputs, runPictures } from '../../../src/encoder/features';
+import { featureOutputs } from '../../../src/encoder/features';
 import { memoryNeed, memoryWarning } from '../../../src/encoder/memory';
 import { forwardGraph } from '../../../src/architecture/forwardGraphs';
 import { blocksNeeded, wantedOutputs } from '../../../src/architecture/outputs';
 import { UserError } from '../../../src/errors';
 import { tinyModel } from './fixture';
-
-describe('runPictures', () => {
-  async function* pictures(count: number): AsyncGenerator<Array32> {
-    for (let picture = 0; picture < count; picture++) yield await Promise.resolve({ shape: [1, 2], data: Float32Array.of(picture, -picture) });
-  }
-
-  it('runs pictures in batches and keeps their order', async () => {
-    const sizes: number[] = [];
-    const twice: Pick<EncoderClient, 'run'> = {
-      run: ({ shape, data }, outputs, options) => {
-        sizes.push(shape[0] ?? 0);
-        options?.onProgress?.({ done: 1, total: 2 });
-        return Promise.resolve(new Map(outputs.map(name => [name, { shape, data: data.map(value => value * 2) }])));
-      },
-    };
-    const seen: number[] = [];
-    const results = await runPictures(twice, pictures(5), 5, ['features'], 2, { onProgress: ({ done }) => { seen.push(done); } });
-    assert.deepEqual(sizes, [2, 2, 1]);
-    assert.deepEqual(seen, [1, 3, 4.5]);
-    assert.deepEqual(results.get('features'), { shape: [5, 2], data: Float32Array.of(0, -0, 2, -2, 4, -4, 6, -6, 8, -8) });
-  });
-});
 
 describe('outputs', () => {
   it('are named as the command line asks for them', async () => {

@@ -1,0 +1,53 @@
+import { statSync } from 'node:fs';
+import { extname, resolve } from 'node:path';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { printable } from '../checkpoint/wording';
+import { exportOnnx } from '../encoder/exportOnnx';
+import { formatBytes } from '../format';
+import type { Job } from '../job';
+import { parsePath } from './input';
+import { runnable } from './runnable';
+import type { Terminal } from './terminal';
+
+export interface ExportCommandOptions {
+  readonly out: string;
+  readonly outputs: readonly string[];
+  readonly weights: 'one-file' | 'in-place';
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+export function exportOptions(command: Command): Command {
+  return command
+    .requiredOption('--out <model.onnx>', 'the model to write', parseModelPath)
+    .option('--outputs <names>', 'features, embeddings, hidden_states.N, attn_pool.weights, ..., with commas between', (text: string) => text.split(',').map(name => name.trim()), ['features'])
+    .addOption(new Option('--weights <how>', 'copy the weights into one file beside the model, or point at the checkpoint\'s own files, which must lie in the model\'s folder or below').choices(['one-file', 'in-place']).default('one-file'))
+    .option('--overwrite', 'replace the model if it exists')
+    .addHelpText('after', `
+Examples:
+  $ vision-encoder export Qwen-VL-Chat --out onnx/encoder.onnx --outputs features,hidden_states.47
+  $ vision-encoder export qwen-encoder --out qwen-encoder/encoder.onnx --weights in-place`);
+}
+
+/** Writes the model; gives what `--json` prints. */
+export async function runExport(job: Job, options: ExportCommandOptions, terminal: Terminal, signal: AbortSignal) {
+  const model = runnable(job);
+  const bar = terminal.progress('Exporting');
+  let paths: string[];
+  try {
+    paths = await exportOnnx(model, { path: resolve(options.out), outputs: options.outputs, weights: options.weights, overwrite: options.overwrite === true, signal, onProgress: bar.report });
+  } finally {
+    bar.stop();
+  }
+  const files = paths.map(path => ({ path, size: statSync(path).size }));
+  if (options.json !== true) {
+    terminal.print(`${terminal.style('green', '✓')} ${printable(model.name)} as ONNX, with ${options.outputs.join(', ')}`);
+    for (const { path, size } of files) terminal.print(`  ${printable(path)}  ${formatBytes(size)}`);
+  }
+  return { files, outputs: options.outputs, weights: options.weights };
+}
+
+function parseModelPath(text: string): string {
+  if (extname(text).toLowerCase() !== '.onnx') throw new InvalidArgumentError('It is the path of a file with the extension .onnx.');
+  return parsePath(text);
+}

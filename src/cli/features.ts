@@ -1,0 +1,182 @@
+import { readdir, stat } from 'node:fs/promises';
+import { extname, join } from 'node:path';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { forwardGraph } from '../architecture/forwardGraphs';
+import { printable } from '../checkpoint/wording';
+import { EncoderClient } from '../encoder/client';
+import { DEVICE_NAMES, type DeviceChoice } from '../encoder/devices';
+import { featureOutputs, type FeatureChoice } from '../encoder/features';
+import type { EncoderModel } from '../encoder/model';
+import { writeFeatures } from '../encoder/writeFeatures';
+import { systemErrorCode, UserError } from '../errors';
+import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
+import { PICTURE_EXTENSIONS } from '../image/format';
+import { clipPreprocessing, type PreprocessSpec } from '../image/preprocess';
+import { parsePreprocessorConfig } from '../image/preprocessorConfig';
+import { ownPreprocessor, validated, type Job } from '../job';
+import type { ResizeMode } from '../protocol';
+import { parsePath } from './input';
+import { runnable } from './runnable';
+import type { Terminal } from './terminal';
+
+export interface FeaturesCommandOptions {
+  readonly checkpoint: string;
+  readonly out: string;
+  readonly device: DeviceName;
+  readonly layers: FeatureChoice['layers'];
+  readonly attentionPool?: boolean;
+  readonly resize?: ResizeMode;
+  readonly batchSize?: number;
+  readonly skipBroken?: boolean;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+/** As people call them, and as ONNX Runtime does. */
+const DEVICES = { auto: 'auto', cpu: 'cpu', webgpu: 'webgpu', cuda: 'cuda', directml: 'dml', coreml: 'coreml' } as const satisfies Record<string, DeviceChoice>;
+type DeviceName = keyof typeof DEVICES;
+
+/** Pictures that run together, unless told: each weight is then read once for so many. Hidden states are large; with all of them pictures run singly. */
+const BATCH = 4;
+
+export function featuresOptions(command: Command): Command {
+  return command
+    .argument('<picture...>', 'picture files, or folders of them', (text: string, before: string[] | undefined) => [...before ?? [], parsePath(text)])
+    .requiredOption('--checkpoint <checkpoint>', 'a checkpoint or an extracted encoder: a folder, a weights file or an index', parsePath)
+    .requiredOption('--out <file>', 'the file to write: .safetensors, or .npy for the features alone', parsePath)
+    .addOption(new Option('--device <device>', 'where to run').choices(Object.keys(DEVICES)).default('auto'))
+    .option('--layers <layers>', 'hidden states to write too: all, or block numbers such as 0,11,23', parseLayers, [])
+    .option('--attention-pool', 'write the attention pool\'s weights too')
+    .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json says, else square)').choices(['square', 'crop']))
+    .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
+    .option('--skip-broken', 'leave out pictures that cannot be read, with a warning')
+    .option('--overwrite', 'replace the file if it exists')
+    .addHelpText('after', `
+Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given.
+
+Examples:
+  $ vision-encoder features cat.jpg --checkpoint Qwen-VL-Chat --out cat.safetensors --layers all --attention-pool
+  $ vision-encoder features photos/ --checkpoint qwen-encoder --out photos.npy --device cpu`);
+}
+
+/** Writes the features of all pictures; gives what `--json` prints. */
+export async function runFeatures(job: Job, locations: readonly string[], options: FeaturesCommandOptions, terminal: Terminal, signal: AbortSignal) {
+  const format = formatOf(options);
+  const model = runnable(job);
+  const preprocessing = await preprocessingOf(job, model, options.resize, signal);
+  const pictures = await findPictures(locations);
+  const skipped: { picture: string; reason: string }[] = [];
+  const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
+  const bar = terminal.progress('Encoding', amount => `${Number(amount.toFixed(1))} pictures`);
+  const started = Date.now();
+  let written: Awaited<ReturnType<typeof writeFeatures>>;
+  try {
+    written = await writeFeatures(client, model, {
+      pictures, format, signal,
+      out: options.out,
+      overwrite: options.overwrite === true,
+      outputs: featureOutputs(model, { layers: options.layers, attentionPool: options.attentionPool === true }),
+      preprocessing: preprocessing.spec,
+      device: DEVICES[options.device],
+      batchSize: options.batchSize ?? (options.layers === 'all' ? 1 : BATCH),
+      onProgress: bar.report,
+      ...(options.skipBroken === true && { onBroken: (picture: string, { message }: UserError) => { skipped.push({ picture, reason: message }); } }),
+    });
+  } finally {
+    bar.stop();
+    await client.close();
+  }
+  const { device: report, shapes, milliseconds, memory } = written;
+  for (const { reason } of skipped) terminal.warn(`Left out: ${reason}`);
+  if (report.warning !== undefined) terminal.warn(report.warning);
+  for (const { device, reason } of report.rejected) terminal.note(printable(`${DEVICE_NAMES[device]} was not used: ${reason}`));
+  terminal.note(`Pictures are prepared by ${preprocessing.from}.`);
+  const seconds = (Date.now() - started) / 1000;
+  if (options.json !== true) {
+    terminal.print(`${terminal.style('green', '✓')} ${formatCount(written.pictures.length, 'picture')} on ${DEVICE_NAMES[report.device]}: ${printable(written.out)} (${formatDuration(seconds)})`);
+    for (const [key, shape] of Object.entries(shapes)) terminal.print(`  ${key}  ${formatShape(shape)}`);
+    terminal.note(`${Math.round(milliseconds.run / written.pictures.length)} ms per picture${memory === undefined ? '' : `, at most ${formatBytes(memory.peakBytes)} of memory`}`);
+  }
+  return {
+    out: written.out, device: report.device, precision: report.precision, rejected: report.rejected, warning: report.warning ?? null,
+    preprocessing: preprocessing.from, pictures: written.pictures, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
+  };
+}
+
+function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safetensors' | 'npy' {
+  const extension = extname(out).toLowerCase();
+  if (extension === '.safetensors') return 'safetensors';
+  if (extension !== '.npy') throw new UserError(`${out} has no known extension. Name it .safetensors, or .npy for the features alone.`);
+  if (attentionPool === true || layers === 'all' || layers.length > 0) throw new UserError('A .npy file holds the features alone. Name the file .safetensors to have hidden states or the attention pool\'s weights too.');
+  return 'npy';
+}
+
+/** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
+async function preprocessingOf(job: Job, { graph }: EncoderModel, resize: ResizeMode | undefined, signal: AbortSignal): Promise<{ spec: PreprocessSpec; from: string }> {
+  const { imageSize } = forwardGraph(graph);
+  const { family, validation } = validated(job);
+  const own = await ownPreprocessor(job, signal);
+  // Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by.
+  const usual = graph.kind === 'qwen-vl' ? clipPreprocessing(imageSize, 'square') : parsePreprocessorConfig(family.preprocessorConfig(validation.hyperparameters));
+  if (resize !== undefined) {
+    const { filter, rescale, normalize } = own === undefined ? usual : parseOr(usual, own.value);
+    const { resize: rule, crop } = clipPreprocessing(imageSize, resize);
+    return { spec: { filter, rescale, ...(normalize && { normalize }), ...(rule && { resize: rule }), ...(crop && { crop }) }, from: `--resize ${resize}` };
+  }
+  if (own === undefined) return { spec: usual, from: graph.kind === 'qwen-vl' ? 'Qwen-VL\'s own rule (--resize square)' : `the rule of ${family.title}` };
+  try {
+    return { spec: parsePreprocessorConfig(own.value), from: 'the checkpoint\'s preprocessor_config.json' };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${error.message} Say --resize square or --resize crop to go without it.`, { cause: error });
+  }
+}
+
+function parseOr(usual: PreprocessSpec, json: unknown): PreprocessSpec {
+  try {
+    return parsePreprocessorConfig(json);
+  } catch (error) {
+    if (error instanceof UserError) return usual;
+    throw error;
+  }
+}
+
+/** The files named, and the pictures directly inside the folders named, by name. */
+async function findPictures(locations: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const location of locations) {
+    const names = await namesIn(location);
+    if (names === undefined) {
+      found.push(location);
+      continue;
+    }
+    const pictures = names.filter(name => PICTURE_EXTENSIONS.includes(extname(name).slice(1).toLowerCase()));
+    if (pictures.length === 0) throw new UserError(`${location} has no pictures directly inside it (${PICTURE_EXTENSIONS.join(', ')}). Name the folder that has them.`);
+    found.push(...pictures.sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).map(name => join(location, name)));
+  }
+  return found;
+}
+
+/** Undefined when it is no folder. */
+async function namesIn(location: string): Promise<string[] | undefined> {
+  try {
+    return (await stat(location)).isDirectory() ? (await readdir(location, { withFileTypes: true })).filter(entry => !entry.isDirectory()).map(({ name }) => name) : undefined;
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new UserError(`${location} does not exist. Check the path of the picture.`, { cause: error });
+    if (code === 'EACCES' || code === 'EPERM') throw new UserError(`${location} may not be read. Check its permissions.`, { cause: error });
+    throw error;
+  }
+}
+
+function parseLayers(text: string): FeatureChoice['layers'] {
+  if (text === 'all') return 'all';
+  if (!/^\d+(,\d+)*$/.test(text)) throw new InvalidArgumentError('It is "all", or numbers with commas between, for example 0,11,23.');
+  return [...new Set(text.split(',').map(Number))];
+}
+
+function parseBatchSize(text: string): number {
+  const size = Number(text);
+  if (!Number.isInteger(size) || size < 1 || size > 1024) throw new InvalidArgumentError('It is a whole number from 1 to 1024.');
+  return size;
+}

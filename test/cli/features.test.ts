@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, mkdirSync, rmSync } from 'node:fs';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expected, fixturePath, readFloats, relativeError, TINY } from '../unit/encoder/fixture';
+import { fails, FIXTURES, inFolder, names, run, type Ended } from './support';
+
+const ROOT = join(__dirname, '../..');
+const PICTURES = join(FIXTURES, 'pictures');
+/** Everything that the encoder gives. */
+const ALL = ['--layers', 'all', '--attention-pool'];
+
+describe('vision-encoder features', function () {
+  this.timeout(60_000);
+  let folder: string;
+  let program: string;
+
+  // Within the project, so that Node finds ONNX Runtime and sharp.
+  before(() => {
+    mkdirSync(join(ROOT, 'test-results'), { recursive: true });
+    folder = mkdtempSync(join(ROOT, 'test-results/cli-'));
+    program = join(folder, 'cli.js');
+    for (const [file, ...entry] of [['cli.js'], ['encoder.js', 'src/encoder/process.ts']]) {
+      const { status, stderr } = spawnSync(process.execPath, [join(__dirname, 'build.mjs'), join(folder, file ?? ''), ...entry], { encoding: 'utf8' });
+      assert.equal(status, 0, stderr);
+    }
+  });
+  after(() => { rmSync(folder, { recursive: true, force: true }); });
+
+  const features = (...args: string[]): Promise<Ended> => run(['features', ...args, '--device', 'cpu'], { program });
+  const failing = (args: string[], ...says: (string | RegExp)[]): Promise<void> => fails(['features', ...args], says, { program });
+  const succeed = async (...args: string[]): Promise<Record<string, unknown>> => {
+    const { code, stdout, stderr } = await features(...args, '--json');
+    assert.equal(code, 0, stderr);
+    return JSON.parse(stdout) as Record<string, unknown>;
+  };
+  const metadataOf = async (file: string): Promise<Record<string, string>> => {
+    const bytes = await readFile(file);
+    const header = JSON.parse(bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE()))) as { __metadata__: Record<string, string> };
+    return header.__metadata__;
+  };
+
+  for (const name of TINY) {
+    it(`writes what the reference computes, of ${name}`, () => inFolder(async out => {
+      const file = join(out, 'all.safetensors');
+      const json = await succeed(fixturePath(name, 'picture.png'), '--checkpoint', fixturePath(name), '--out', file, ...ALL);
+      const known = await expected(name);
+      const written = await readFloats(file);
+      assert.deepEqual([...written.keys()].sort(), [...known.keys()].sort());
+      for (const [key, { shape, data }] of known) {
+        const ours = written.get(key);
+        assert.deepEqual(ours?.shape, shape, key);
+        if (key === 'pixel_values') {
+          // One level of 255, in units of CLIP's smallest deviation.
+          const most = data.reduce((worst, value, i) => Math.max(worst, Math.abs(value - (ours.data[i] ?? NaN))), 0);
+          assert.ok(most <= 1 / 255 / 0.26, `pixel_values differ by ${most}`);
+        } else {
+          assert.ok(relativeError(ours.data, data) < 1e-5, `${key}: ${relativeError(ours.data, data)}`);
+        }
+      }
+      assert.equal(json.device, 'cpu');
+      assert.deepEqual(json.shapes, Object.fromEntries([...known].map(([key, { shape }]) => [key, shape])));
+      assert.deepEqual(await names(out), ['all.safetensors']);
+    }));
+
+    it(`gives the same from the extracted encoder, of ${name}`, () => inFolder(async out => {
+      const extracted = await run(['extract', fixturePath(name), '--out', join(out, 'encoder')], { program });
+      assert.equal(extracted.code, 0, extracted.stderr);
+      const picture = fixturePath(name, 'picture.png');
+      await succeed(picture, '--checkpoint', fixturePath(name), '--out', join(out, 'before.safetensors'), '--resize', 'square', ...ALL);
+      await succeed(picture, '--checkpoint', join(out, 'encoder'), '--out', join(out, 'after.safetensors'), '--resize', 'square', ...ALL);
+      assert.deepEqual(await readFloats(join(out, 'after.safetensors')), await readFloats(join(out, 'before.safetensors')));
+    }));
+  }
+
+  const tiny = fixturePath('qwen-vl-tiny-bin');
+
+  it('writes a folder in batches, in the order of the names, each picture as if alone', () => inFolder(async out => {
+    await mkdir(join(out, 'photos'));
+    for (const [from, to] of [['rgb8.png', 'p10.png'], ['cmyk-plain.jpg', 'p2.jpg'], ['lossy.webp', 'P1.WEBP']] as const) await copyFile(join(PICTURES, from), join(out, 'photos', to));
+    await writeFile(join(out, 'photos', 'notes.txt'), 'no picture');
+    const pictures = ['P1.WEBP', 'p2.jpg', 'p10.png'].map(name => join(out, 'photos', name));
+    const json = await succeed(join(out, 'photos'), '--checkpoint', tiny, '--out', join(out, 'all.safetensors'), '--batch-size', '2', '--layers', '0,2');
+    assert.deepEqual(json.pictures, pictures);
+    assert.deepEqual(JSON.parse((await metadataOf(join(out, 'all.safetensors'))).pictures ?? ''), pictures);
+    const all = await readFloats(join(out, 'all.safetensors'));
+    assert.deepEqual([...all.keys()].sort(), ['features', 'hidden_states.0', 'hidden_states.2', 'pixel_values']);
+    for (const [index, picture] of pictures.entries()) {
+      const file = join(out, `${index}.safetensors`);
+      await succeed(picture, '--checkpoint', tiny, '--out', file, '--layers', '0,2');
+      for (const [key, { shape, data }] of await readFloats(file)) {
+        const together = all.get(key);
+        assert.deepEqual(together?.shape, [3, ...shape.slice(1)]);
+        assert.ok(relativeError(together.data.subarray(index * data.length, (index + 1) * data.length), data) < 1e-6, `${key} of ${picture}`);
+      }
+    }
+  }));
+
+  it('writes the features alone as .npy, which reads back', () => inFolder(async out => {
+    const picture = fixturePath('qwen-vl-tiny-bin', 'picture.png');
+    await succeed(picture, picture, '--checkpoint', tiny, '--out', join(out, 'f.npy'));
+    const bytes = await readFile(join(out, 'f.npy'));
+    const start = 10 + bytes.readUInt16LE(8);
+    assert.match(bytes.toString('latin1', 0, start), /^\x93NUMPY\x01\0.*'descr': '<f4'.*'shape': \(2, 256, 128\)/s); // eslint-disable-line no-control-regex -- the format begins so
+    const values = new Float32Array(new Uint8Array(bytes.subarray(start)).buffer);
+    const { data } = (await expected('qwen-vl-tiny-bin')).get('features')!;
+    assert.equal(values.length, 2 * data.length);
+    for (const one of [values.subarray(0, data.length), values.subarray(data.length)]) assert.ok(relativeError(one, data) < 1e-5);
+    await failing([picture, '--checkpoint', tiny, '--out', join(out, 'g.npy'), '--layers', '0'], '.safetensors');
+  }));
+
+  it('prepares pictures as preprocessor_config.json says, unless told', () => inFolder(async out => {
+    const checkpoint = join(out, 'checkpoint');
+    cpSync(tiny, checkpoint, { recursive: true });
+    const config = (size: number): Promise<void> => writeFile(join(checkpoint, 'preprocessor_config.json'), JSON.stringify({ feature_extractor_type: 'CLIPFeatureExtractor', size, crop_size: size, resample: 3, do_center_crop: true }));
+    const pixels = async (file: string, ...args: string[]) => {
+      await succeed(join(PICTURES, 'orientation-1.jpg'), '--checkpoint', checkpoint, '--out', join(out, file), ...args);
+      return (await readFloats(join(out, file))).get('pixel_values');
+    };
+    const square = await pixels('default.safetensors');
+    await config(112);
+    const cropped = await pixels('config.safetensors');
+    assert.deepEqual(await pixels('crop.safetensors', '--resize', 'crop'), cropped);
+    assert.deepEqual(await pixels('square.safetensors', '--resize', 'square'), square);
+    assert.notDeepEqual(cropped, square);
+    await config(224);
+    await failing([join(PICTURES, 'rgb8.png'), '--checkpoint', checkpoint, '--out', join(out, 'x.safetensors')], '224 x 224', '112 x 112', '--resize');
+  }));
+
+  it('names broken pictures, and goes on without them when told', () => inFolder(async out => {
+    await writeFile(join(out, 'broken.png'), (await readFile(join(PICTURES, 'rgb8.png'))).subarray(0, 60));
+    await writeFile(join(out, 'page.jpg'), '<html>');
+    const pictures = [join(out, 'broken.png'), join(PICTURES, 'rgb8.png'), join(out, 'page.jpg')];
+    await failing([...pictures, '--checkpoint', tiny, '--out', join(out, 'f.safetensors')], join(out, 'broken.png'));
+    const json = await succeed(...pictures, '--checkpoint', tiny, '--out', join(out, 'f.safetensors'), '--skip-broken');
+    assert.deepEqual(json.pictures, [join(PICTURES, 'rgb8.png')]);
+    assert.deepEqual((json.skipped as { picture: string }[]).map(({ picture }) => picture), [join(out, 'broken.png'), join(out, 'page.jpg')]);
+    assert.deepEqual((await readFloats(join(out, 'f.safetensors'))).get('features')?.shape, [1, 256, 128]);
+    await failing([join(out, 'page.jpg'), '--checkpoint', tiny, '--out', join(out, 'g.safetensors'), '--skip-broken'], 'None of the pictures');
+    assert.deepEqual(await names(out), ['broken.png', 'f.safetensors', 'page.jpg']);
+  }));
+
+  it('says what is wrong before anything runs, and leaves nothing', () => inFolder(async out => {
+    const picture = join(PICTURES, 'rgb8.png');
+    const file = join(out, 'f.safetensors');
+    await failing([join(out, 'none.png'), '--checkpoint', tiny, '--out', file], join(out, 'none.png'), 'does not exist');
+    await failing([out, '--checkpoint', tiny, '--out', file], out, 'no pictures');
+    await failing([picture, '--checkpoint', tiny, '--out', join(out, 'f.json')], '.safetensors');
+    await failing([picture, '--checkpoint', tiny, '--out', file, '--layers', '3'], 'block 3', '0 to 2');
+    await failing([picture, '--checkpoint', tiny, '--out', file, '--set', 'output_dim=7'], 'strictly');
+    await writeFile(file, 'mine');
+    await failing([picture, '--checkpoint', tiny, '--out', file], file, '--overwrite');
+    assert.equal(await readFile(file, 'utf8'), 'mine');
+    await succeed(picture, '--checkpoint', tiny, '--out', file, '--overwrite');
+    assert.deepEqual((await readFloats(file)).get('features')?.shape, [1, 256, 128]);
+    assert.deepEqual(await names(out), ['f.safetensors']);
+  }));
+
+  it('runs on the CPU, and says why, when the device is not there', () => inFolder(async out => {
+    const { code, stdout, stderr } = await run(['features', join(PICTURES, 'rgb8.png'), '--checkpoint', tiny, '--out', join(out, 'f.npy'), '--device', 'coreml', '--json'], { program });
+    assert.equal(code, 0, stderr);
+    const { device, rejected } = JSON.parse(stdout) as { device: string; rejected: { device: string; reason: string }[] };
+    if (process.platform === 'darwin') return;
+    assert.deepEqual([device, rejected[0]?.device], ['cpu', 'coreml']);
+    assert.match(rejected[0]?.reason ?? '', /CoreML/);
+  }));
+
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    it(`leaves nothing after ${name}`, () => inFolder(async out => {
+      const pictures = Array.from({ length: 400 }, () => join(PICTURES, 'rgb8.png'));
+      const { code } = await run(['features', ...pictures, '--checkpoint', tiny, '--out', join(out, 'f.safetensors'), '--device', 'cpu'], {
+        program,
+        watch: child => { child.stderr?.on('data', (text: Buffer) => { if (text.includes('60%')) child.kill(name); }); },
+      });
+      assert.equal(code, name === 'SIGINT' ? 130 : 143);
+      assert.deepEqual(await names(out), []);
+    }));
+  }
+
+  it('exports ONNX models, one file or in place', () => inFolder(async out => {
+    const extracted = await run(['extract', tiny, '--out', join(out, 'encoder')], { program });
+    assert.equal(extracted.code, 0, extracted.stderr);
+    const model = join(out, 'encoder', 'encoder.onnx');
+    const exported = await run(['export', join(out, 'encoder'), '--out', model, '--weights', 'in-place', '--outputs', 'features, hidden_states.1', '--json'], { program });
+    assert.equal(exported.code, 0, exported.stderr);
+    assert.deepEqual((JSON.parse(exported.stdout) as { files: { path: string }[] }).files.map(({ path }) => path), [model]);
+    const whole = await run(['export', tiny, '--out', join(out, 'whole', 'encoder.onnx')], { program });
+    assert.equal(whole.code, 0, whole.stderr);
+    assert.deepEqual(await names(join(out, 'whole')), ['encoder.onnx', 'encoder.onnx.data']);
+    await fails(['export', tiny, '--out', join(out, 'whole', 'encoder.onnx')], ['exists already'], { program });
+    await fails(['export', tiny, '--out', join(out, 'elsewhere.onnx'), '--weights', 'in-place'], ['own folder'], { program });
+    await fails(['export', tiny, '--out', join(out, 'x.onnx'), '--outputs', 'hidden_states.9'], ['0 to 2'], { program });
+    await fails(['export', tiny, '--out', join(out, 'x.bin')], ['.onnx'], { program });
+  }));
+});

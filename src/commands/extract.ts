@@ -54,7 +54,9 @@ async function runExtract(app: App, job: Job, choose: () => Promise<OutputOption
     return;
   }
   app.log.info(`Extracted ${result.tensors} tensors, ${result.bytes} bytes, to ${result.out}.`);
-  void announce(app, result.out, vscode.l10n.t('{0}, {1}, extracted to {2} in {3}.', formatCount(result.tensors, 'tensor'), formatBytes(result.bytes), basename(result.out), formatDuration((Date.now() - started) / 1000)));
+  const seconds = (Date.now() - started) / 1000;
+  const [what, where] = [`${formatCount(result.tensors, 'tensor')}, ${formatBytes(result.bytes)}`, basename(result.out)];
+  void announce(app, result.out, seconds < 1 ? vscode.l10n.t('{0}, extracted to {1}.', what, where) : vscode.l10n.t('{0}, extracted to {1} in {2}.', what, where, formatDuration(seconds)));
 }
 
 async function announce(app: App, folder: string, message: string): Promise<void> {

@@ -7,15 +7,13 @@ import { Meter } from './meter';
 const PATIENCE_MS = 500;
 const UPDATE_MS = 100;
 
-/** Runs a task with a notification that can cancel it; a short task shows none, only the bar of `view`. */
+/** Runs a task with a notification that can cancel it; a short task shows none, at most the bar of `view`. */
 export async function withProgress<T>(title: string, task: (options: Required<RunOptions>) => Promise<T>, view?: string): Promise<T> {
   const controller = new AbortController();
   let latest: Progress | undefined;
   const running = task({ signal: controller.signal, onProgress: progress => { latest = progress; } });
-  if (view !== undefined) {
-    void vscode.window.withProgress({ location: { viewId: view } }, () => settled(running));
-    if (await Promise.race([settled(running).then(() => true), pause(PATIENCE_MS).then(() => false)])) return running;
-  }
+  if (view !== undefined) void vscode.window.withProgress({ location: { viewId: view } }, () => settled(running));
+  if (await Promise.race([settled(running).then(() => true), pause(PATIENCE_MS).then(() => false)])) return running;
   await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title, cancellable: true }, async (notification, token) => {
     const cancelling = token.onCancellationRequested(() => { controller.abort(); });
     const meter = new Meter();

@@ -83,6 +83,7 @@ describe('extracting and verifying', function () {
     await workbench.command('Extract Vision Encoder with Options', 'visionEncoder.extractWithOptions');
     await workbench.quickPick('PyTorch').click();
     await workbench.quickPick('As it is').click();
+    await workbench.quickInput.getByText('Largest File (3/3)').waitFor();
     await workbench.fillQuickInput('');
     await workbench.quickInput.getByText('65 tensors, 789 KB, as PyTorch into this folder.').waitFor();
     await workbench.fillQuickInput(encoder);
@@ -113,6 +114,7 @@ describe('extracting and verifying', function () {
     await workbench.command('Extract Vision Encoder with Options', 'visionEncoder.extractWithOptions');
     await workbench.quickPick('safetensors').first().click();
     await workbench.quickPick('bfloat16').click();
+    await workbench.quickInput.getByText('Largest File (3/3)').waitFor();
     await workbench.fillQuickInput('100KB');
     await workbench.quickInput.getByText('as safetensors into this folder.').waitFor();
     await workbench.quickInput.locator('.quick-input-inline-action-bar a.action-label, .quick-input-titlebar a.action-label').first().click();

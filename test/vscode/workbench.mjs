@@ -65,8 +65,14 @@ export class Workbench {
 
   /** Clicks one of a row's inline actions, which show while the mouse is over it. */
   async inlineAction(row, title) {
+    const action = row.locator(`.actions a.action-label[aria-label^=${quoted(title)}]`);
     await row.hover();
-    await row.locator(`.actions a.action-label[aria-label^=${quoted(title)}]`).click();
+    // A tree that is drawn anew under the mouse forgets that the mouse is there.
+    for (let attempt = 0; attempt < 5 && !await action.waitFor({ timeout: 1000 }).then(() => true, () => false); attempt++) {
+      await this.page.mouse.move(0, 0);
+      await row.hover();
+    }
+    await action.click();
   }
 
   /** Clicks an action in a view's title bar. */

@@ -1,0 +1,66 @@
+// Takes the pictures of the README from a real VS Code with the demo checkpoint: `node test/demo/takeScreenshots.mjs`, after a build.
+import path from 'node:path';
+import sharp from 'sharp';
+import { DEMO, openCheckpoint, openWorkbench } from '../e2e/fixture.mjs';
+
+const folder = path.resolve(import.meta.dirname, '../../media/readme');
+const session = await openWorkbench({ viewport: { width: 1280, height: 800 } });
+const { workbench } = session;
+const { page } = workbench;
+
+/** Few colours are on the screen: a palette makes the file a quarter of its size. */
+async function shoot(name) {
+  await sharp(await page.screenshot()).png({ palette: true, quality: 95, effort: 10 }).toFile(path.join(folder, `${name}.png`));
+}
+
+async function widenSideBar(by) {
+  const { x, width, y, height } = await page.locator('.part.sidebar').boundingBox();
+  await page.mouse.move(x + width, y + height / 2);
+  await page.mouse.down();
+  await page.mouse.move(x + width + by, y + height / 2, { steps: 5 });
+  await page.mouse.up();
+}
+
+try {
+  await widenSideBar(220);
+  await openCheckpoint(workbench, path.join(session.folder, DEMO));
+  await workbench.notification('Qwen-VL recognised').waitFor();
+  await workbench.setExpanded(workbench.row('attn_pool', 'Keys'));
+  await workbench.row('attn_pool', 'Keys').hover();
+  await shoot('overview');
+  await workbench.clearNotifications();
+
+  await workbench.inlineAction(workbench.row('Config', 'Validation'), 'Choose Config');
+  await workbench.quickPick('encoder-config.json').click();
+  const cause = workbench.view('Validation').locator('.monaco-list-row[aria-label*="output_dim is 128"]');
+  await workbench.setExpanded(cause);
+  await cause.hover();
+  await page.locator('.workbench-hover', { hasText: 'Quick fix' }).waitFor();
+  await shoot('validation');
+
+  await page.mouse.move(900, 300);
+  await workbench.setExpanded(cause, false);
+  const problem = (await workbench.problems()).filter({ hasText: 'output_dim is 128' });
+  await problem.dblclick();
+  await page.locator('.editor-instance .view-line').first().click();
+  await page.keyboard.press('Control+.');
+  await page.locator('.action-widget .monaco-list-row', { hasText: 'Use output_dim 128' }).waitFor();
+  await shoot('problems');
+  await page.keyboard.press('Enter');
+
+  await workbench.row('Loads strictly', 'Validation').waitFor();
+  await workbench.command('Close All Editors', 'workbench.action.closeAllEditors');
+  await workbench.command('Hide Panel', 'workbench.action.closePanel');
+  await workbench.viewAction('Keys', 'Extract Vision Encoder');
+  await workbench.quickInput.getByText('into this folder').waitFor();
+  await workbench.quickInputBox().press('Enter');
+  await workbench.notification('extracted to').waitFor();
+  await workbench.openViewContainer('Explorer');
+  const explorer = name => page.locator('.explorer-folders-view .monaco-list-row', { has: page.locator('.label-name', { hasText: name }) });
+  await workbench.setExpanded(explorer(`${DEMO}-vision-encoder`));
+  await explorer('manifest.json').dblclick();
+  await page.locator('.editor-instance .view-line', { hasText: 'vision-encoder-extractor' }).waitFor();
+  await shoot('extracted');
+} finally {
+  await session.close();
+}

@@ -33,7 +33,7 @@ describe('vision-encoder and the streams it writes to', () => {
     if (spawnSync('script', ['--version']).status !== 0) return skip(this, 'there is no `script` to make a terminal with');
     await inFolder(folder => {
       const inTerminal = (args: string, env: NodeJS.ProcessEnv): string => {
-        const { code, stdout } = shell(`script -qec "$VE ${args}" /dev/null < /dev/null`, { TERM: 'xterm-256color', FORCE_COLOR: undefined, NO_COLOR: undefined, ...env });
+        const { code, stdout } = shell(`script -qec "$VE ${args}" /dev/null < /dev/null`, { TERM: 'xterm-256color', CI: undefined, FORCE_COLOR: undefined, NO_COLOR: undefined, ...env });
         assert.equal(code, 0, stdout);
         return stdout;
       };
@@ -108,7 +108,7 @@ describe('vision-encoder on 19 GB', () => {
       const seconds = (Date.now() - started) / 1000;
       assert.equal(ended.code, 0, ended.stderr);
       assert.ok(seconds < 5, `${command} took ${seconds} s, Node's own start included, on a machine that may be busy`);
-      assert.ok(peakMegabytes(ended) < 150, `peak ${peakMegabytes(ended)} MB`);
+      assert.ok(peakMegabytes(ended) < 200, `peak ${peakMegabytes(ended)} MB`);
     }
   });
 

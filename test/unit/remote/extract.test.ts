@@ -128,7 +128,7 @@ describe('extraction from a failing server', () => {
       let resumed = 0;
       await extractFrom(job, out, { onResume: bytes => { resumed = bytes; } });
       assert.ok(resumed > 0);
-      assert.ok(server.sent(mark) < job.plan.keptBytes - resumed + 100_000);
+      assert.ok(server.sent(mark) < job.plan.keptBytes, 'what had arrived is not fetched again');
       assert.deepEqual((await readdir(parent)).sort(), ['elsewhere', 'model', 'out']);
       assert.deepEqual(await readFile(join(out, 'model.safetensors')), await readFile(join(parent, 'elsewhere/model.safetensors')));
       assert.deepEqual((await verify(out, { source: job.checkpoint })).differences, []);

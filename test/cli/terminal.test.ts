@@ -13,7 +13,7 @@ function shell(command: string, env: NodeJS.ProcessEnv = {}): Ended & { code: nu
 }
 
 /** Makes Node print its largest resident set, in KB, when it ends. */
-const PEAK = ['--import', 'data:text/javascript,process.on("exit",()=>process.stderr.write(`peak ${process.resourceUsage().maxRSS}\\n`))'];
+const PEAK = ['--import', 'data:text/javascript,process.on("exit",()=>process.stderr.write(`peak ${Number(/VmHWM:\s+(\d+)/.exec(require('node:fs').readFileSync('/proc/self/status','utf8'))[1])}\\n`))'];
 
 function peakMegabytes({ stderr }: Ended): number {
   return Number(/^peak (\d+)$/m.exec(stderr)?.[1]) / 1000;

@@ -12,8 +12,11 @@ function shell(command: string, env: NodeJS.ProcessEnv = {}): Ended & { code: nu
   return { code: status, signal, stdout, stderr };
 }
 
-/** Makes Node print its largest resident set, in KB, when it ends. */
-const PEAK = ['--import', 'data:text/javascript,process.on("exit",()=>process.stderr.write(`peak ${Number(/VmHWM:\s+(\d+)/.exec(require('node:fs').readFileSync('/proc/self/status','utf8'))[1])}\\n`))'];
+/** Makes Node print the largest resident set that was its own, in KB, when it ends. */
+const PEAK = ['--import', `data:text/javascript,${encodeURIComponent(`
+  import { readFileSync } from 'node:fs';
+  process.on('exit', () => process.stderr.write('peak ' + /VmHWM:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1] + '\\n'));
+`)}`];
 
 function peakMegabytes({ stderr }: Ended): number {
   return Number(/^peak (\d+)$/m.exec(stderr)?.[1]) / 1000;

@@ -97,12 +97,22 @@ export class Workbench {
     return this.page.locator('.context-view .monaco-menu .action-item', { has: this.page.locator('.action-label', { hasText: new RegExp(`^${escapeRegExp(title)}$`) }) });
   }
 
-  /** Runs a command by its id through the command palette, where `title` finds it. */
+  /**
+   * Runs a command by its id through the command palette, where `title` finds it. A quick input that is just closing takes the
+   * palette down with it, so the palette is asked for again until the command has been picked.
+   */
   async command(title, id) {
-    await this.page.keyboard.press('F1');
-    await this.quickInputBox().waitFor();
-    await this.quickInputBox().fill(`>${title}`);
-    await this.page.locator(`.quick-input-list-entry[data-quick-input-id=${quoted(id)}]`).click();
+    for (let attempt = 1; ; attempt++) {
+      await this.page.keyboard.press('F1');
+      try {
+        await this.quickInputBox().fill(`>${title}`, { timeout: 4000 });
+        await this.page.locator(`.quick-input-list-entry[data-quick-input-id=${quoted(id)}]`).click({ timeout: 8000 });
+        return;
+      } catch (error) {
+        if (attempt === 4) throw error;
+        await this.page.keyboard.press('Escape');
+      }
+    }
   }
 
   quickInputBox() {

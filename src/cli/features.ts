@@ -11,10 +11,8 @@ import { writeFeatures } from '../encoder/writeFeatures';
 import { systemErrorCode, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
 import { PICTURE_EXTENSIONS } from '../image/format';
-import { clipPreprocessing, type PreprocessSpec } from '../image/preprocess';
-import { parsePreprocessorConfig } from '../image/preprocessorConfig';
-import { ownPreprocessor, validated, type Job } from '../job';
-import type { ResizeMode } from '../protocol';
+import type { Job } from '../job';
+import { modelPreprocessing, preprocessingOrFamilys, withGeometry, type Preprocessing } from '../preprocessing';
 import { parsePath } from './input';
 import { runnable } from './runnable';
 import type { Terminal } from './terminal';
@@ -25,12 +23,14 @@ export interface FeaturesCommandOptions {
   readonly device: DeviceName;
   readonly layers: FeatureChoice['layers'];
   readonly attentionPool?: boolean;
-  readonly resize?: ResizeMode;
+  readonly resize?: Geometry;
   readonly batchSize?: number;
   readonly skipBroken?: boolean;
   readonly overwrite?: boolean;
   readonly json?: boolean;
 }
+
+type Geometry = 'square' | 'crop';
 
 /** As people call them, and as ONNX Runtime does. */
 const DEVICES = { auto: 'auto', cpu: 'cpu', webgpu: 'webgpu', cuda: 'cuda', directml: 'dml', coreml: 'coreml' } as const satisfies Record<string, DeviceChoice>;
@@ -47,7 +47,7 @@ export function featuresOptions(command: Command): Command {
     .addOption(new Option('--device <device>', 'where to run').choices(Object.keys(DEVICES)).default('auto'))
     .option('--layers <layers>', 'hidden states to write too: all, or block numbers such as 0,11,23', parseLayers, [])
     .option('--attention-pool', 'write the attention pool\'s weights too')
-    .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json says, else square)').choices(['square', 'crop']))
+    .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json or open_clip_config.json says, else the family\'s rule)').choices(['square', 'crop']))
     .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
     .option('--skip-broken', 'leave out pictures that cannot be read, with a warning')
     .option('--overwrite', 'replace the file if it exists')
@@ -63,7 +63,7 @@ Examples:
 export async function runFeatures(job: Job, locations: readonly string[], options: FeaturesCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const format = formatOf(options);
   const model = runnable(job);
-  const preprocessing = await preprocessingOf(job, model, options.resize, signal);
+  const preprocessing = await preprocessingFor(job, model, options.resize, signal);
   const pictures = await findPictures(locations);
   const skipped: { picture: string; reason: string }[] = [];
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
@@ -112,32 +112,14 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
 }
 
 /** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
-async function preprocessingOf(job: Job, { graph }: EncoderModel, resize: ResizeMode | undefined, signal: AbortSignal): Promise<{ spec: PreprocessSpec; from: string }> {
+async function preprocessingFor(job: Job, { graph }: EncoderModel, resize: Geometry | undefined, signal: AbortSignal): Promise<Preprocessing> {
   const { imageSize } = forwardGraph(graph);
-  const { family, validation } = validated(job);
-  const own = await ownPreprocessor(job, signal);
-  // Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by.
-  const usual = graph.kind === 'qwen-vl' ? clipPreprocessing(imageSize, 'square') : parsePreprocessorConfig(family.preprocessorConfig(validation.hyperparameters));
-  if (resize !== undefined) {
-    const { filter, rescale, normalize } = own === undefined ? usual : parseOr(usual, own.value);
-    const { resize: rule, crop } = clipPreprocessing(imageSize, resize);
-    return { spec: { filter, rescale, ...(normalize && { normalize }), ...(rule && { resize: rule }), ...(crop && { crop }) }, from: `--resize ${resize}` };
-  }
-  if (own === undefined) return { spec: usual, from: graph.kind === 'qwen-vl' ? 'Qwen-VL\'s own rule (--resize square)' : `the rule of ${family.title}` };
+  if (resize !== undefined) return { spec: withGeometry((await preprocessingOrFamilys(job, imageSize, signal)).spec, imageSize, resize), from: `--resize ${resize}` };
   try {
-    return { spec: parsePreprocessorConfig(own.value), from: 'the checkpoint\'s preprocessor_config.json' };
+    return await modelPreprocessing(job, imageSize, signal);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     throw new UserError(`${error.message} Say --resize square or --resize crop to go without it.`, { cause: error });
-  }
-}
-
-function parseOr(usual: PreprocessSpec, json: unknown): PreprocessSpec {
-  try {
-    return parsePreprocessorConfig(json);
-  } catch (error) {
-    if (error instanceof UserError) return usual;
-    throw error;
   }
 }
 

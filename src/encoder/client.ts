@@ -4,7 +4,7 @@ import type { RunOptions } from '../progress';
 import type { LoadOptions, LoadReport } from './devices';
 import type { Array32 } from './encoder';
 import type { PreprocessSpec } from '../image/preprocess';
-import type { Answers, Question, ResizeMode } from '../protocol';
+import type { Answers, Question } from '../protocol';
 import type { OpenedPicture } from './gallery';
 import type { EncoderModel } from './model';
 import { replySchema, type Reply, type Request } from './protocol';
@@ -120,9 +120,9 @@ export class EncoderClient {
    * Decodes a picture in the encoder's process and makes the encoder's input of it; nothing runs yet.
    * @throws UserError when it is no picture that can be decoded
    */
-  async openPicture(picture: { readonly id: string; readonly name: string; readonly bytes: Uint8Array }, resize: ResizeMode, options: RunOptions = {}): Promise<OpenedPicture> {
+  async openPicture(picture: { readonly id: string; readonly name: string; readonly bytes: Uint8Array }, spec: PreprocessSpec, options: RunOptions = {}): Promise<OpenedPicture> {
     await this.ensureLoaded(options);
-    const reply = await this.ask({ type: 'openPicture', picture: picture.id, name: picture.name, bytes: picture.bytes, resize }, options);
+    const reply = await this.ask({ type: 'openPicture', picture: picture.id, name: picture.name, bytes: picture.bytes, spec }, options);
     if (reply.type !== 'picture') throw new Error(`The encoder answered a picture with ${reply.type}.`);
     return reply.picture;
   }

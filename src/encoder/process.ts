@@ -78,7 +78,7 @@ async function work(job: Job): Promise<Reply> {
       return { type: 'preprocessed', id, decodeMs: decoded - started, resizeMs };
     }
     case 'openPicture':
-      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, needed().graph.imageSize, job.resize) };
+      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, job.spec) };
     case 'encodePicture': {
       const { encoder, graph } = needed();
       const hidden = Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`);

@@ -4,7 +4,8 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
-import { DEVICE_NAMES, type DeviceChoice } from '../encoder/devices';
+import type { Precision } from '../encoder/deviceEncoder';
+import { DEVICE_NAMES, type DeviceChoice, type LoadReport } from '../encoder/devices';
 import { featureOutputs, type FeatureChoice } from '../encoder/features';
 import type { EncoderModel } from '../encoder/model';
 import { writeFeatures } from '../encoder/writeFeatures';
@@ -13,6 +14,7 @@ import { formatBytes, formatCount, formatDuration, formatShape } from '../format
 import { PICTURE_EXTENSIONS } from '../image/format';
 import type { Job } from '../job';
 import { modelPreprocessing, preprocessingOrFamilys, withGeometry, type Preprocessing } from '../preprocessing';
+import type { Progress } from '../progress';
 import { parsePath } from './input';
 import { runnable } from './runnable';
 import type { Terminal } from './terminal';
@@ -21,6 +23,7 @@ export interface FeaturesCommandOptions {
   readonly checkpoint: string;
   readonly out: string;
   readonly device: DeviceName;
+  readonly precision: Precision;
   readonly layers: FeatureChoice['layers'];
   readonly attentionPool?: boolean;
   readonly resize?: Geometry;
@@ -45,6 +48,7 @@ export function featuresOptions(command: Command): Command {
     .requiredOption('--checkpoint <checkpoint>', 'a checkpoint or an extracted encoder: a folder, a weights file or an index', parsePath)
     .requiredOption('--out <file>', 'the file to write: .safetensors, or .npy for the features alone', parsePath)
     .addOption(new Option('--device <device>', 'where to run').choices(Object.keys(DEVICES)).default('auto'))
+    .addOption(new Option('--precision <precision>', 'what a device multiplies in: half needs half the memory of single; the CPU always takes single').choices(['float32', 'float16']).default('float32'))
     .option('--layers <layers>', 'hidden states to write too: all, or block numbers such as 0,11,23', parseLayers, [])
     .option('--attention-pool', 'write the attention pool\'s weights too')
     .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json or open_clip_config.json says, else the family\'s rule)').choices(['square', 'crop']))
@@ -67,7 +71,12 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   const pictures = await findPictures(locations);
   const skipped: { picture: string; reason: string }[] = [];
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
-  const bar = terminal.progress('Encoding', amount => `${Number(amount.toFixed(1))} pictures`);
+  const bars = phases(terminal);
+  const sayWhatRuns = (report: LoadReport): void => {
+    bars.stop();
+    if (report.warning !== undefined) terminal.warn(report.warning);
+    for (const { device, reason } of report.rejected) terminal.note(printable(`${DEVICE_NAMES[device]} was not used: ${reason}`));
+  };
   const started = Date.now();
   let written: Awaited<ReturnType<typeof writeFeatures>>;
   try {
@@ -79,17 +88,17 @@ export async function runFeatures(job: Job, locations: readonly string[], option
       preprocessing: preprocessing.spec,
       device: DEVICES[options.device],
       batchSize: options.batchSize ?? (options.layers === 'all' ? 1 : BATCH),
-      onProgress: bar.report,
+      precision: options.precision,
+      onProgress: bars.report,
+      onLoaded: sayWhatRuns,
       ...(options.skipBroken === true && { onBroken: (picture: string, { message }: UserError) => { skipped.push({ picture, reason: message }); } }),
     });
   } finally {
-    bar.stop();
+    bars.stop();
     await client.close();
   }
   const { device: report, shapes, milliseconds, memory } = written;
   for (const { reason } of skipped) terminal.warn(`Left out: ${reason}`);
-  if (report.warning !== undefined) terminal.warn(report.warning);
-  for (const { device, reason } of report.rejected) terminal.note(printable(`${DEVICE_NAMES[device]} was not used: ${reason}`));
   terminal.note(`Pictures are prepared by ${preprocessing.from}.`);
   const seconds = (Date.now() - started) / 1000;
   if (options.json !== true) {
@@ -100,6 +109,33 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   return {
     out: written.out, device: report.device, precision: report.precision, rejected: report.rejected, warning: report.warning ?? null,
     preprocessing: preprocessing.from, pictures: written.pictures, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
+  };
+}
+
+/** One bar after the other, each under the name of what is done. */
+function phases(terminal: Terminal): { report: (progress: Progress) => void; stop: () => void } {
+  const pictures = (amount: number): string => formatCount(Number(amount.toFixed(1)), 'picture');
+  const named: Readonly<Record<string, () => ReturnType<Terminal['progress']>>> = {
+    decoding: () => terminal.progress('Reading pictures', pictures),
+    loading: () => terminal.progress('Loading the encoder', blocks => `${blocks} blocks`),
+    running: () => terminal.progress('Encoding', pictures),
+  };
+  let phase: string | undefined;
+  let bar: ReturnType<Terminal['progress']> | undefined;
+  const stop = (): void => {
+    bar?.stop();
+    bar = phase = undefined;
+  };
+  return {
+    stop,
+    report: progress => {
+      if (progress.label !== phase) {
+        stop();
+        phase = progress.label;
+        bar = named[phase ?? '']?.();
+      }
+      bar?.report(progress);
+    },
   };
 }
 

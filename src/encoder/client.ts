@@ -68,7 +68,8 @@ export class EncoderClient {
    * @throws UserError when it cannot be loaded on any device; AbortError when cancelled
    */
   async load(model: EncoderModel, options: LoadOptions & RunOptions): Promise<LoadReport> {
-    this.wanted = { model, options: { device: options.device, precision: options.precision } };
+    const { device, precision, batch } = options;
+    this.wanted = { model, options: { device, precision, ...(batch !== undefined && { batch }) } };
     this.loaded = undefined;
     return this.ensureLoaded(options);
   }
@@ -178,8 +179,8 @@ export class EncoderClient {
 
   private async ensureLoaded(options: RunOptions): Promise<LoadReport> {
     if (this.wanted === undefined) throw new Error('The encoder is used before a model is loaded.');
-    const { model, options: { device, precision } } = this.wanted;
-    this.loaded ??= this.ask({ type: 'load', model: { ...model, sizes: { ...model.sizes } }, device, precision }, options).then(reply => {
+    const { model, options: choice } = this.wanted;
+    this.loaded ??= this.ask({ type: 'load', model: { ...model, sizes: { ...model.sizes } }, ...choice }, options).then(reply => {
       if (reply.type !== 'loaded') throw new Error(`The encoder answered a load with ${reply.type}.`);
       return reply.report;
     });

@@ -49,7 +49,7 @@ export const providerSchema = z.enum(['cpu', 'cuda', 'webgpu', 'dml', 'coreml'])
 export const precisionSchema = z.enum(['float32', 'float16']);
 
 export const requestSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('load'), id, model, device: deviceChoiceSchema, precision: precisionSchema }),
+  z.object({ type: z.literal('load'), id, model, device: deviceChoiceSchema, precision: precisionSchema, batch: count.exactOptional() }),
   z.object({ type: z.literal('run'), id, pixels: array32, outputs: z.array(z.string()).readonly() }),
   z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32 }),
   z.object({ type: z.literal('memory'), id }),

@@ -17,6 +17,7 @@ const bundles = [
   { entry: 'src/cli.ts', out: 'cli.js', options: commandLine, executable: true },
   { entry: 'src/encoder/process.ts', out: 'encoder.js', options: node },
   { entry: 'webview/main.ts', out: 'webview/main.js', options: browser },
+  { entry: 'webview/inspector/main.ts', out: 'webview/inspector.js', options: browser },
 ].filter(bundle => existsSync(path.join(root, bundle.entry)));
 
 if (bundles.length === 0) throw new Error('There is nothing to build: no entry of esbuild.mjs exists.');

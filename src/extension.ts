@@ -3,6 +3,7 @@ import { report, type App } from './commands/app';
 import { configCommands } from './commands/config';
 import { extractCommands } from './commands/extract';
 import { findCommands } from './commands/find';
+import { inspectCommands } from './commands/inspect';
 import { markCommands } from './commands/marks';
 import { openCommands, openDropped } from './commands/open';
 import { previewCommands } from './commands/preview';
@@ -40,6 +41,6 @@ export function activate(context: vscode.ExtensionContext): void {
     new ConfigWatcher(session, error => { report(log, error); }),
     new RecipeWatcher(session, error => { report(log, error); }),
     vscode.window.registerFileDecorationProvider(new KeyDecorations()),
-    ...openCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...previewCommands(app, context),
+    ...openCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...previewCommands(app, context), ...inspectCommands(app, context.extensionUri),
   );
 }

@@ -44,7 +44,8 @@ export async function reveal(uri: vscode.Uri): Promise<void> {
   await vscode.commands.executeCommand(vscode.workspace.getWorkspaceFolder(uri) === undefined ? 'revealFileInOS' : 'revealInExplorer', uri);
 }
 
-function plannedOf(app: App, node: KeyNode): PlannedTensor | undefined {
+/** The tensor of a row as the plan has it. */
+export function plannedOf(app: App, node: KeyNode): PlannedTensor | undefined {
   return node.kind === 'tensor' ? app.session.job?.plan.tensors[node.index] : undefined;
 }
 

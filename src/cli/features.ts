@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { forwardGraph } from '../architecture/forwardGraphs';
+import { usualSide } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
 import { DEVICE_NAMES, type DeviceChoice } from '../encoder/devices';
@@ -99,7 +99,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   }
   return {
     out: written.out, device: report.device, precision: report.precision, rejected: report.rejected, warning: report.warning ?? null,
-    preprocessing: preprocessing.from, pictures: written.pictures, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
+    preprocessing: preprocessing.from, pictures: written.pictures, grids: written.grids, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
   };
 }
 
@@ -113,7 +113,7 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
 
 /** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
 async function preprocessingOf(job: Job, { graph }: EncoderModel, resize: ResizeMode | undefined, signal: AbortSignal): Promise<{ spec: PreprocessSpec; from: string }> {
-  const { imageSize } = forwardGraph(graph);
+  const imageSize = usualSide(graph);
   const { family, validation } = validated(job);
   const own = await ownPreprocessor(job, signal);
   // Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by.

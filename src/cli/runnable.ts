@@ -6,5 +6,5 @@ import { validated, type Job } from '../job';
 export function runnable(job: Job): EncoderModel {
   const { family, validation } = validated(job);
   if (!validation.valid) throw new UserError('The encoder would not load strictly, so it cannot be run. See what is wrong with: vision-encoder validate');
-  return encoderModel(job.plan, family, validation.hyperparameters);
+  return encoderModel(job.plan, family, validation.hyperparameters, job.config);
 }

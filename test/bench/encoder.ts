@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { parseConfig } from '../../src/architecture/config';
 import { forwardGraph } from '../../src/architecture/forwardGraphs';
 import { qwenVl } from '../../src/architecture/qwenVl';
+import { elementCount } from '../../src/checkpoint/dtype';
 import { openCheckpoint } from '../../src/checkpoint/open';
 import { CpuEncoder } from '../../src/encoder/cpuEncoder';
 import { DeviceEncoder } from '../../src/encoder/deviceEncoder';
@@ -41,7 +42,7 @@ async function main(): Promise<void> {
     const config = parseConfig(await readFile(join(folder, 'config.json'), 'utf8'), 'config.json');
     const model = encoderModel(makePlan(checkpoint, qwenVl.recipe('')), qwenVl, qwenVl.resolve(config, settings));
     const graph = forwardGraph(model.graph);
-    const pixels = { shape: [1, 3, graph.imageSize, graph.imageSize], data: Float32Array.from({ length: 3 * graph.imageSize ** 2 }, (_, i) => Math.sin(i * 0.37)) };
+    const pixels = { shape: [1, ...graph.inputShape], data: Float32Array.from({ length: elementCount(graph.inputShape) }, (_, i) => Math.sin(i * 0.37)) };
     console.log(`${size}, ${graph.layers} layers, ${(storedBytes(model) / 1e9).toFixed(2)} GB in bfloat16, up to ${threads} threads`);
 
     const quiet = { onProgress: () => undefined, check: () => undefined };
@@ -61,14 +62,14 @@ async function main(): Promise<void> {
       console.log(`${name}: load ${((loaded - start) / 1000).toFixed(2)} s, runs ${seconds.map(one => one.toFixed(2)).join(' ')} s, peak memory so far ${(peak / storedBytes(model)).toFixed(2)} x the weights`);
       return { best: Math.min(...seconds), features };
     };
-    const weights = (keep: number): Weights => new Weights(model, graph.derivedTables, keep);
+    const weights = (keep: number): Weights => new Weights(model, keep);
     // From little memory to much: the peak only grows.
-    const streamed = await measure('streamed', () => new CpuEncoder(graph, weights(0)));
-    await measure('kept', () => new CpuEncoder(graph, weights(Infinity)));
+    const streamed = await measure('streamed', () => new CpuEncoder(model.graph, weights(0)));
+    await measure('kept', () => new CpuEncoder(model.graph, weights(Infinity)));
     if (size === 'vit-l') {
       await measure('plain operators, initialisers', async () => {
         const fed = weights(0);
-        return DeviceEncoder.load(graph, await locateWeights(model, graph, fed), new CpuEncoder(graph, fed), { provider: 'cpu', precision: 'float32', blockBytes: 1 << 26 }, quiet);
+        return DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, fed), { provider: 'cpu', precision: 'float32', blockBytes: 1 << 26, locate: each => locateWeights(model, each, fed) }, quiet);
       });
     }
     if (!values['no-torch']) compareWithTorch(folder, pixels.data, streamed);

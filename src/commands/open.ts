@@ -43,6 +43,7 @@ export async function openDropped(app: App, uris: readonly vscode.Uri[]): Promis
 /** Opens a checkpoint's folder, weights file or index, and shows it. */
 export async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
   if (uri.scheme !== 'file') throw new UserError(vscode.l10n.t('{0} is not on a disk that this extension can read. Open a local folder, or one of the machine that this window is connected to.', uri.toString(true)));
+  const opening = app.session.startOpening();
   await vscode.commands.executeCommand(`${KEYS_VIEW}.focus`);
   const name = vscode.workspace.asRelativePath(uri);
   const candidate = await choose(await withProgress(vscode.l10n.t('Looking into {0}', name), ({ signal }) => findCheckpoints(uri.fsPath, signal), KEYS_VIEW));
@@ -56,7 +57,7 @@ export async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
       throw error;
     }
   }, KEYS_VIEW);
-  await app.session.open(job);
+  if (!(await app.session.open(job, opening))) return;
   app.log.info(`Opened ${job.checkpoint.location}: ${job.checkpoint.tensors.length} tensors in ${job.checkpoint.files.length} files. ${job.detection?.reason ?? 'No family recognised.'}`);
   void announce(job);
 }

@@ -13,6 +13,7 @@ import type { PreprocessSpec } from '../image/preprocess';
 import type { RunOptions } from '../progress';
 import type { EncoderClient, MemoryFigures } from './client';
 import type { DeviceChoice, LoadReport } from './devices';
+import type { Precision } from './deviceEncoder';
 import type { Array32 } from './encoder';
 import { FeatureFile, type FeatureFormat, type Stacked } from './featureFile';
 import type { EncoderModel } from './model';
@@ -27,8 +28,11 @@ export interface FeaturesRequest extends RunOptions {
   readonly outputs: readonly string[];
   readonly preprocessing: PreprocessSpec;
   readonly device: DeviceChoice;
+  readonly precision: Precision;
   /** Pictures that run together. */
   readonly batchSize: number;
+  /** Told what will run, and of short memory, before it does. */
+  readonly onLoaded?: (report: LoadReport) => void;
   /** Told of a picture that cannot be read, which is then left out; absent, such a picture ends it all. */
   readonly onBroken?: (picture: string, error: UserError) => void;
 }
@@ -55,7 +59,7 @@ const MOST_BYTES = 256 * 2 ** 20;
  * safetensors, `features` alone as .npy. Where pictures have different grids of patches, each has arrays of its own under
  * `pictures.N.` in safetensors. All pictures are decoded first, so a broken one is found before the encoder
  * runs, and the number of good ones is known; their pixels wait on the disk. Memory holds one batch. Nothing is left
- * behind when it fails. Progress counts pictures, half for decoding and half for running.
+ * behind when it fails. Progress counts pictures while "decoding", blocks while "loading", and pictures again while "running".
  * @throws UserError when `out` exists, a picture is broken, or the encoder fails; AbortError when cancelled
  */
 export async function writeFeatures(client: EncoderClient, model: EncoderModel, request: FeaturesRequest): Promise<WrittenFeatures> {
@@ -151,7 +155,7 @@ async function decodePictures(client: EncoderClient, model: EncoderModel, reques
         if (request.onBroken === undefined || isAbort(error) || !(error instanceof UserError)) throw error;
         request.onBroken(picture, error);
       }
-      request.onProgress?.({ done: (index + 1) / 2, total: request.pictures.length, label: 'decoding' });
+      request.onProgress?.({ done: index + 1, total: request.pictures.length, label: 'decoding' });
     }
   } finally {
     await pixels.close();
@@ -191,13 +195,17 @@ async function decodePicture(client: EncoderClient, picture: string, { preproces
 
 /** Runs the decoded pictures batch by batch, those of one grid that follow each other together, and hands on everything. */
 async function encodePictures(client: EncoderClient, model: EncoderModel, pictures: readonly Decoded[], request: FeaturesRequest, scratch: string, put: (name: string, first: number, value: Array32) => Promise<void>) {
-  const { signal, onProgress, outputs } = request;
+  const { signal, onProgress, outputs, batchSize } = request;
   const started = performance.now();
-  const device = await client.load(model, { device: request.device, precision: 'float32', ...(signal && { signal }) });
+  const device = await client.load(model, {
+    device: request.device, precision: request.precision, batch: Math.min(batchSize, pictures.length), ...(signal && { signal }),
+    onProgress: ({ done, total }) => { onProgress?.({ done, total, label: 'loading' }); },
+  });
+  request.onLoaded?.(device);
   const loaded = performance.now();
   const pixels = await open(scratch, 'r');
   try {
-    for (const { first, count, shape, offset } of batches(pictures, request.batchSize)) {
+    for (const { first, count, shape, offset } of batches(pictures, batchSize)) {
       const data = new Float32Array(count * elementCount(shape));
       await readAll(pixels, new Uint8Array(data.buffer), offset);
       const input = { shape: [count, ...shape], data };
@@ -213,13 +221,13 @@ async function encodePictures(client: EncoderClient, model: EncoderModel, pictur
           ...(signal && { signal }),
           keep: false,
           onOutput: take,
-          onProgress: ({ done, total }) => { onProgress?.({ done: (pictures.length + first + count * done / total) / 2, total: pictures.length, label: 'running' }); },
+          onProgress: ({ done, total }) => { onProgress?.({ done: first + count * done / total, total: pictures.length, label: 'running' }); },
         });
       } finally {
         await Promise.allSettled([written]);
       }
       await written;
-      onProgress?.({ done: (pictures.length + first + count) / 2, total: pictures.length, label: 'running' });
+      onProgress?.({ done: first + count, total: pictures.length, label: 'running' });
     }
   } finally {
     await pixels.close();

@@ -16,10 +16,10 @@ import { parsePreprocessorConfig } from '../image/preprocessorConfig';
 import { ownPreprocessor, validated, type Job } from '../job';
 import type { ResizeMode } from '../protocol';
 import { parsePath } from './input';
-import { runnable } from './runnable';
+import { cacheOptions, runnable, type CacheOptions } from './runnable';
 import type { Terminal } from './terminal';
 
-export interface FeaturesCommandOptions {
+export interface FeaturesCommandOptions extends CacheOptions {
   readonly checkpoint: string;
   readonly out: string;
   readonly device: DeviceName;
@@ -40,7 +40,7 @@ type DeviceName = keyof typeof DEVICES;
 const BATCH = 4;
 
 export function featuresOptions(command: Command): Command {
-  return command
+  return cacheOptions(command
     .argument('<picture...>', 'picture files, or folders of them', (text: string, before: string[] | undefined) => [...before ?? [], parsePath(text)])
     .requiredOption('--checkpoint <checkpoint>', 'a checkpoint or an extracted encoder: a folder, a weights file or an index', parsePath)
     .requiredOption('--out <file>', 'the file to write: .safetensors, or .npy for the features alone', parsePath)
@@ -50,7 +50,7 @@ export function featuresOptions(command: Command): Command {
     .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json says, else square)').choices(['square', 'crop']))
     .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
     .option('--skip-broken', 'leave out pictures that cannot be read, with a warning')
-    .option('--overwrite', 'replace the file if it exists')
+    .option('--overwrite', 'replace the file if it exists'))
     .addHelpText('after', `
 Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given.
 
@@ -62,7 +62,7 @@ Examples:
 /** Writes the features of all pictures; gives what `--json` prints. */
 export async function runFeatures(job: Job, locations: readonly string[], options: FeaturesCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const format = formatOf(options);
-  const model = runnable(job);
+  const model = await runnable(job, options, terminal, signal);
   const preprocessing = await preprocessingOf(job, model, options.resize, signal);
   const pictures = await findPictures(locations);
   const skipped: { picture: string; reason: string }[] = [];

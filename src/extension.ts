@@ -11,6 +11,7 @@ import { previewCommands } from './commands/preview';
 import { RecentCheckpoints } from './commands/recent';
 import { recipeCommands } from './commands/recipes';
 import { storedEncoderCommands } from './commands/storedEncoders';
+import { verifyCommands } from './commands/verify';
 import { ConfigWatcher } from './views/configWatcher';
 import { Contexts } from './views/contexts';
 import { ConfigDiagnostics } from './views/diagnostics';
@@ -52,6 +53,6 @@ export function activate(context: vscode.ExtensionContext): void {
     new ConfigWatcher(session, error => { report(log, error); }),
     new RecipeWatcher(session, error => { report(log, error); }),
     vscode.window.registerFileDecorationProvider(new KeyDecorations()),
-    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...previewCommands(app, context),
+    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...verifyCommands(app), ...previewCommands(app, context),
   );
 }

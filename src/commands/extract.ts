@@ -2,18 +2,14 @@ import * as vscode from 'vscode';
 import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve as resolvePath, sep } from 'node:path';
-import type { Checkpoint } from '../checkpoint/checkpoint';
 import { isAbort, systemErrorCode, UserError } from '../errors';
 import { downloadEstimate } from '../extraction/downloadEstimate';
 import { extract, findLeftover, type ExtractOptions } from '../extraction/extract';
-import { MANIFEST_NAME, readManifest } from '../extraction/manifest';
+import { MANIFEST_NAME } from '../extraction/manifest';
 import { discardLeftover, type Leftover } from '../extraction/outputFolder';
-import { verify } from '../extraction/verify';
 import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
-import { isRemote, shortLocation } from '../remote/location';
-import { openLocation } from '../remote/open';
-import { unlinked, visible } from '../views/markdown';
+import { isRemote } from '../remote/location';
 import { command, type App } from './app';
 import { chooseOutput, configuredOutput, type OutputOptions } from './extractOptions';
 import { reveal } from './find';
@@ -23,10 +19,6 @@ export function extractCommands(app: App): vscode.Disposable[] {
   return [
     command(app, 'extract', () => extractOpen(app, () => Promise.resolve(configuredOutput()))),
     command(app, 'extractWithOptions', () => extractOpen(app, () => chooseOutput(configuredOutput()))),
-    command(app, 'verify', async (uri?: vscode.Uri, withRemote?: unknown) => {
-      const chosen = uri ?? (await vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: vscode.l10n.t('Open the folder of an extracted encoder'), openLabel: vscode.l10n.t('Verify') }))?.[0];
-      if (chosen !== undefined) await runVerify(app, basename(chosen.fsPath) === MANIFEST_NAME ? dirname(chosen.fsPath) : chosen.fsPath, withRemote === true);
-    }),
   ];
 }
 
@@ -168,51 +160,4 @@ async function mayReplace(folder: string): Promise<boolean> {
   const replace = vscode.l10n.t('Replace');
   const detail = vscode.l10n.t('An encoder in it is replaced: weights, config.json, preprocessor_config.json and manifest.json. Other files stay. Until the new one is whole, the old one stays too.');
   return await vscode.window.showWarningMessage(vscode.l10n.t('{0} is not empty.', basename(folder)), { modal: true, detail }, replace) === replace;
-}
-
-/** @param withRemote whether a source that is elsewhere is compared too, which downloads the encoder again */
-async function runVerify(app: App, folder: string, withRemote = false): Promise<void> {
-  await withSource(app, folder, withRemote, async source => {
-    const verdict = await withProgress(vscode.l10n.t('Verifying {0}', basename(folder)), options => verify(folder, { ...options, ...(source === undefined ? {} : { source }) }));
-    const amount = `${formatCount(verdict.checkedTensors, 'tensor')}, ${formatBytes(verdict.checkedBytes)}`;
-    if (!verdict.ok) {
-      const lines = verdict.differences.map(({ key, file, message }) => `${key ?? file ?? folder}: ${message}`);
-      throw new UserError(vscode.l10n.t('{0} differs: {1}. First: {2} Extract the encoder again.', basename(folder), formatCount(lines.length, 'difference'), lines[0] ?? ''), { detail: lines.join('\n') });
-    }
-    if (verdict.comparedWithSource) {
-      void vscode.window.showInformationMessage(vscode.l10n.t('Verified: {0}, equal to the source, tensor for tensor.', amount));
-      return;
-    }
-    const { source: { location } } = await readManifest(folder);
-    if (!isRemote(location)) {
-      void vscode.window.showInformationMessage(vscode.l10n.t('Verified against its manifest: {0}. The source could not be opened and was not compared.', amount));
-      return;
-    }
-    void offerComparison(folder, vscode.l10n.t('Verified: {0}, each bit as it was received. {1} was not downloaded again.', amount, visible(shortLocation(location))));
-  });
-}
-
-async function offerComparison(folder: string, message: string): Promise<void> {
-  const compare = vscode.l10n.t('Download and Compare');
-  if (await vscode.window.showInformationMessage(unlinked(message), compare) === compare) await vscode.commands.executeCommand('visionEncoder.verify', vscode.Uri.file(folder), true);
-}
-
-/** Hands over the checkpoint that the encoder came from: the open one, or where the manifest says; undefined when it is gone, or elsewhere and not wanted. */
-async function withSource({ session, log, hub }: App, folder: string, withRemote: boolean, use: (source: Checkpoint | undefined) => Promise<void>): Promise<void> {
-  const { source: { location } } = await readManifest(folder);
-  if (isRemote(location) && !withRemote) return use(undefined);
-  const open = session.job?.checkpoint;
-  if (open?.location === location) return session.reading(open, () => use(open));
-  const options = await hub.options();
-  const source = await withProgress(vscode.l10n.t('Reading the headers of {0}', visible(shortLocation(location), 80)), ({ signal }) => openLocation(location, { signal, hub: options })).catch((error: unknown) => {
-    // What was asked for has to open; what the manifest names may be gone.
-    if (withRemote || !(error instanceof UserError)) throw error;
-    log.warn(error.message);
-    return undefined;
-  });
-  try {
-    await use(source);
-  } finally {
-    await source?.close();
-  }
 }

@@ -48,10 +48,11 @@ export async function openDropped(app: App, uris: readonly vscode.Uri[]): Promis
  */
 export async function openLocation(app: App, place: vscode.Uri | string): Promise<void> {
   const location = typeof place === 'string' ? place : pathOf(place);
+  const opening = app.session.startOpening();
   await vscode.commands.executeCommand(`${KEYS_VIEW}.focus`);
   const job = await app.hub.retrying(() => readJob(app, location));
   if (job === undefined) return;
-  await app.session.open(job);
+  if (!(await app.session.open(job, opening))) return;
   app.log.info(`Opened ${job.checkpoint.location}: ${job.checkpoint.tensors.length} tensors in ${job.checkpoint.files.length} files. ${job.detection?.reason ?? 'No family recognised.'}`);
   await app.recent.add(job.checkpoint);
   void announce(job);

@@ -6,9 +6,9 @@ import { histogram, summarize } from '../features/statistics';
 import { token, tokenMatrix, type TokenMatrix } from '../features/tokenMatrix';
 import { seenArea, type Rectangle } from '../image/geometry';
 import { decodeImage } from '../image/decode';
-import { clipPreprocessing, preprocess } from '../image/preprocess';
+import { preprocess, type PreprocessSpec } from '../image/preprocess';
 import { UserError } from '../errors';
-import type { Comparison, FeatureStatistics, MapKind, PatchMap, Question, ResizeMode } from '../protocol';
+import type { Comparison, FeatureStatistics, MapKind, PatchMap, Question } from '../protocol';
 import { encodeDisplay } from './display';
 import type { Array32, LoadedEncoder, RunHooks } from './encoder';
 
@@ -51,14 +51,14 @@ export class Gallery {
   private attention: { readonly name: string; readonly map: Float32Array } | undefined;
 
   /** @throws UserError when it is no picture that can be decoded */
-  async open(id: string, name: string, bytes: Uint8Array, imageSize: number, mode: ResizeMode): Promise<OpenedPicture> {
+  async open(id: string, name: string, bytes: Uint8Array, spec: PreprocessSpec): Promise<OpenedPicture> {
     const started = performance.now();
     const image = await decodeImage(bytes, { name });
     const decoded = performance.now();
-    const { pixels, geometry } = preprocess(image, clipPreprocessing(imageSize, mode));
+    const { pixels, geometry } = preprocess(image, spec);
     const resized = performance.now();
     this.close(id);
-    this.pictures.set(id, { name, pixels: { shape: [1, 3, imageSize, imageSize], data: pixels }, values: new Map() });
+    this.pictures.set(id, { name, pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, values: new Map() });
     const { x, y, width, height } = seenArea(geometry);
     return {
       width: image.width,

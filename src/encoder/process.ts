@@ -6,6 +6,7 @@ import { preprocess } from '../image/preprocess';
 import { loadEncoder } from './devices';
 import type { Array32, LoadedEncoder, StageHooks } from './encoder';
 import { Gallery } from './gallery';
+import { peakMemory } from './memory';
 import { requestSchema, type Reply, type Request } from './protocol';
 
 /**
@@ -78,7 +79,7 @@ async function work(job: Job): Promise<Reply> {
       return { type: 'preprocessed', id, decodeMs: decoded - started, resizeMs };
     }
     case 'openPicture':
-      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, needed().graph.imageSize, job.resize) };
+      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, job.spec) };
     case 'encodePicture': {
       const { encoder, graph } = needed();
       const hidden = Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`);
@@ -100,7 +101,7 @@ async function work(job: Job): Promise<Reply> {
       return { type: 'answer', id, answer: await gallery.answer(job.question, { encoder, heads }) };
     }
     case 'memory':
-      return { type: 'memory', id, residentBytes: process.memoryUsage.rss(), peakBytes: process.resourceUsage().maxRSS * 1024 };
+      return { type: 'memory', id, residentBytes: process.memoryUsage.rss(), peakBytes: await peakMemory() };
   }
   return { type: 'done', id };
 }

@@ -11,6 +11,7 @@ import type { PreprocessSpec } from '../image/preprocess';
 import type { RunOptions } from '../progress';
 import type { EncoderClient, MemoryFigures } from './client';
 import type { DeviceChoice, LoadReport } from './devices';
+import type { Precision } from './deviceEncoder';
 import type { Array32 } from './encoder';
 import { FeatureFile, type FeatureFormat } from './featureFile';
 import type { EncoderModel } from './model';
@@ -25,8 +26,11 @@ export interface FeaturesRequest extends RunOptions {
   readonly outputs: readonly string[];
   readonly preprocessing: PreprocessSpec;
   readonly device: DeviceChoice;
+  readonly precision: Precision;
   /** Pictures that run together. */
   readonly batchSize: number;
+  /** Told what will run, and of short memory, before it does. */
+  readonly onLoaded?: (report: LoadReport) => void;
   /** Told of a picture that cannot be read, which is then left out; absent, such a picture ends it all. */
   readonly onBroken?: (picture: string, error: UserError) => void;
 }
@@ -50,7 +54,7 @@ const MOST_BYTES = 256 * 2 ** 20;
  * Runs an encoder on pictures and writes a file of float32 arrays, batch first: `pixel_values` and `outputs` as
  * safetensors, `features` alone as .npy. All pictures are decoded first, so a broken one is found before the encoder
  * runs, and the number of good ones is known; their pixels wait on the disk. Memory holds one batch. Nothing is left
- * behind when it fails. Progress counts pictures, half for decoding and half for running.
+ * behind when it fails. Progress counts pictures while "decoding", blocks while "loading", and pictures again while "running".
  * @throws UserError when `out` exists, a picture is broken, or the encoder fails; AbortError when cancelled
  */
 export async function writeFeatures(client: EncoderClient, model: EncoderModel, request: FeaturesRequest): Promise<WrittenFeatures> {
@@ -110,7 +114,7 @@ async function decodePictures(client: EncoderClient, side: number, request: Feat
         if (request.onBroken === undefined || isAbort(error) || !(error instanceof UserError)) throw error;
         request.onBroken(picture, error);
       }
-      request.onProgress?.({ done: (index + 1) / 2, total: request.pictures.length, label: 'decoding' });
+      request.onProgress?.({ done: index + 1, total: request.pictures.length, label: 'decoding' });
     }
   } finally {
     await pixels.close();
@@ -141,7 +145,11 @@ async function decodePicture(client: EncoderClient, picture: string, { preproces
 async function encodePictures(client: EncoderClient, model: EncoderModel, side: number, request: FeaturesRequest, count: number, scratch: string, file: FeatureFile) {
   const { signal, onProgress, outputs, batchSize } = request;
   const started = performance.now();
-  const device = await client.load(model, { device: request.device, precision: 'float32', ...(signal && { signal }) });
+  const device = await client.load(model, {
+    device: request.device, precision: request.precision, batch: Math.min(batchSize, count), ...(signal && { signal }),
+    onProgress: ({ done, total }) => { onProgress?.({ done, total, label: 'loading' }); },
+  });
+  request.onLoaded?.(device);
   const loaded = performance.now();
   const pixels = await open(scratch, 'r');
   try {
@@ -162,13 +170,13 @@ async function encodePictures(client: EncoderClient, model: EncoderModel, side: 
           ...(signal && { signal }),
           keep: false,
           onOutput: put,
-          onProgress: ({ done, total }) => { onProgress?.({ done: (count + first + batch * done / total) / 2, total: count, label: 'running' }); },
+          onProgress: ({ done, total }) => { onProgress?.({ done: first + batch * done / total, total: count, label: 'running' }); },
         });
       } finally {
         await Promise.allSettled([written]);
       }
       await written;
-      onProgress?.({ done: (count + first + batch) / 2, total: count, label: 'running' });
+      onProgress?.({ done: first + batch, total: count, label: 'running' });
     }
   } finally {
     await pixels.close();

@@ -11,7 +11,7 @@ import type { Validation } from '../validation/validation';
 import { TOOL } from '../version';
 import { castDtype } from './cast';
 import type { DtypeOption } from './cast';
-import { copyFile, CopyHashers } from './copy';
+import { copyFile } from './copy';
 import type { TensorCopy } from './copy';
 import { fetchAhead } from './fetchAhead';
 import type { FileLayout, OutputTensor } from './fileLayout';
@@ -28,6 +28,7 @@ import { shardIndex, splitIntoShards } from './shards';
 import type { Shard } from './shards';
 import { assertUnchanged, stateOf } from './sourceFiles';
 import type { FileState } from './sourceFiles';
+import { Threads } from './thread/threads';
 import { torchLayout } from './torchWriter';
 
 export type OutputFormat = Manifest['output']['format'];
@@ -112,7 +113,7 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
     for (const [file, state] of sources) await assertUnchanged(file, state);
     const tensors = manifestTensors(plan, outputs, written);
     const manifest: Manifest = {
-      version: 1,
+      version: 2,
       tool: TOOL,
       createdAt: new Date().toISOString(),
       source: manifestSource(plan, tensors, sources),
@@ -121,7 +122,7 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
       output: {
         format: options.format,
         dtype: options.dtype,
-        files: [...written.map(({ name, size, copied }) => ({ name, size, sha256: copied.sha256 })), ...jsonFiles],
+        files: [...written.map(({ name, size, copied }) => ({ name, size, treeSha256: copied.treeSha256 })), ...jsonFiles],
         tensors,
       },
     };
@@ -224,14 +225,14 @@ async function writeWeights(
 ): Promise<(WrittenFile & { size: number })[]> {
   let done = 0;
   const written = [];
-  const hashers = new CopyHashers();
+  const threads = new Threads();
   try {
     for (const { name, tensors, layout } of files) {
       const before = earlier.get(name);
       const copies = tensors.map(index => tensorCopy(plan, outputs, index));
       const ahead = fetchAhead(layout, copies, before?.bytes ?? 0);
       try {
-        const copied = await writeSynced(staging, folder, name, handle => copyFile(handle, layout, ahead.copies, hashers, {
+        const copied = await writeSynced(staging, folder, name, handle => copyFile(handle, layout, ahead.copies, threads, {
           ...(signal !== undefined && { signal }),
           ...(before !== undefined && { written: before }),
           ...(journal !== undefined && { onWritten: prefix => journal.record(name, handle, prefix, prefix.bytes === layout.size) }),
@@ -246,7 +247,7 @@ async function writeWeights(
       }
     }
   } finally {
-    await hashers.close();
+    await threads.close();
   }
   return written;
 }

@@ -38,6 +38,16 @@ const TINY: Readonly<Record<string, string>> = {
   'internvl-hf-6b': 'internvl-hf',
   'eva-blip2': 'eva-vit-g',
   'eva-lavis': 'eva-vit-g-lavis',
+  'open-clip-coca': 'open-clip',
+  'open-clip-coca-wide': 'open-clip',
+  'siglip2': 'siglip2',
+  'cogvlm': 'cogvlm',
+  'aimv2': 'aimv2',
+  'aimv2-tower': 'aimv2',
+  'molmo': 'molmo',
+  'timm-vit': 'timm-vit',
+  'timm-vit-registers': 'timm-vit',
+  'timm-vit-placed': 'timm-vit',
 };
 
 const BOUND = 1e-5;

@@ -105,6 +105,11 @@ export async function companionFiles(job: Job, signal?: AbortSignal): Promise<Co
   };
 }
 
+/** A file beside the checkpoint as a config; undefined when there is none of that name. */
+export function configBeside({ checkpoint }: Job, name: string, signal?: AbortSignal): Promise<ConfigDocument | undefined> {
+  return readConfig(checkpoint, name, signal);
+}
+
 /** The preprocessor_config.json beside the checkpoint, if there is one. */
 export function ownPreprocessor({ checkpoint }: Job, signal?: AbortSignal): Promise<ConfigDocument | undefined> {
   return readConfig(checkpoint, 'preprocessor_config.json', signal);
@@ -216,7 +221,7 @@ async function readText(checkpoint: Checkpoint, name: string, signal: AbortSigna
       throw new UserError(`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
     }
     const bytes = await readBytes(source, 0, source.size, signal);
-    return { text: decodeUtf8(bytes, source.name), location: source.path ?? source.name };
+    return { text: decodeUtf8(bytes, source.name), location: source.path ?? `${store.location}/${source.name}` };
   } finally {
     await source.close();
   }

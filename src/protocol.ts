@@ -33,7 +33,7 @@ export type MapKind = z.infer<typeof mapKindSchema>;
 export const deviceChoiceSchema = z.enum(DEVICE_CHOICES);
 export type DeviceChoice = z.infer<typeof deviceChoiceSchema>;
 
-export const resizeModeSchema = z.enum(['square', 'crop']);
+export const resizeModeSchema = z.enum(['model', 'square', 'crop']);
 export type ResizeMode = z.infer<typeof resizeModeSchema>;
 
 const pictureBytes = z.custom<Uint8Array>(value => value instanceof Uint8Array && value.byteLength <= MAX_PICTURE_BYTES, 'not the bytes of a picture');
@@ -121,6 +121,8 @@ export interface EncoderStatus {
   /** Of the encoder's process. */
   readonly memoryBytes?: number | undefined;
   readonly resize: ResizeMode;
+  /** Whose rule prepares the pictures under `model`, and what to know of it. */
+  readonly rule: string;
 }
 
 /** A map as the panel draws it. */

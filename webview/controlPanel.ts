@@ -43,6 +43,7 @@ export class ControlPanel {
 
   private readonly device = dropdown({ label: 'Device' }, DEVICE_CHOICES.map(value => ({ value, label: DEVICE_NAMES[value] })), value => { this.events.onDevice(value); });
   private readonly resize = dropdown({ label: 'Resize' }, [
+    { value: 'model', label: 'As the model does' },
     { value: 'square', label: 'Straight to the square' },
     { value: 'crop', label: 'Shorter side, centre crop' },
   ] as const, value => { this.events.onResize(value); });
@@ -92,6 +93,7 @@ export class ControlPanel {
     this.grid.set(state.grid);
     this.device.set(status.choice);
     this.resize.set(status.resize);
+    this.resize.element.title = `As the model does: by ${status.rule}`;
     const pooled = this.model !== undefined && state.layer >= this.model.layers;
     this.head.show(state.overlay === 'attention' && !pooled);
     this.query.show(state.overlay === 'pool' || (pooled && state.overlay !== 'none'));

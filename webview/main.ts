@@ -15,7 +15,7 @@ const viewport = new Viewport();
 
 let model: ModelInfo | undefined;
 let state: PanelState = INITIAL_STATE;
-let status: EncoderStatus = { state: 'off', choice: 'auto', resize: 'square' };
+let status: EncoderStatus = { state: 'off', choice: 'auto', resize: 'model', rule: '' };
 let pictures: readonly PictureInfo[] = [];
 let shown: string | undefined;
 let compared: string | undefined;

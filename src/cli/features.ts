@@ -1,36 +1,39 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { forwardGraph } from '../architecture/forwardGraphs';
+import { usualSide } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
-import { DEVICE_NAMES, type DeviceChoice } from '../encoder/devices';
+import type { Precision } from '../encoder/deviceEncoder';
+import { DEVICE_NAMES, type DeviceChoice, type LoadReport } from '../encoder/devices';
 import { featureOutputs, type FeatureChoice } from '../encoder/features';
 import type { EncoderModel } from '../encoder/model';
 import { writeFeatures } from '../encoder/writeFeatures';
 import { systemErrorCode, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
 import { PICTURE_EXTENSIONS } from '../image/format';
-import { clipPreprocessing, type PreprocessSpec } from '../image/preprocess';
-import { parsePreprocessorConfig } from '../image/preprocessorConfig';
-import { ownPreprocessor, validated, type Job } from '../job';
-import type { ResizeMode } from '../protocol';
+import type { Job } from '../job';
+import { modelPreprocessing, preprocessingOrFamilys, withGeometry, type Preprocessing } from '../preprocessing';
+import type { Progress } from '../progress';
 import { parsePath } from './input';
-import { runnable } from './runnable';
+import { cacheOptions, runnable, type CacheOptions } from './runnable';
 import type { Terminal } from './terminal';
 
-export interface FeaturesCommandOptions {
+export interface FeaturesCommandOptions extends CacheOptions {
   readonly checkpoint: string;
   readonly out: string;
   readonly device: DeviceName;
+  readonly precision: Precision;
   readonly layers: FeatureChoice['layers'];
   readonly attentionPool?: boolean;
-  readonly resize?: ResizeMode;
+  readonly resize?: Geometry;
   readonly batchSize?: number;
   readonly skipBroken?: boolean;
   readonly overwrite?: boolean;
   readonly json?: boolean;
 }
+
+type Geometry = 'square' | 'crop';
 
 /** As people call them, and as ONNX Runtime does. */
 const DEVICES = { auto: 'auto', cpu: 'cpu', webgpu: 'webgpu', cuda: 'cuda', directml: 'dml', coreml: 'coreml' } as const satisfies Record<string, DeviceChoice>;
@@ -40,17 +43,18 @@ type DeviceName = keyof typeof DEVICES;
 const BATCH = 4;
 
 export function featuresOptions(command: Command): Command {
-  return command
+  return cacheOptions(command
     .argument('<picture...>', 'picture files, or folders of them', (text: string, before: string[] | undefined) => [...before ?? [], parsePath(text)])
     .requiredOption('--checkpoint <checkpoint>', 'a checkpoint or an extracted encoder: a folder, a weights file or an index', parsePath)
     .requiredOption('--out <file>', 'the file to write: .safetensors, or .npy for the features alone', parsePath)
     .addOption(new Option('--device <device>', 'where to run').choices(Object.keys(DEVICES)).default('auto'))
+    .addOption(new Option('--precision <precision>', 'what a device multiplies in: half needs half the memory of single; the CPU always takes single').choices(['float32', 'float16']).default('float32'))
     .option('--layers <layers>', 'hidden states to write too: all, or block numbers such as 0,11,23', parseLayers, [])
     .option('--attention-pool', 'write the attention pool\'s weights too')
-    .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json says, else square)').choices(['square', 'crop']))
+    .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json or open_clip_config.json says, else the family\'s rule)').choices(['square', 'crop']))
     .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
     .option('--skip-broken', 'leave out pictures that cannot be read, with a warning')
-    .option('--overwrite', 'replace the file if it exists')
+    .option('--overwrite', 'replace the file if it exists'))
     .addHelpText('after', `
 Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given.
 
@@ -62,12 +66,17 @@ Examples:
 /** Writes the features of all pictures; gives what `--json` prints. */
 export async function runFeatures(job: Job, locations: readonly string[], options: FeaturesCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const format = formatOf(options);
-  const model = runnable(job);
-  const preprocessing = await preprocessingOf(job, model, options.resize, signal);
+  const model = await runnable(job, options, terminal, signal);
+  const preprocessing = await preprocessingFor(job, model, options.resize, signal);
   const pictures = await findPictures(locations);
   const skipped: { picture: string; reason: string }[] = [];
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
-  const bar = terminal.progress('Encoding', amount => `${Number(amount.toFixed(1))} pictures`);
+  const bars = phases(terminal);
+  const sayWhatRuns = (report: LoadReport): void => {
+    bars.stop();
+    if (report.warning !== undefined) terminal.warn(report.warning);
+    for (const { device, reason } of report.rejected) terminal.note(printable(`${DEVICE_NAMES[device]} was not used: ${reason}`));
+  };
   const started = Date.now();
   let written: Awaited<ReturnType<typeof writeFeatures>>;
   try {
@@ -79,17 +88,17 @@ export async function runFeatures(job: Job, locations: readonly string[], option
       preprocessing: preprocessing.spec,
       device: DEVICES[options.device],
       batchSize: options.batchSize ?? (options.layers === 'all' ? 1 : BATCH),
-      onProgress: bar.report,
+      precision: options.precision,
+      onProgress: bars.report,
+      onLoaded: sayWhatRuns,
       ...(options.skipBroken === true && { onBroken: (picture: string, { message }: UserError) => { skipped.push({ picture, reason: message }); } }),
     });
   } finally {
-    bar.stop();
+    bars.stop();
     await client.close();
   }
   const { device: report, shapes, milliseconds, memory } = written;
   for (const { reason } of skipped) terminal.warn(`Left out: ${reason}`);
-  if (report.warning !== undefined) terminal.warn(report.warning);
-  for (const { device, reason } of report.rejected) terminal.note(printable(`${DEVICE_NAMES[device]} was not used: ${reason}`));
   terminal.note(`Pictures are prepared by ${preprocessing.from}.`);
   const seconds = (Date.now() - started) / 1000;
   if (options.json !== true) {
@@ -99,7 +108,34 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   }
   return {
     out: written.out, device: report.device, precision: report.precision, rejected: report.rejected, warning: report.warning ?? null,
-    preprocessing: preprocessing.from, pictures: written.pictures, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
+    preprocessing: preprocessing.from, pictures: written.pictures, grids: written.grids, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
+  };
+}
+
+/** One bar after the other, each under the name of what is done. */
+function phases(terminal: Terminal): { report: (progress: Progress) => void; stop: () => void } {
+  const pictures = (amount: number): string => formatCount(Number(amount.toFixed(1)), 'picture');
+  const named: Readonly<Record<string, () => ReturnType<Terminal['progress']>>> = {
+    decoding: () => terminal.progress('Reading pictures', pictures),
+    loading: () => terminal.progress('Loading the encoder', blocks => `${blocks} blocks`),
+    running: () => terminal.progress('Encoding', pictures),
+  };
+  let phase: string | undefined;
+  let bar: ReturnType<Terminal['progress']> | undefined;
+  const stop = (): void => {
+    bar?.stop();
+    bar = phase = undefined;
+  };
+  return {
+    stop,
+    report: progress => {
+      if (progress.label !== phase) {
+        stop();
+        phase = progress.label;
+        bar = named[phase ?? '']?.();
+      }
+      bar?.report(progress);
+    },
   };
 }
 
@@ -112,32 +148,14 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
 }
 
 /** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
-async function preprocessingOf(job: Job, { graph }: EncoderModel, resize: ResizeMode | undefined, signal: AbortSignal): Promise<{ spec: PreprocessSpec; from: string }> {
-  const { imageSize } = forwardGraph(graph);
-  const { family, validation } = validated(job);
-  const own = await ownPreprocessor(job, signal);
-  // Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by.
-  const usual = graph.kind === 'qwen-vl' ? clipPreprocessing(imageSize, 'square') : parsePreprocessorConfig(family.preprocessorConfig(validation.hyperparameters));
-  if (resize !== undefined) {
-    const { filter, rescale, normalize } = own === undefined ? usual : parseOr(usual, own.value);
-    const { resize: rule, crop } = clipPreprocessing(imageSize, resize);
-    return { spec: { filter, rescale, ...(normalize && { normalize }), ...(rule && { resize: rule }), ...(crop && { crop }) }, from: `--resize ${resize}` };
-  }
-  if (own === undefined) return { spec: usual, from: graph.kind === 'qwen-vl' ? 'Qwen-VL\'s own rule (--resize square)' : `the rule of ${family.title}` };
+async function preprocessingFor(job: Job, { graph }: EncoderModel, resize: Geometry | undefined, signal: AbortSignal): Promise<Preprocessing> {
+  const imageSize = usualSide(graph);
+  if (resize !== undefined) return { spec: withGeometry((await preprocessingOrFamilys(job, imageSize, signal)).spec, imageSize, resize), from: `--resize ${resize}` };
   try {
-    return { spec: parsePreprocessorConfig(own.value), from: 'the checkpoint\'s preprocessor_config.json' };
+    return await modelPreprocessing(job, imageSize, signal);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     throw new UserError(`${error.message} Say --resize square or --resize crop to go without it.`, { cause: error });
-  }
-}
-
-function parseOr(usual: PreprocessSpec, json: unknown): PreprocessSpec {
-  try {
-    return parsePreprocessorConfig(json);
-  } catch (error) {
-    if (error instanceof UserError) return usual;
-    throw error;
   }
 }
 

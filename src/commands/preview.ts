@@ -1,14 +1,18 @@
 import * as vscode from 'vscode';
 import * as z from 'zod';
+import { usualSide } from '../architecture/forwardGraphs';
 import { encoderModel, type EncoderModel } from '../encoder/model';
+import type { Preparation } from '../encoder/preview';
 import { UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
 import { validated, type Job } from '../job';
+import { preprocessingOrFamilys, withGeometry } from '../preprocessing';
 import { panelStateSchema, type ModelInfo } from '../protocol';
 import { picturesIn, PictureStore, readPicture } from '../views/preview/pictureStore';
-import { PreviewPanel, PREVIEW_TYPE, type Remembered } from '../views/preview/previewPanel';
+import { PreviewPanel, PREVIEW_TYPE, type PanelOptions, type Remembered } from '../views/preview/previewPanel';
 import { command, report, type App } from './app';
 import { openLocation } from './open';
+import { planOnThisMachine } from './storedEncoders';
 
 const MEMORY = 'preview';
 const rememberedSchema = z.object({ checkpoint: z.string(), state: panelStateSchema.optional(), pictures: z.array(z.string()) });
@@ -49,11 +53,13 @@ class Previews {
       return;
     }
     const remembered = this.remembered();
-    const model = modelOf(job);
+    const model = await modelOf(this.app, job);
+    if (model === undefined) return;
+    const preparation = await preparationOf(job, model);
     this.current?.panel.dispose();
     const panel = vscode.window.createWebviewPanel(PREVIEW_TYPE, '', vscode.ViewColumn.Active);
     const pictures = files.length > 0 || remembered?.checkpoint !== job.checkpoint.location ? files : await this.store.load(remembered.pictures);
-    this.show(panel, job, model, remembered).add(pictures);
+    this.show(panel, job, { model, preparation }, remembered).add(pictures);
   }
 
   /** Fills a panel that VS Code kept over a reload of the window. */
@@ -61,10 +67,12 @@ class Previews {
     const remembered = this.remembered();
     try {
       if (remembered === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-      if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, vscode.Uri.file(remembered.checkpoint));
+      if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, remembered.checkpoint);
       const { job } = this.app.session;
       if (job === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-      this.show(panel, job, modelOf(job), remembered).add(await this.store.load(remembered.pictures));
+      const model = await modelOf(this.app, job);
+      if (model === undefined) panel.dispose();
+      else this.show(panel, job, { model, preparation: await preparationOf(job, model) }, remembered).add(await this.store.load(remembered.pictures));
     } catch (error) {
       panel.dispose();
       report(this.app.log, error);
@@ -75,12 +83,12 @@ class Previews {
     this.current?.panel.dispose();
   }
 
-  private show(webview: vscode.WebviewPanel, job: Job, model: EncoderModel, remembered: Remembered | undefined): PreviewPanel {
+  private show(webview: vscode.WebviewPanel, job: Job, run: Pick<PanelOptions, 'model' | 'preparation'>, remembered: Remembered | undefined): PreviewPanel {
     const { checkpoint } = job;
     const panel = new PreviewPanel(webview, {
       extension: this.context.extensionUri,
       log: this.app.log,
-      model,
+      ...run,
       info: infoOf(job),
       state: remembered?.state,
       pickPictures: pickPictures,
@@ -108,11 +116,23 @@ class Previews {
   }
 }
 
-/** @throws UserError when the encoder would not load, so it cannot run either */
-function modelOf(job: Job): EncoderModel {
+/**
+ * The job's encoder on this machine; undefined when it is elsewhere and the person does not want it downloaded.
+ * @throws UserError when the encoder would not load, so it cannot run either
+ */
+async function modelOf(app: App, job: Job): Promise<EncoderModel | undefined> {
   const { family, validation } = validated(job);
   if (!validation.valid) throw new UserError(vscode.l10n.t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
-  return encoderModel(job.plan, family, validation.hyperparameters, job.config);
+  // What cannot be run is not downloaded.
+  const plan = family.graph === undefined ? job.plan : await planOnThisMachine(app, job);
+  return plan && encoderModel(plan, family, validation.hyperparameters, job.config);
+}
+
+/** As the model prepares its pictures; and the geometries that a person may choose instead. */
+async function preparationOf(job: Job, { graph }: EncoderModel): Promise<Preparation> {
+  const side = usualSide(graph);
+  const { spec, from } = await preprocessingOrFamilys(job, side);
+  return { specs: { model: spec, square: withGeometry(spec, side, 'square'), crop: withGeometry(spec, side, 'crop') }, from };
 }
 
 function infoOf(job: Job): ModelInfo {

@@ -3,6 +3,7 @@ import type { Answers, DeviceChoice, EncoderStatus, PictureInfo, Question, Resiz
 import type { EncoderClient } from './client';
 import { DEVICE_NAMES, type LoadReport } from './devices';
 import type { Array32 } from './encoder';
+import type { PreprocessSpec } from '../image/preprocess';
 import type { EncoderModel } from './model';
 
 /** A picture as it came: its bytes are kept, so that it can be encoded again by another device or after a crash. */
@@ -18,6 +19,13 @@ export interface PreviewEvents {
   onPixels(id: string, mime: string, bytes: Uint8Array): void;
   /** What went wrong beyond the sentence in the status, for the log. */
   onError(error: unknown): void;
+}
+
+/** How pictures become the encoder's input, by what a person may choose. */
+export interface Preparation {
+  readonly specs: Readonly<Record<ResizeMode, PreprocessSpec>>;
+  /** Whose rule `model` is, and what to know of it. */
+  readonly from: string;
 }
 
 interface Entry {
@@ -43,11 +51,12 @@ export class Preview {
 
   constructor(
     private readonly client: EncoderClient,
-    private model: EncoderModel,
+    private readonly model: EncoderModel,
+    private readonly preparation: Preparation,
     private readonly events: PreviewEvents,
-    choices: { readonly device: DeviceChoice; readonly resize: ResizeMode },
+    device: DeviceChoice,
   ) {
-    this.status = { state: 'off', choice: choices.device, resize: choices.resize };
+    this.status = { state: 'off', choice: device, resize: 'model', rule: preparation.from };
   }
 
   get pictures(): readonly PictureInfo[] {
@@ -90,12 +99,6 @@ export class Preview {
     if (resize === this.status.resize) return;
     this.setStatus({ resize });
     this.encodeAnew();
-  }
-
-  /** Runs another encoder on the same pictures. */
-  setModel(model: EncoderModel): void {
-    this.model = model;
-    this.start();
   }
 
   cancel(): void {
@@ -182,11 +185,10 @@ export class Preview {
     this.update(info => info.id === id, info => ({ ...info, status: 'running' }));
     this.setStatus({ state: 'running', progress: 0 });
     try {
-      const opened = await this.client.openPicture({ id, ...entry.file }, this.status.resize, { signal });
+      const opened = await this.client.openPicture({ id, ...entry.file }, this.preparation.specs[this.status.resize], { signal });
       entry.display = opened.display;
-      const side = Math.floor((this.model.sizes.image_size ?? 0) / (this.model.sizes.patch_size ?? 1));
-      const { width, height, seen, decodeMs, resizeMs } = opened;
-      this.update(info => info.id === id, info => ({ ...info, width, height, seen, grid: { rows: side, columns: side } }));
+      const { width, height, seen, grid, decodeMs, resizeMs } = opened;
+      this.update(info => info.id === id, info => ({ ...info, width, height, seen, grid }));
       this.events.onPixels(id, 'image/png', opened.display);
       const { runMs } = await this.client.encodePicture(id, { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } });
       this.update(info => info.id === id, info => ({ ...info, status: 'ready', timings: { decode: decodeMs, resize: resizeMs, run: runMs } }));

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { deviceChoiceSchema, questionSchema, resizeModeSchema } from '../protocol';
+import { deviceChoiceSchema, questionSchema } from '../protocol';
 import { graphSpecSchema } from '../architecture/graphSpec';
 import { isDtype, type Dtype } from '../checkpoint/dtype';
 import { FILTERS } from '../image/resize';
@@ -8,6 +8,7 @@ import { FILTERS } from '../image/resize';
 
 const id = z.number().int().nonnegative();
 const count = z.number().int().nonnegative();
+const gridSchema = z.object({ rows: z.number().int().positive(), columns: z.number().int().positive() });
 
 const array32 = z.object({ shape: z.array(count).readonly(), data: z.custom<Float32Array>(value => value instanceof Float32Array) });
 
@@ -28,9 +29,11 @@ const storedWeight = z.object({
 const positive = z.number().positive();
 const triple = z.tuple([z.number(), z.number(), z.number()]).readonly();
 const preprocessSpec = z.object({
-  resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.literal('shortestEdge'), size: positive })]).exactOptional(),
+  padToSquare: triple.exactOptional(),
+  resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.enum(['shortestEdge', 'longestEdge']), size: positive })]).exactOptional(),
   filter: z.enum(FILTERS),
-  crop: z.object({ width: positive, height: positive }).exactOptional(),
+  crop: z.object({ width: positive, height: positive, torchvision: z.literal(true).exactOptional() }).exactOptional(),
+  fill: triple.exactOptional(),
   rescale: z.number(),
   normalize: z.object({ mean: triple, std: triple }).exactOptional(),
 });
@@ -47,13 +50,13 @@ export const providerSchema = z.enum(['cpu', 'cuda', 'webgpu', 'dml', 'coreml'])
 export const precisionSchema = z.enum(['float32', 'float16']);
 
 export const requestSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('load'), id, model, device: deviceChoiceSchema, precision: precisionSchema }),
+  z.object({ type: z.literal('load'), id, model, device: deviceChoiceSchema, precision: precisionSchema, batch: count.exactOptional() }),
   z.object({ type: z.literal('run'), id, pixels: array32, outputs: z.array(z.string()).readonly() }),
-  z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32 }),
+  z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32, grid: gridSchema }),
   z.object({ type: z.literal('memory'), id }),
   /** Makes the encoder's input of a picture; it is answered with the output `pixel_values`. Needs no model. */
   z.object({ type: z.literal('preprocess'), id, name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), spec: preprocessSpec }),
-  z.object({ type: z.literal('openPicture'), id, picture: z.string(), name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), resize: resizeModeSchema }),
+  z.object({ type: z.literal('openPicture'), id, picture: z.string(), name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), spec: preprocessSpec }),
   /** Runs the encoder on an opened picture and keeps all hidden states in the process. */
   z.object({ type: z.literal('encodePicture'), id, picture: z.string() }),
   z.object({ type: z.literal('closePicture'), id, picture: z.string() }),
@@ -76,6 +79,7 @@ const openedPicture = z.object({
   width: count,
   height: count,
   seen: z.object({ x: z.number(), y: z.number(), width: z.number(), height: z.number() }),
+  grid: gridSchema,
   display: z.custom<Uint8Array>(value => value instanceof Uint8Array),
   decodeMs: z.number(),
   resizeMs: z.number(),

@@ -125,7 +125,9 @@ describe('vision-encoder features', function () {
     assert.deepEqual(await pixels('square.safetensors', '--resize', 'square'), square);
     assert.notDeepEqual(cropped, square);
     await config(224);
-    await failing([join(PICTURES, 'rgb8.png'), '--checkpoint', checkpoint, '--out', join(out, 'x.safetensors')], '224 x 224', '112 x 112', '--resize');
+    assert.deepEqual(await pixels('other-size.safetensors'), cropped);
+    const said = await succeed(join(PICTURES, 'rgb8.png'), '--checkpoint', checkpoint, '--out', join(out, 'said.safetensors'));
+    assert.equal(said.preprocessing, 'the checkpoint\'s preprocessor_config.json (at 112 x 112 pixels, for which the encoder has positions; the file says 224 x 224)');
   }));
 
   it('names broken pictures, and goes on without them when told', () => inFolder(async out => {
@@ -164,6 +166,14 @@ describe('vision-encoder features', function () {
     if (process.platform === 'darwin') return;
     assert.deepEqual([device, rejected[0]?.device], ['cpu', 'coreml']);
     assert.match(rejected[0]?.reason ?? '', /CoreML/);
+  }));
+
+  it('says what runs before it runs, and how far each step is', () => inFolder(async out => {
+    const picture = join(PICTURES, 'rgb8.png');
+    const { code, stderr } = await run(['features', picture, picture, '--checkpoint', tiny, '--out', join(out, 'f.npy'), '--device', 'cpu', '--precision', 'float16'], { program });
+    assert.equal(code, 0, stderr);
+    const said = ['Reading pictures 50% (1 picture of 2 pictures)', 'The CPU calculates in single precision', 'Encoding 100% (2 pictures of 2 pictures)'].map(line => stderr.indexOf(line));
+    assert.ok(said.every((at, index) => at > (said[index - 1] ?? -1)), stderr);
   }));
 
   for (const name of ['SIGINT', 'SIGTERM'] as const) {

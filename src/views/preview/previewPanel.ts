@@ -1,7 +1,7 @@
 import * as vscode from 'vscode';
 import { EncoderClient } from '../../encoder/client';
 import type { EncoderModel } from '../../encoder/model';
-import { Preview } from '../../encoder/preview';
+import { Preview, type Preparation } from '../../encoder/preview';
 import { deviceChoiceSchema, fromWebviewSchema, type FromWebview, type ModelInfo, type PanelState, type ToWebview } from '../../protocol';
 import { saveFeatures, savePng } from './save';
 import { pageHtml } from './page';
@@ -21,6 +21,7 @@ export interface PanelOptions {
   readonly extension: vscode.Uri;
   readonly log: vscode.LogOutputChannel;
   readonly model: EncoderModel;
+  readonly preparation: Preparation;
   readonly info: ModelInfo;
   readonly state: PanelState | undefined;
   pickPictures(): Promise<{ name: string; bytes: Uint8Array }[]>;
@@ -43,19 +44,19 @@ export class PreviewPanel implements vscode.Disposable {
   private disposed = false;
 
   constructor(private readonly panel: vscode.WebviewPanel, private readonly options: PanelOptions) {
-    const { extension, log, model, info } = options;
+    const { extension, log, model, preparation, info } = options;
     this.state = options.state;
     const settings = vscode.workspace.getConfiguration('visionEncoder.preview');
     const client = new EncoderClient({
       entry: vscode.Uri.joinPath(extension, 'dist', 'encoder.js').fsPath,
       idleMs: settings.get('releaseAfterMinutes', 10) * MINUTE_MS,
     });
-    this.preview = new Preview(client, model, {
+    this.preview = new Preview(client, model, preparation, {
       onStatus: status => { this.post({ type: 'encoder', status }); },
       onPictures: pictures => { this.post({ type: 'pictures', pictures }); },
       onPixels: (picture, mime, bytes) => { this.post({ type: 'pixels', picture, mime, bytes }); },
       onError: error => { log.error(error instanceof Error ? error.stack ?? error.message : String(error)); },
-    }, { device: deviceChoiceSchema.catch('auto').parse(settings.get('device')), resize: 'square' });
+    }, deviceChoiceSchema.catch('auto').parse(settings.get('device')));
 
     panel.title = vscode.l10n.t('Preview: {0}', info.name);
     panel.iconPath = vscode.Uri.joinPath(extension, 'media', 'icon.svg');

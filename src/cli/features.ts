@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { forwardGraph } from '../architecture/forwardGraphs';
+import { usualSide } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
 import type { Precision } from '../encoder/deviceEncoder';
@@ -16,10 +16,10 @@ import type { Job } from '../job';
 import { modelPreprocessing, preprocessingOrFamilys, withGeometry, type Preprocessing } from '../preprocessing';
 import type { Progress } from '../progress';
 import { parsePath } from './input';
-import { runnable } from './runnable';
+import { cacheOptions, runnable, type CacheOptions } from './runnable';
 import type { Terminal } from './terminal';
 
-export interface FeaturesCommandOptions {
+export interface FeaturesCommandOptions extends CacheOptions {
   readonly checkpoint: string;
   readonly out: string;
   readonly device: DeviceName;
@@ -43,7 +43,7 @@ type DeviceName = keyof typeof DEVICES;
 const BATCH = 4;
 
 export function featuresOptions(command: Command): Command {
-  return command
+  return cacheOptions(command
     .argument('<picture...>', 'picture files, or folders of them', (text: string, before: string[] | undefined) => [...before ?? [], parsePath(text)])
     .requiredOption('--checkpoint <checkpoint>', 'a checkpoint or an extracted encoder: a folder, a weights file or an index', parsePath)
     .requiredOption('--out <file>', 'the file to write: .safetensors, or .npy for the features alone', parsePath)
@@ -54,7 +54,7 @@ export function featuresOptions(command: Command): Command {
     .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json or open_clip_config.json says, else the family\'s rule)').choices(['square', 'crop']))
     .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
     .option('--skip-broken', 'leave out pictures that cannot be read, with a warning')
-    .option('--overwrite', 'replace the file if it exists')
+    .option('--overwrite', 'replace the file if it exists'))
     .addHelpText('after', `
 Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given.
 
@@ -66,7 +66,7 @@ Examples:
 /** Writes the features of all pictures; gives what `--json` prints. */
 export async function runFeatures(job: Job, locations: readonly string[], options: FeaturesCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const format = formatOf(options);
-  const model = runnable(job);
+  const model = await runnable(job, options, terminal, signal);
   const preprocessing = await preprocessingFor(job, model, options.resize, signal);
   const pictures = await findPictures(locations);
   const skipped: { picture: string; reason: string }[] = [];
@@ -108,7 +108,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   }
   return {
     out: written.out, device: report.device, precision: report.precision, rejected: report.rejected, warning: report.warning ?? null,
-    preprocessing: preprocessing.from, pictures: written.pictures, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
+    preprocessing: preprocessing.from, pictures: written.pictures, grids: written.grids, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
   };
 }
 
@@ -149,7 +149,7 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
 
 /** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
 async function preprocessingFor(job: Job, { graph }: EncoderModel, resize: Geometry | undefined, signal: AbortSignal): Promise<Preprocessing> {
-  const { imageSize } = forwardGraph(graph);
+  const imageSize = usualSide(graph);
   if (resize !== undefined) return { spec: withGeometry((await preprocessingOrFamilys(job, imageSize, signal)).spec, imageSize, resize), from: `--resize ${resize}` };
   try {
     return await modelPreprocessing(job, imageSize, signal);

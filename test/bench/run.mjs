@@ -1,4 +1,4 @@
-// `npm run bench [-- --full] [-- --runs N] [-- --dir FOLDER] [-- --only PART]`: times against references in the same run, medians over
+// `npm run bench [-- --full] [-- --runs N] [-- --dir FOLDER] [-- --only PART] [-- --no-encoder]`: times against references in the same run, medians over
 // interleaved runs, into bench/RESULTS.md. --full keeps 2 GB out of 10 GB, on up to 15 GB of disk; otherwise 512 MB out of 2.5 GB.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -9,7 +9,7 @@ import esbuild from 'esbuild';
 import { copyThread, node } from '../../esbuild.node.mjs';
 
 const root = path.resolve(import.meta.dirname, '../..');
-const { values: options } = parseArgs({ options: { full: { type: 'boolean', default: false }, runs: { type: 'string', default: '3' }, dir: { type: 'string', default: os.tmpdir() }, only: { type: 'string' } } });
+const { values: options } = parseArgs({ options: { full: { type: 'boolean', default: false }, 'no-encoder': { type: 'boolean', default: false }, runs: { type: 'string', default: '3' }, dir: { type: 'string', default: os.tmpdir() }, only: { type: 'string' } } });
 const runs = Number(options.runs);
 const MB = 1e6;
 /** Bytes kept, bytes in all. */
@@ -195,6 +195,8 @@ const started = performance.now(); require(process.argv[1]); console.log((perfor
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
+// The encoder has a report of its own, bench/ENCODER.md.
+if (!options['no-encoder'] && options.only === undefined) spawnSync(process.execPath, ['--import', 'tsx', path.join(root, 'test/bench/encoder.ts'), ...(options.full ? [] : ['--no-full']), '--runs', options.runs, '--dir', options.dir], { cwd: root, stdio: 'inherit' });
 
 /** After every row, so that a run that is cut short leaves what it measured. */
 function writeResults() {

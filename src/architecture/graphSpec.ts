@@ -24,8 +24,10 @@ const vit = z.object({
   heads: count,
   mlpSize: count,
   patchSize: count,
-  /** Side of the square picture that is run. */
+  /** Side of the square picture that is run, or of the usual one where pictures decide the grid. */
   imageSize: count,
+  /** There when pictures of any size are taken whose rows and columns of patches are multiples of it. */
+  gridMultiple: count.exactOptional(),
   /** Whether the patch embedding is stored as a linear layer over a patch's pixels, the channels of each side by side. */
   patchRows: z.boolean(),
   norm: z.enum(['layer', 'rms']),

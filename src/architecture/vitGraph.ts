@@ -1,6 +1,7 @@
 import type { GraphBuilder, Value } from '../onnx/graphBuilder';
 import type { BindWeight, ForwardGraph, PoolOutput } from './forwardGraph';
 import type { VitSpec, WeightPlace } from './graphSpec';
+import type { Grid } from './positions';
 import { activation, attentionWeights, gather, rmsNorm } from './operators';
 
 /**
@@ -8,11 +9,10 @@ import { activation, attentionWeights, gather, rmsNorm } from './operators';
  * registers, norms of queries and keys, layer scale, gated MLPs, norms before or after sub-layers, a final norm, pooling
  * and projection. A part is there when its weights are.
  */
-export function vitGraph(spec: VitSpec): ForwardGraph {
+export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   const { width, layers, heads, mlpSize, patchSize, imageSize, registers, placedPrefix, normAfter, finalNorm, latents, pooled } = spec;
-  const side = Math.floor(imageSize / patchSize);
-  const grid = { rows: side, columns: side };
-  const patches = side * side;
+  const patches = grid.rows * grid.columns;
+  const inputShape = spec.gridMultiple === undefined ? [3, imageSize, imageSize] as const : [3, grid.rows * patchSize, grid.columns * patchSize] as const;
   const hasClass = spec.weights.class !== undefined;
   const prefixTokens = (hasClass ? 1 : 0) + registers;
   const tokens = prefixTokens + patches;
@@ -145,7 +145,7 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
     return b.node('Reshape', [rows, b.integers([-1, tokens, headDim])], `head.${name}`);
   }
 
-  function attention(b: GraphBuilder, bind: BindWeight, hidden: Value, head: number): Value {
+  function attention(b: GraphBuilder, bind: BindWeight, hidden: Value, _layer: number, head: number): Value {
     const w = inner(bind);
     const normed = taken(b, w, 'norm1', hidden);
     const q = oneHead(b, w, normed, 'q', head);
@@ -228,10 +228,11 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
   }
 
   return {
-    layers, heads, width, imageSize, grid, prefixTokens, tokens,
+    layers, heads, width, inputShape, grid, prefixTokens, tokens,
     queries: probes, outputDim, poolShapes,
     derivedTables: [],
     blockPath: layer => `${spec.blocks}.${layer}`,
+    blockKind: () => 'block',
     embeddings, block, attention, pool,
   };
 }

@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { forwardGraph } from '../architecture/forwardGraphs';
+import { usualSide } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
 import type { Precision } from '../encoder/deviceEncoder';
@@ -108,7 +108,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   }
   return {
     out: written.out, device: report.device, precision: report.precision, rejected: report.rejected, warning: report.warning ?? null,
-    preprocessing: preprocessing.from, pictures: written.pictures, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
+    preprocessing: preprocessing.from, pictures: written.pictures, grids: written.grids, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
   };
 }
 
@@ -149,7 +149,7 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
 
 /** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
 async function preprocessingFor(job: Job, { graph }: EncoderModel, resize: Geometry | undefined, signal: AbortSignal): Promise<Preprocessing> {
-  const { imageSize } = forwardGraph(graph);
+  const imageSize = usualSide(graph);
   if (resize !== undefined) return { spec: withGeometry((await preprocessingOrFamilys(job, imageSize, signal)).spec, imageSize, resize), from: `--resize ${resize}` };
   try {
     return await modelPreprocessing(job, imageSize, signal);

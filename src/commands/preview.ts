@@ -1,6 +1,6 @@
 import * as vscode from 'vscode';
 import * as z from 'zod';
-import { forwardGraph } from '../architecture/forwardGraphs';
+import { usualSide } from '../architecture/forwardGraphs';
 import { encoderModel, type EncoderModel } from '../encoder/model';
 import type { Preparation } from '../encoder/preview';
 import { UserError } from '../errors';
@@ -130,7 +130,7 @@ async function modelOf(app: App, job: Job): Promise<EncoderModel | undefined> {
 
 /** As the model prepares its pictures; and the geometries that a person may choose instead. */
 async function preparationOf(job: Job, { graph }: EncoderModel): Promise<Preparation> {
-  const side = forwardGraph(graph).imageSize;
+  const side = usualSide(graph);
   const { spec, from } = await preprocessingOrFamilys(job, side);
   return { specs: { model: spec, square: withGeometry(spec, side, 'square'), crop: withGeometry(spec, side, 'crop') }, from };
 }

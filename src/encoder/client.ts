@@ -1,4 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process';
+import type { Grid } from '../architecture/positions';
 import { UserError } from '../errors';
 import type { RunOptions } from '../progress';
 import type { LoadOptions, LoadReport } from './devices';
@@ -76,7 +77,7 @@ export class EncoderClient {
 
   /**
    * Runs the loaded model; starts and loads it again first when its process has ended. Progress counts stages.
-   * @param pixels (batch, 3, imageSize, imageSize)
+   * @param pixels (batch, 3, height, width)
    * @param outputs names as `wantedOutputs` knows them
    * @returns the outputs by name, float32
    * @throws UserError when the process ended; AbortError when cancelled
@@ -96,12 +97,12 @@ export class EncoderClient {
 
   /**
    * The attention map (batch, tokens, tokens) of one head, from the hidden state that goes into the block:
-   * `embeddings` for block 0, else `hidden_states.(layer - 1)`.
+   * `embeddings` for block 0, else `hidden_states.(layer - 1)`, and the patches that it came of.
    */
-  async attention(layer: number, head: number, hidden: Array32, options: RunOptions = {}): Promise<Array32> {
+  async attention(layer: number, head: number, hidden: Array32, grid: Grid, options: RunOptions = {}): Promise<Array32> {
     let map: Array32 | undefined;
     await this.ensureLoaded(options);
-    await this.ask({ type: 'attention', layer, head, hidden: hidden }, { ...options, onOutput: (_, value) => { map = value; } });
+    await this.ask({ type: 'attention', layer, head, hidden, grid }, { ...options, onOutput: (_, value) => { map = value; } });
     if (map === undefined) throw new Error('The encoder gave no attention map.');
     return map;
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
@@ -37,7 +37,7 @@ async function startProxy(hubPort) {
   return { targets, port: proxy.address().port, close: () => new Promise(resolve => { proxy.closeAllConnections(); proxy.close(resolve); }) };
 }
 
-/** The bytes of files that the server sent, and the places that were asked for outside of headers and kept tensors. */
+/** The bytes of files that the server sent, and the places that were asked for outside of headers (the ends of zip files among them) and kept tensors. */
 async function account(server, mark, folder) {
   const { stdout } = await runCli('keys', folder, '--json');
   const { tensors, kept } = JSON.parse(stdout);
@@ -52,7 +52,7 @@ async function account(server, mark, folder) {
   const requests = server.log.slice(mark).filter(({ file, range, status }) => file !== undefined && range !== undefined && status === 206);
   for (const { file, range } of requests) {
     const { start = Infinity, spans = [] } = files.get(file) ?? {};
-    if (range.from < start) continue; // the header, or a small file
+    if (range.from < start || (mark === 0 && range.to === (await stat(path.join(folder, file))).size)) continue; // headers, and small files
     let at = range.from;
     for (const [from, to] of spans.sort((a, b) => a[0] - b[0])) {
       if (to <= at || from >= range.to) continue;
@@ -106,7 +106,7 @@ describe('a checkpoint on the Hub', function () {
     await workbench.quickPick('test/tiny').click();
     await keysTitle(`hf://test/tiny@${COMMIT}`).waitFor();
     await workbench.row('Loads strictly', 'Validation').waitFor();
-    await workbench.view('Keys').getByText('Qwen-VL vision encoder: 41 of').waitFor();
+    await workbench.view('Keys').getByText('Qwen-VL vision encoder: 53 of').waitFor();
     const { strays } = await account(server, 0, tiny);
     assert.deepEqual(strays, []);
     assert.deepEqual([...proxy.targets], [HUB]);
@@ -122,13 +122,13 @@ describe('a checkpoint on the Hub', function () {
 
   it('is extracted after saying what that downloads, and nothing else is read', async () => {
     await workbench.viewAction('Keys', 'Extract Vision Encoder');
-    await workbench.quickInput.getByText(/41 tensors, .* as safetensors into this folder\. Downloads .* of .*; the other .* are not needed\./).waitFor();
+    await workbench.quickInput.getByText(/53 tensors, .* as safetensors into this folder\. Downloads .* of .*; the other .* are not needed\./).waitFor();
     const out = await workbench.quickInputBox().inputValue();
     assert.equal(out, path.join(session.folder, 'tiny-vision-encoder'));
     await workbench.screenshot(screenshotPath('hub-extract'));
     const mark = server.log.length;
     await workbench.quickInputBox().press('Enter');
-    await workbench.notification(/41 tensors, .* extracted to tiny-vision-encoder/).waitFor();
+    await workbench.notification(/53 tensors, .* extracted to tiny-vision-encoder/).waitFor();
     const { strays, sent, keptBytes } = await account(server, mark, tiny);
     assert.deepEqual(strays, []);
     assert.ok(sent < 1.02 * keptBytes, `${sent} bytes for ${keptBytes}`);
@@ -144,7 +144,7 @@ describe('a checkpoint on the Hub', function () {
     await workbench.dialog.getByText('which is not on this disk').waitFor();
     const mark = server.log.length;
     await workbench.dialogButton('Verify Without It');
-    await workbench.notification(/Verified against its manifest: 41 tensors/).waitFor();
+    await workbench.notification(/Verified against its manifest: 53 tensors/).waitFor();
     assert.equal(server.log.length, mark);
     await workbench.clearNotifications();
   });
@@ -155,12 +155,16 @@ describe('a checkpoint on the Hub', function () {
     await workbench.screenshot(screenshotPath('hub-preview-consent'));
     await workbench.dialogButton('Download');
     await workbench.activeTab().getByText('Preview: tiny').waitFor();
+    await workbench.webview().getByText('Sample').click();
+    await workbench.webview().getByText('Explained variance').waitFor();
+    await workbench.screenshot(screenshotPath('hub-preview'));
     await workbench.command('Show Stored Encoders', 'visionEncoder.storedEncoders');
     await workbench.quickPick('tiny').waitFor();
     assert.match(await workbench.quickPick('tiny').getAttribute('aria-label'), /KB · hf:\/\/test\/tiny@0123456\//);
     await workbench.screenshot(screenshotPath('hub-stored'));
     await workbench.quickPick('Delete All').click();
     await workbench.notification('The stored encoders were deleted.').waitFor();
+    await workbench.command('View: Close All Editors', 'workbench.action.closeAllEditors');
     await workbench.clearNotifications();
     await workbench.command('Close Checkpoint', 'visionEncoder.close');
   });
@@ -203,7 +207,7 @@ describe('a checkpoint on the Hub', function () {
 
   it('of 1 GB: a cancelled extraction is kept or deleted as the person likes, an interrupted one resumed, and only the encoder travels', async () => {
     const folder = path.join(scratch, 'large');
-    const { keptBytes } = await writeMadeModel(folder, { width: 1024, layers: 16, unwantedBytes: 560_000_000, shards: 10 });
+    const { keptBytes } = await writeMadeModel(folder, { width: 768, layers: 8, unwantedBytes: 860_000_000, shards: 10 });
     server.options.folder = folder;
     server.options.commit = 'f'.repeat(40);
     const mark = server.log.length;
@@ -223,7 +227,7 @@ describe('a checkpoint on the Hub', function () {
     await start();
     await workbench.notification(/Extracting the vision encoder: .* MB of/).waitFor();
     const arrived = server.sent(mark);
-    await eventually(() => server.sent(mark) > arrived + 90e6, 'The download');
+    await eventually(() => server.sent(mark) > arrived + 40e6, 'The download');
     await workbench.notificationButton('Extracting the vision encoder', 'Cancel');
     await workbench.notification(/Cancelled\. .* MB have arrived and are kept/).waitFor();
     assert.equal((await partials()).length, 1);
@@ -235,7 +239,7 @@ describe('a checkpoint on the Hub', function () {
     // The window ends while it extracts.
     const second = server.sent();
     await start();
-    await eventually(() => server.sent() > second + 90e6, 'The download');
+    await eventually(() => server.sent() > second + 60e6, 'The download');
     await workbench.page.reload();
     await workbench.openViewContainer('Vision Encoder');
     assert.equal((await partials()).length, 1);
@@ -249,7 +253,7 @@ describe('a checkpoint on the Hub', function () {
     await workbench.dialog.getByText('An extraction of this encoder was interrupted.').waitFor();
     await workbench.screenshot(screenshotPath('hub-resume'));
     await workbench.dialogButton('Resume');
-    await workbench.notification('extracted to large-encoder').waitFor();
+    await workbench.notification('extracted to large-encoder').waitFor({ timeout: 60_000 });
     const { strays, sent } = await account(server, third, folder);
     assert.deepEqual(strays, []);
     assert.ok(sent < 0.9 * keptBytes, `${sent} of ${keptBytes} bytes were downloaded again`);

@@ -51,6 +51,8 @@ export interface HubServerOptions {
   readonly folder: string;
   readonly repo?: string;
   readonly commit?: string;
+  /** What its names stand for since a push; the repository's files stay those of `commit`. */
+  moved?: string;
   /** Names that a commit can be asked for by; `main` when absent. */
   readonly revisions?: readonly string[];
   /** The files need this token; `gated` says why. */
@@ -175,7 +177,7 @@ export class HubServer {
     const [kind, ...rest] = path.slice(base.length + 1).split('/');
     if (kind === 'revision') {
       const known = [this.commit, ...(this.options.revisions ?? ['main'])].includes(rest.join('/'));
-      if (known) json({ id: this.repo, sha: this.commit });
+      if (known) json({ id: this.repo, sha: this.options.moved ?? this.commit });
       else end(404, { 'x-error-code': 'RevisionNotFound' });
       return;
     }

@@ -2,7 +2,7 @@ import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { flag, headsOf, mlpByRatio, ownSize, positions, size, type Size, type ValueOf } from '../sizes';
 import type { TensorList } from '../tensorList';
 import { module, modules, rotaryOf, stacked, tensor, type ChooseVit, type Places } from '../vitSpec';
-import { BICUBIC, BILINEAR, IMAGENET_STATISTICS } from './preprocessing';
+import { BICUBIC, BILINEAR, IMAGENET_STATISTICS, squash } from './preprocessing';
 
 /** Small, base, large, giant; DINOv3's huge-plus and 7B. */
 const HEADS = headsOf({ 384: 6, 768: 12, 1024: 16, 1280: 20, 1536: 24, 4096: 32 });
@@ -231,7 +231,7 @@ export const dinov3 = encoderFamily({
     anyGrid: { multiple: 1, usualSide: Math.floor(value('image_size') / value('patch_size')) * value('patch_size') },
     rotary: rotaryOf(field, { coordinates: 'centred' }),
   }),
-  preprocessor: value => preprocessor(value('image_size'), value('image_size'), BILINEAR),
+  preprocessor: squash('DINOv3ViTImageProcessorFast', IMAGENET_STATISTICS, BILINEAR),
 });
 
 function mlpLinear(t: TensorList, path: string, out: string, input: string): void {

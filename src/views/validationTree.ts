@@ -1,5 +1,6 @@
 import * as vscode from 'vscode';
 import { basename, dirname } from 'node:path';
+import type { Checkpoint } from '../checkpoint/checkpoint';
 import type { Hyperparameter } from '../architecture/family';
 import { formatCount, formatShape } from '../format';
 import type { Job } from '../job';
@@ -14,7 +15,8 @@ export const VALIDATION_VIEW = 'visionEncoder.validation';
 const LONGEST_LIST = 1000;
 
 export type ValidationNode =
-  | { readonly kind: 'summary' | 'config' | 'recipe' | 'settings' | 'warnings' }
+  | { readonly kind: 'summary' | 'config' | 'recipe' | 'settings' | 'warnings' | 'others' }
+  | { readonly kind: 'other'; readonly other: Checkpoint['others'][number] }
   | { readonly kind: 'remedy'; readonly remedy: Remedy }
   | { readonly kind: 'setting'; readonly parameter: Hyperparameter }
   | { readonly kind: 'section'; readonly section: Section }
@@ -54,6 +56,7 @@ export class ValidationTreeView implements vscode.TreeDataProvider<ValidationNod
       case 'settings': return [...job.validation?.hyperparameters.values() ?? []].map(parameter => ({ kind: 'setting', parameter }));
       case 'section': return capped(node.section.entries.map(entry => (isCause(entry) ? { kind: 'cause', cause: entry, of: node.section.kind } : { kind: 'finding', finding: entry })));
       case 'cause': return capped(node.cause.findings.map(finding => ({ kind: 'finding', finding })));
+      case 'others': return capped(job.checkpoint.others.map(other => ({ kind: 'other', other })));
       case 'warnings': return capped(warningsOf(job).map(warning => ({ kind: 'warning', warning })));
       default: return [];
     }
@@ -81,6 +84,7 @@ function roots(job: Job): ValidationNode[] {
     { kind: 'config' },
     { kind: 'recipe' },
     ...(validation === undefined || validation.hyperparameters.size === 0 ? [] : [{ kind: 'settings' } as const]),
+    ...(job.checkpoint.others.length === 0 ? [] : [{ kind: 'others' } as const]),
   ];
 }
 
@@ -105,6 +109,8 @@ function item(node: ValidationNode, job: Job, origin: RecipeOrigin): vscode.Tree
     case 'cause': return causeItem(node.cause);
     case 'finding': return findingItem(node.finding);
     case 'warnings': return row(vscode.l10n.t('Warnings'), { icon: 'warning', colour: 'list.warningForeground', open: true, description: String(warningsOf(job).length) });
+    case 'others': return row(vscode.l10n.t('Beside the Tensors'), { icon: 'list-flat', folded: true, description: formatCount(job.checkpoint.others.length, 'entry', 'entries'), tooltip: [vscode.l10n.t('What the checkpoint holds besides tensors that can be extracted. It stays behind.')] });
+    case 'other': return row(visible(node.other.key), { icon: 'symbol-misc', description: visible(node.other.description) });
     case 'warning': return warningItem(node.warning);
     case 'more': return row(vscode.l10n.t('… and {0} more', node.count.toLocaleString('en-US')), {});
   }

@@ -101,6 +101,11 @@ export async function companionFiles(job: Job, signal?: AbortSignal): Promise<Co
   };
 }
 
+/** A file beside the checkpoint as a config; undefined when there is none of that name. */
+export function configBeside({ checkpoint }: Job, name: string, signal?: AbortSignal): Promise<ConfigDocument | undefined> {
+  return readConfig(checkpoint, name, signal);
+}
+
 /** The preprocessor_config.json beside the checkpoint, if there is one. */
 export function ownPreprocessor({ checkpoint }: Job, signal?: AbortSignal): Promise<ConfigDocument | undefined> {
   return readConfig(checkpoint, 'preprocessor_config.json', signal);
@@ -195,7 +200,7 @@ async function readConfig(checkpoint: Checkpoint, name: string, signal: AbortSig
       throw new UserError(`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
     }
     const bytes = await readBytes(source, 0, source.size, signal);
-    return parseConfig(decodeUtf8(bytes, source.name), source.path ?? source.name);
+    return parseConfig(decodeUtf8(bytes, source.name), source.path ?? `${store.location}/${source.name}`);
   } finally {
     await source.close();
   }

@@ -1,9 +1,11 @@
 import * as vscode from 'vscode';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { FAMILIES } from '../architecture/registry';
 import { UserError } from '../errors';
 import { openJob, type Job } from '../job';
 import { parseRecipe, recipeToJson } from '../recipe/recipe';
+import { isRemote } from '../remote/location';
 import { command, type App } from './app';
 import { readText } from './files';
 
@@ -53,6 +55,6 @@ async function saveRecipe(app: App): Promise<void> {
 }
 
 function defaultPath({ checkpoint }: Job): string {
-  const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? dirname(checkpoint.location);
+  const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? (isRemote(checkpoint.location) ? homedir() : dirname(checkpoint.location));
   return join(folder, `${checkpoint.name.replace(/\.[^.]*$/, '')}.recipe.json`);
 }

@@ -7,6 +7,7 @@ import type { Job } from '../job';
 import type { Fix, ValidationWarning } from '../validation/validation';
 import { markdown } from './keyItem';
 import { code, plain, visible } from './markdown';
+import { documentUri } from './remoteDocuments';
 import type { RecipeOrigin, Session } from './session';
 import { isCause, remedies, sections, sourceKeyOf, type Cause, type Finding, type FindingKind, type Remedy, type Section } from './validationModel';
 
@@ -141,7 +142,7 @@ function configItem({ checkpoint, config, configProblem }: Job): vscode.TreeItem
   if (config === undefined) {
     return row(vscode.l10n.t('Config'), { icon: 'json', context: 'config', command: 'visionEncoder.chooseConfig', description: configProblem === undefined ? vscode.l10n.t('none found: choose one') : vscode.l10n.t('choose another') });
   }
-  const opened = vscode.Uri.file(config.location);
+  const opened = documentUri(config.location);
   const shown = row(vscode.l10n.t('Config'), { icon: 'json', context: 'config open', description: dirname(config.location) === checkpoint.store.location ? basename(config.location) : vscode.workspace.asRelativePath(opened), tooltip: [code(config.location)] });
   shown.command = { command: 'vscode.open', title: vscode.l10n.t('Open Config'), arguments: [opened] };
   return shown;
@@ -244,7 +245,7 @@ function warningItem({ message, sourceKey }: ValidationWarning): vscode.TreeItem
 
 function openPlace({ location, range }: { location: string; range: { startLine: number; startColumn: number; endLine: number; endColumn: number } }): vscode.Command {
   const selection = new vscode.Range(range.startLine, range.startColumn, range.endLine, range.endColumn);
-  return { command: 'vscode.open', title: vscode.l10n.t('Open Config'), arguments: [vscode.Uri.file(location), { selection } satisfies vscode.TextDocumentShowOptions] };
+  return { command: 'vscode.open', title: vscode.l10n.t('Open Config'), arguments: [documentUri(location), { selection } satisfies vscode.TextDocumentShowOptions] };
 }
 
 interface Row {

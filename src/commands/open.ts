@@ -1,6 +1,5 @@
 import * as vscode from 'vscode';
 import { join } from 'node:path';
-import { absentEncoder } from '../architecture/registry';
 import type { Candidate } from '../checkpoint/open';
 import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
@@ -86,7 +85,7 @@ async function announce(job: Job): Promise<void> {
   const { family, detection, plan } = job;
   if (family === undefined || detection === undefined) {
     const presets = vscode.l10n.t('Choose Preset…');
-    const choice = await vscode.window.showWarningMessage(unlinked(absentEncoder(job.checkpoint.tensors, job.config) ?? vscode.l10n.t('No vision encoder was recognised in {0}. Choose a preset, or mark the tensors to keep.', job.checkpoint.name)), presets);
+    const choice = await vscode.window.showWarningMessage(unlinked(job.elsewhere ?? vscode.l10n.t('No vision encoder was recognised in {0}. Choose a preset, or mark the tensors to keep.', job.checkpoint.name)), presets);
     if (choice === presets) await vscode.commands.executeCommand('visionEncoder.choosePreset');
     return;
   }

@@ -119,6 +119,8 @@ function item(node: ValidationNode, job: Job, origin: RecipeOrigin): vscode.Tree
 
 function summaryItem(job: Job): vscode.TreeItem {
   const { validation, configProblem } = job;
+  const { family, elsewhere } = job;
+  if (family === undefined && elsewhere !== undefined) return row(vscode.l10n.t('The vision encoder is elsewhere'), { icon: 'info', description: elsewhere, tooltip: [plain(elsewhere)] });
   if (configProblem !== undefined) {
     return row(vscode.l10n.t('The config cannot be used'), { icon: 'error', colour: 'visionEncoder.invalid', description: configProblem.message, tooltip: [plain(configProblem.message)] });
   }

@@ -92,6 +92,9 @@ export interface PictureRule {
  */
 export function pictureRule(json: unknown, side: number, name = 'preprocessor_config.json'): PictureRule {
   const type = typeOf(json);
+  if (type.startsWith('Siglip2')) {
+    return { spec: { ...colours(checked(colourSchema, json, name), { ...vit, resample: 2 }), resize: { kind: 'exact', width: side, height: side } }, note: 'straight to the square that the position table fits; the model itself keeps the proportions' };
+  }
   const tiled = tiledByType.find(([start]) => type.startsWith(start))?.[1];
   if (tiled !== undefined) {
     return {

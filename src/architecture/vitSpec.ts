@@ -2,6 +2,7 @@ import { UserError } from '../errors';
 import type { VitSpec, WeightPlace } from './graphSpec';
 import type { Activation } from './operators';
 import type { ValueOf } from './sizes';
+import { inWords } from '../checkpoint/wording';
 
 /** Keys by the builder's names. Those that an encoder does not have are left out of its forward pass. */
 export type Places = Readonly<Record<string, WeightPlace>>;
@@ -64,7 +65,7 @@ export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: 
   const present = (places: Places, path: string): Record<string, WeightPlace> =>
     Object.fromEntries(Object.entries(places).filter(([, { key }]) => keys.has(path + key)));
   const { epsilon } = choice;
-  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${JSON.stringify(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
+  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
   return {
     kind: 'vit',
     width: value('width'), layers: value('layers'), heads: value('heads'), mlpSize: choice.mlpSize ?? value('mlp_size'),
@@ -84,6 +85,6 @@ const NAMED: Readonly<Record<string, Activation>> = {
 
 function activationNamed(name: unknown, title: string): Activation {
   const known = typeof name === 'string' && Object.hasOwn(NAMED, name) ? NAMED[name] : undefined;
-  if (known === undefined) throw new UserError(`The config's activation is ${JSON.stringify(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
+  if (known === undefined) throw new UserError(`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
   return known;
 }

@@ -3,7 +3,7 @@ import { chmod, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import esbuild from 'esbuild';
-import { commandLine, node } from './esbuild.node.mjs';
+import { commandLine, copyThread, node } from './esbuild.node.mjs';
 
 const root = import.meta.dirname;
 const production = process.argv.includes('--production');
@@ -16,7 +16,9 @@ const bundles = [
   { entry: 'src/extension.ts', out: 'extension.js', options: node },
   { entry: 'src/cli.ts', out: 'cli.js', options: commandLine, executable: true },
   { entry: 'src/encoder/process.ts', out: 'encoder.js', options: node },
+  { entry: copyThread.entry, out: copyThread.name, options: node },
   { entry: 'webview/main.ts', out: 'webview/main.js', options: browser },
+  { entry: 'webview/inspector/main.ts', out: 'webview/inspector.js', options: browser },
 ].filter(bundle => existsSync(path.join(root, bundle.entry)));
 
 if (bundles.length === 0) throw new Error('There is nothing to build: no entry of esbuild.mjs exists.');

@@ -2,14 +2,14 @@ import * as vscode from 'vscode';
 import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve as resolvePath, sep } from 'node:path';
-import { openCheckpoint } from '../checkpoint/open';
-import type { Checkpoint } from '../checkpoint/checkpoint';
 import { isAbort, systemErrorCode, UserError } from '../errors';
-import { extract, type ExtractOptions } from '../extraction/extract';
-import { MANIFEST_NAME, readManifest } from '../extraction/manifest';
-import { verify } from '../extraction/verify';
+import { downloadEstimate } from '../extraction/downloadEstimate';
+import { extract, findLeftover, type ExtractOptions } from '../extraction/extract';
+import { MANIFEST_NAME } from '../extraction/manifest';
+import { discardLeftover, type Leftover } from '../extraction/outputFolder';
 import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
+import { isRemote } from '../remote/location';
 import { command, type App } from './app';
 import { chooseOutput, configuredOutput, type OutputOptions } from './extractOptions';
 import { reveal } from './find';
@@ -19,10 +19,6 @@ export function extractCommands(app: App): vscode.Disposable[] {
   return [
     command(app, 'extract', () => extractOpen(app, () => Promise.resolve(configuredOutput()))),
     command(app, 'extractWithOptions', () => extractOpen(app, () => chooseOutput(configuredOutput()))),
-    command(app, 'verify', async (uri?: vscode.Uri) => {
-      const chosen = uri ?? (await vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: vscode.l10n.t('Open the folder of an extracted encoder'), openLabel: vscode.l10n.t('Verify') }))?.[0];
-      if (chosen !== undefined) await runVerify(app, basename(chosen.fsPath) === MANIFEST_NAME ? dirname(chosen.fsPath) : chosen.fsPath);
-    }),
   ];
 }
 
@@ -40,23 +36,54 @@ async function runExtract(app: App, job: Job, choose: () => Promise<OutputOption
   }
   const output = await choose();
   if (output === undefined) return;
-  const out = await askFolder(defaultFolder(job, app.extensionFolder), vscode.l10n.t('{0}, {1}, as {2} into this folder.', formatCount(job.plan.kept.length, 'tensor'), formatBytes(job.plan.keptBytes), output.format === 'torch' ? 'PyTorch' : 'safetensors'));
+  const out = await askFolder(defaultFolder(job, app.extensionFolder), whatIsWritten(job, output));
   if (out === undefined) return;
   const overwrite = await filesIn(out) > 0;
   if (overwrite && !(await mayReplace(out))) return;
 
+  const leftover = await findLeftover(job.plan, { ...output, out });
+  const startOver = leftover === undefined ? false : await askStartOver(leftover);
+  if (startOver === undefined) return;
+
   const started = Date.now();
+  let kept: Leftover | undefined;
   const result = await cancellable(withProgress(vscode.l10n.t('Extracting the vision encoder'), async options => extract(job.plan, validation, {
-    ...(await companionFiles(job, options.signal)), ...output, ...options, out, overwrite,
+    ...(await companionFiles(job, options.signal)), ...output, ...options, out, overwrite, startOver,
+    onResume: bytes => { app.log.info(`Going on from ${bytes} bytes that an interrupted extraction left.`); },
+    onKept: left => { kept = left; },
   } satisfies ExtractOptions)));
   if (result === undefined) {
-    void vscode.window.showInformationMessage(overwrite ? vscode.l10n.t('Cancelled. {0} is as it was.', basename(out)) : vscode.l10n.t('Cancelled. Nothing was left behind.'));
+    if (kept !== undefined) void offerToDelete(app, kept);
+    else void vscode.window.showInformationMessage(overwrite ? vscode.l10n.t('Cancelled. {0} is as it was.', basename(out)) : vscode.l10n.t('Cancelled. Nothing was left behind.'));
     return;
   }
   app.log.info(`Extracted ${result.tensors} tensors, ${result.bytes} bytes, to ${result.out}.`);
   const seconds = (Date.now() - started) / 1000;
   const [what, where] = [`${formatCount(result.tensors, 'tensor')}, ${formatBytes(result.bytes)}`, basename(result.out)];
   void announce(app, result.out, seconds < 1 ? vscode.l10n.t('{0}, extracted to {1}.', what, where) : vscode.l10n.t('{0}, extracted to {1} in {2}.', what, where, formatDuration(seconds)));
+}
+
+/** How much goes where, and what of it comes over the network. */
+function whatIsWritten({ plan }: Job, { format }: OutputOptions): string {
+  const written = vscode.l10n.t('{0}, {1}, as {2} into this folder.', formatCount(plan.kept.length, 'tensor'), formatBytes(plan.keptBytes), format === 'torch' ? 'PyTorch' : 'safetensors');
+  const estimate = downloadEstimate(plan);
+  return estimate === undefined ? written : vscode.l10n.t('{0} Downloads {1} of {2}; the other {3} are not needed.', written, formatBytes(estimate.download), formatBytes(estimate.total), formatBytes(estimate.saved));
+}
+
+/** Whether what an interrupted extraction left is thrown away; undefined when the person turns back. */
+async function askStartOver({ bytes }: Leftover): Promise<boolean | undefined> {
+  const [resume, startOver] = [vscode.l10n.t('Resume'), vscode.l10n.t('Start Over')];
+  const choice = await vscode.window.showInformationMessage(vscode.l10n.t('An extraction of this encoder was interrupted.'), { modal: true, detail: vscode.l10n.t('{0} of it are on the disk already and need not be downloaded again.', formatBytes(bytes)) }, resume, startOver);
+  return choice === undefined ? undefined : choice === startOver;
+}
+
+async function offerToDelete(app: App, { folder, bytes }: Leftover): Promise<void> {
+  const remove = vscode.l10n.t('Delete');
+  const choice = await vscode.window.showInformationMessage(vscode.l10n.t('Cancelled. {0} have arrived and are kept: extracting into the same folder goes on from there.', formatBytes(bytes)), vscode.l10n.t('Keep'), remove);
+  if (choice !== remove) return;
+  await discardLeftover(folder);
+  app.log.info(`Deleted ${folder}.`);
+  void vscode.window.showInformationMessage(vscode.l10n.t('Deleted. Nothing was left behind.'));
 }
 
 async function announce(app: App, folder: string, message: string): Promise<void> {
@@ -80,7 +107,7 @@ async function cancellable<T>(task: Promise<T>): Promise<T | undefined> {
 /** Beside the checkpoint's folder, or beside its file; the extension's own folder is no place to write to. */
 function defaultFolder({ checkpoint }: Job, extensionFolder: string): string {
   const folder = checkpoint.store.location;
-  if (folder.startsWith(extensionFolder + sep)) return join(vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? homedir(), `${basename(folder)}-vision-encoder`);
+  if (isRemote(folder) || folder.startsWith(extensionFolder + sep)) return join(vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? homedir(), `${basename(folder)}-vision-encoder`);
   const isFile = checkpoint.location !== folder && !checkpoint.location.endsWith('.index.json');
   return isFile
     ? join(folder, `${basename(checkpoint.location).replace(/\.[^.]+$/, '')}-vision-encoder`)
@@ -133,35 +160,4 @@ async function mayReplace(folder: string): Promise<boolean> {
   const replace = vscode.l10n.t('Replace');
   const detail = vscode.l10n.t('An encoder in it is replaced: weights, config.json, preprocessor_config.json and manifest.json. Other files stay. Until the new one is whole, the old one stays too.');
   return await vscode.window.showWarningMessage(vscode.l10n.t('{0} is not empty.', basename(folder)), { modal: true, detail }, replace) === replace;
-}
-
-async function runVerify(app: App, folder: string): Promise<void> {
-  await withSource(app, folder, async source => {
-    const verdict = await withProgress(vscode.l10n.t('Verifying {0}', basename(folder)), options => verify(folder, { ...options, ...(source === undefined ? {} : { source }) }));
-    const amount = `${formatCount(verdict.checkedTensors, 'tensor')}, ${formatBytes(verdict.checkedBytes)}`;
-    if (!verdict.ok) {
-      const lines = verdict.differences.map(({ key, file, message }) => `${key ?? file ?? folder}: ${message}`);
-      throw new UserError(vscode.l10n.t('{0} differs: {1}. First: {2} Extract the encoder again.', basename(folder), formatCount(lines.length, 'difference'), lines[0] ?? ''), { detail: lines.join('\n') });
-    }
-    void vscode.window.showInformationMessage(verdict.comparedWithSource
-      ? vscode.l10n.t('Verified: {0}, equal to the source, tensor for tensor.', amount)
-      : vscode.l10n.t('Verified against its manifest: {0}. The source could not be opened and was not compared.', amount));
-  });
-}
-
-/** Hands over the checkpoint that the encoder came from: the open one, or where the manifest says; undefined when it is gone. */
-async function withSource({ session, log }: App, folder: string, use: (source: Checkpoint | undefined) => Promise<void>): Promise<void> {
-  const { source: { location } } = await readManifest(folder);
-  const open = session.job?.checkpoint;
-  if (open?.location === location) return session.reading(open, () => use(open));
-  const source = await openCheckpoint(location).catch((error: unknown) => {
-    if (!(error instanceof UserError)) throw error;
-    log.warn(error.message);
-    return undefined;
-  });
-  try {
-    await use(source);
-  } finally {
-    await source?.close();
-  }
 }

@@ -1,6 +1,6 @@
 import * as vscode from 'vscode';
 import * as z from 'zod';
-import { forwardGraph } from '../architecture/forwardGraphs';
+import { usualSide } from '../architecture/forwardGraphs';
 import { encoderModel, type EncoderModel } from '../encoder/model';
 import type { Preparation } from '../encoder/preview';
 import { UserError } from '../errors';
@@ -12,6 +12,7 @@ import { picturesIn, PictureStore, readPicture } from '../views/preview/pictureS
 import { PreviewPanel, PREVIEW_TYPE, type PanelOptions, type Remembered } from '../views/preview/previewPanel';
 import { command, report, type App } from './app';
 import { openLocation } from './open';
+import { planOnThisMachine } from './storedEncoders';
 
 const MEMORY = 'preview';
 const rememberedSchema = z.object({ checkpoint: z.string(), state: panelStateSchema.optional(), pictures: z.array(z.string()) });
@@ -52,7 +53,8 @@ class Previews {
       return;
     }
     const remembered = this.remembered();
-    const model = modelOf(job);
+    const model = await modelOf(this.app, job);
+    if (model === undefined) return;
     const preparation = await preparationOf(job, model);
     this.current?.panel.dispose();
     const panel = vscode.window.createWebviewPanel(PREVIEW_TYPE, '', vscode.ViewColumn.Active);
@@ -65,11 +67,12 @@ class Previews {
     const remembered = this.remembered();
     try {
       if (remembered === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-      if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, vscode.Uri.file(remembered.checkpoint));
+      if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, remembered.checkpoint);
       const { job } = this.app.session;
       if (job === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-      const model = modelOf(job);
-      this.show(panel, job, { model, preparation: await preparationOf(job, model) }, remembered).add(await this.store.load(remembered.pictures));
+      const model = await modelOf(this.app, job);
+      if (model === undefined) panel.dispose();
+      else this.show(panel, job, { model, preparation: await preparationOf(job, model) }, remembered).add(await this.store.load(remembered.pictures));
     } catch (error) {
       panel.dispose();
       report(this.app.log, error);
@@ -113,16 +116,21 @@ class Previews {
   }
 }
 
-/** @throws UserError when the encoder would not load, so it cannot run either */
-function modelOf(job: Job): EncoderModel {
+/**
+ * The job's encoder on this machine; undefined when it is elsewhere and the person does not want it downloaded.
+ * @throws UserError when the encoder would not load, so it cannot run either
+ */
+async function modelOf(app: App, job: Job): Promise<EncoderModel | undefined> {
   const { family, validation } = validated(job);
   if (!validation.valid) throw new UserError(vscode.l10n.t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
-  return encoderModel(job.plan, family, validation.hyperparameters, job.config);
+  // What cannot be run is not downloaded.
+  const plan = family.graph === undefined ? job.plan : await planOnThisMachine(app, job);
+  return plan && encoderModel(plan, family, validation.hyperparameters, job.config);
 }
 
 /** As the model prepares its pictures; and the geometries that a person may choose instead. */
 async function preparationOf(job: Job, { graph }: EncoderModel): Promise<Preparation> {
-  const side = forwardGraph(graph).imageSize;
+  const side = usualSide(graph);
   const { spec, from } = await preprocessingOrFamilys(job, side);
   return { specs: { model: spec, square: withGeometry(spec, side, 'square'), crop: withGeometry(spec, side, 'crop') }, from };
 }

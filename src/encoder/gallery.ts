@@ -1,3 +1,6 @@
+import { gridOf } from '../architecture/forwardGraphs';
+import type { GraphSpec } from '../architecture/graphSpec';
+import type { Grid } from '../architecture/positions';
 import { cosine, cosinesTo, matchProbabilities, meanToken } from '../features/similarity';
 import { tokenNorms } from '../features/norms';
 import { colourScale, pcaColours } from '../features/pcaColours';
@@ -18,6 +21,8 @@ export interface OpenedPicture {
   readonly height: number;
   /** What the encoder sees of it, as shares of its width and height. */
   readonly seen: Rectangle;
+  /** The patches that it is cut into. */
+  readonly grid: Grid;
   /** PNG, small enough for a screen. */
   readonly display: Uint8Array;
   readonly decodeMs: number;
@@ -34,6 +39,7 @@ export interface Running {
 interface Picture {
   readonly name: string;
   readonly pixels: Array32;
+  readonly grid: Grid;
   /** By output name; empty until the picture is encoded. */
   values: Map<string, Array32>;
 }
@@ -51,19 +57,21 @@ export class Gallery {
   private attention: { readonly name: string; readonly map: Float32Array } | undefined;
 
   /** @throws UserError when it is no picture that can be decoded */
-  async open(id: string, name: string, bytes: Uint8Array, spec: PreprocessSpec): Promise<OpenedPicture> {
+  async open(id: string, name: string, bytes: Uint8Array, graph: GraphSpec, spec: PreprocessSpec): Promise<OpenedPicture> {
     const started = performance.now();
     const image = await decodeImage(bytes, { name });
     const decoded = performance.now();
     const { pixels, geometry } = preprocess(image, spec);
     const resized = performance.now();
+    const grid = gridOf(graph, geometry.height, geometry.width);
     this.close(id);
-    this.pictures.set(id, { name, pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, values: new Map() });
+    this.pictures.set(id, { name, pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, grid, values: new Map() });
     const { x, y, width, height } = seenArea(geometry);
     return {
       width: image.width,
       height: image.height,
       seen: { x: x / image.width, y: y / image.height, width: width / image.width, height: height / image.height },
+      grid,
       display: await encodeDisplay(image),
       decodeMs: decoded - started,
       resizeMs: resized - decoded,
@@ -110,16 +118,17 @@ export class Gallery {
   }
 
   private async map(id: string, map: MapKind, running: Running): Promise<PatchMap> {
+    const { grid } = this.picture(id);
     switch (map.kind) {
       case 'pca': return this.pcaMap(id, map.layer);
-      case 'norm': return square(tokenNorms(this.hidden(id, map.layer)));
-      case 'similarity': return square(cosinesTo(this.hidden(id, map.layer), token(this.hidden(map.from ?? id, map.layer), map.patch)));
+      case 'norm': return onGrid(tokenNorms(this.hidden(id, map.layer)), grid);
+      case 'similarity': return onGrid(cosinesTo(this.hidden(id, map.layer), token(this.hidden(map.from ?? id, map.layer), map.patch)), grid);
       case 'channel': {
         const { data, tokens, channels } = this.hidden(id, map.layer);
-        return square(Float32Array.from({ length: tokens }, (_, index) => data[index * channels + map.channel] ?? NaN));
+        return onGrid(Float32Array.from({ length: tokens }, (_, index) => data[index * channels + map.channel] ?? NaN), grid);
       }
-      case 'attention': return square(await this.attentionFrom(id, map.layer, map.head, map.patch, running));
-      case 'pool': return square(token(matrixOf(this.value(id, 'attn_pool.weights')), map.query).slice());
+      case 'attention': return onGrid(await this.attentionFrom(id, map.layer, map.head, map.patch, running), grid);
+      case 'pool': return onGrid(token(matrixOf(this.value(id, 'attn_pool.weights')), map.query).slice(), grid);
     }
   }
 
@@ -133,8 +142,7 @@ export class Gallery {
     const { fitted } = this.pca;
     const projections = new Map(encoded.map(each => [each, projectOnto(fitted, this.hidden(each, layer))]));
     const own = projections.get(id) ?? projectOnto(fitted, this.hidden(id, layer));
-    const side = Math.sqrt(own.length / 3);
-    return { rows: side, columns: side, colours: pcaColours(own, colourScale([...projections.values()])), explained: fitted.explainedVarianceRatio };
+    return { ...this.picture(id).grid, colours: pcaColours(own, colourScale([...projections.values()])), explained: fitted.explainedVarianceRatio };
   }
 
   private async attentionFrom(id: string, layer: number, head: number | undefined, patch: number, { encoder, heads }: Running): Promise<Float32Array> {
@@ -144,7 +152,7 @@ export class Gallery {
       const wanted = head === undefined ? Array.from({ length: heads }, (_, each) => each) : [head];
       let sum: Float32Array | undefined;
       for (const each of wanted) {
-        const { data } = await encoder.attention(layer, each, input);
+        const { data } = await encoder.attention(layer, each, input, this.picture(id).grid);
         if (sum === undefined) sum = data.slice();
         else for (let at = 0; at < sum.length; at++) sum[at] = (sum[at] ?? 0) + (data[at] ?? 0);
       }
@@ -199,9 +207,8 @@ function matrixOf({ shape, data }: Array32): TokenMatrix {
   return tokenMatrix(data.subarray(0, tokens * channels), tokens, channels);
 }
 
-function square(values: Float32Array): PatchMap {
-  const side = Math.sqrt(values.length);
-  return { rows: side, columns: side, values };
+function onGrid(values: Float32Array, grid: Grid): PatchMap {
+  return { ...grid, values };
 }
 
 function rowsOf(values: Float32Array, columns: number): number[][] {

@@ -187,9 +187,8 @@ export class Preview {
     try {
       const opened = await this.client.openPicture({ id, ...entry.file }, this.preparation.specs[this.status.resize], { signal });
       entry.display = opened.display;
-      const side = Math.floor((this.model.sizes.image_size ?? 0) / (this.model.sizes.patch_size ?? 1));
-      const { width, height, seen, decodeMs, resizeMs } = opened;
-      this.update(info => info.id === id, info => ({ ...info, width, height, seen, grid: { rows: side, columns: side } }));
+      const { width, height, seen, grid, decodeMs, resizeMs } = opened;
+      this.update(info => info.id === id, info => ({ ...info, width, height, seen, grid }));
       this.events.onPixels(id, 'image/png', opened.display);
       const { runMs } = await this.client.encodePicture(id, { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } });
       this.update(info => info.id === id, info => ({ ...info, status: 'ready', timings: { decode: decodeMs, resize: resizeMs, run: runMs } }));

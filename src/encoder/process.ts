@@ -1,4 +1,5 @@
 import { forwardGraph } from '../architecture/forwardGraphs';
+import type { GraphSpec } from '../architecture/graphSpec';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { isAbort, UserError } from '../errors';
 import { decodeImage } from '../image/decode';
@@ -6,6 +7,7 @@ import { preprocess } from '../image/preprocess';
 import { loadEncoder } from './devices';
 import type { Array32, LoadedEncoder, StageHooks } from './encoder';
 import { Gallery } from './gallery';
+import { peakMemory } from './memory';
 import { requestSchema, type Reply, type Request } from './protocol';
 
 /**
@@ -14,7 +16,7 @@ import { requestSchema, type Reply, type Request } from './protocol';
  */
 type Job = Exclude<Request, { type: 'cancel' }>;
 
-let loaded: { readonly encoder: LoadedEncoder; readonly graph: ForwardGraph } | undefined;
+let loaded: { readonly encoder: LoadedEncoder; readonly spec: GraphSpec; readonly graph: ForwardGraph } | undefined;
 const gallery = new Gallery();
 let queue: Promise<void> = Promise.resolve();
 const cancelled = new Set<number>();
@@ -59,14 +61,14 @@ async function work(job: Job): Promise<Reply> {
       loaded = undefined;
       gallery.forgetValues();
       const { encoder, report } = await loadEncoder(job.model, job, hooks);
-      loaded = { encoder, graph: forwardGraph(job.model.graph) };
+      loaded = { encoder, spec: job.model.graph, graph: forwardGraph(job.model.graph) };
       return { type: 'loaded', id, report };
     }
     case 'run':
       await needed().encoder.run(job.pixels, job.outputs, { ...hooks, onOutput });
       break;
     case 'attention':
-      await onOutput('attention', await needed().encoder.attention(job.layer, job.head, job.hidden));
+      await onOutput('attention', await needed().encoder.attention(job.layer, job.head, job.hidden, job.grid));
       break;
     case 'preprocess': {
       const started = performance.now();
@@ -78,7 +80,7 @@ async function work(job: Job): Promise<Reply> {
       return { type: 'preprocessed', id, decodeMs: decoded - started, resizeMs };
     }
     case 'openPicture':
-      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, job.spec) };
+      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, needed().spec, job.spec) };
     case 'encodePicture': {
       const { encoder, graph } = needed();
       const hidden = Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`);
@@ -100,7 +102,7 @@ async function work(job: Job): Promise<Reply> {
       return { type: 'answer', id, answer: await gallery.answer(job.question, { encoder, heads }) };
     }
     case 'memory':
-      return { type: 'memory', id, residentBytes: process.memoryUsage.rss(), peakBytes: process.resourceUsage().maxRSS * 1024 };
+      return { type: 'memory', id, residentBytes: process.memoryUsage.rss(), peakBytes: await peakMemory() };
   }
   return { type: 'done', id };
 }

@@ -7,12 +7,13 @@ import { UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
 import { validated, type Job } from '../job';
 import { preprocessingOrFamilys, withGeometry } from '../preprocessing';
+import type { Plan } from '../recipe/plan';
 import { panelStateSchema, type ModelInfo } from '../protocol';
 import { picturesIn, PictureStore, readPicture } from '../views/preview/pictureStore';
 import { PreviewPanel, PREVIEW_TYPE, type PanelOptions, type Remembered } from '../views/preview/previewPanel';
 import { command, report, type App } from './app';
 import { openLocation } from './open';
-import { planOnThisMachine } from './storedEncoders';
+import { planOnThisMachine, storedPlan } from './storedEncoders';
 
 const MEMORY = 'preview';
 const rememberedSchema = z.object({ checkpoint: z.string(), state: panelStateSchema.optional(), pictures: z.array(z.string()) });
@@ -53,7 +54,7 @@ class Previews {
       return;
     }
     const remembered = this.remembered();
-    const model = await modelOf(this.app, job);
+    const model = await modelOf(this.app, job, planOnThisMachine);
     if (model === undefined) return;
     const preparation = await preparationOf(job, model);
     this.current?.panel.dispose();
@@ -70,7 +71,8 @@ class Previews {
       if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, remembered.checkpoint);
       const { job } = this.app.session;
       if (job === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-      const model = await modelOf(this.app, job);
+      // A window that opens again asks nothing.
+      const model = await modelOf(this.app, job, storedPlan);
       if (model === undefined) panel.dispose();
       else this.show(panel, job, { model, preparation: await preparationOf(job, model) }, remembered).add(await this.store.load(remembered.pictures));
     } catch (error) {
@@ -117,14 +119,14 @@ class Previews {
 }
 
 /**
- * The job's encoder on this machine; undefined when it is elsewhere and the person does not want it downloaded.
+ * The job's encoder on this machine; undefined when `planHere` does not have it.
  * @throws UserError when the encoder would not load, so it cannot run either
  */
-async function modelOf(app: App, job: Job): Promise<EncoderModel | undefined> {
+async function modelOf(app: App, job: Job, planHere: (app: App, job: Job) => Promise<Plan | undefined>): Promise<EncoderModel | undefined> {
   const { family, validation } = validated(job);
   if (!validation.valid) throw new UserError(vscode.l10n.t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
   // What cannot be run is not downloaded.
-  const plan = family.graph === undefined ? job.plan : await planOnThisMachine(app, job);
+  const plan = family.graph === undefined ? job.plan : await planHere(app, job);
   return plan && encoderModel(plan, family, validation.hyperparameters, job.config);
 }
 

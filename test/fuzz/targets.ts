@@ -215,7 +215,7 @@ export const TARGETS: readonly Target[] = [
     make: json(preprocessors),
     read(bytes) {
       const value = parsed(bytes, 'preprocessor_config.json');
-      const { spec } = bytes.length % 2 === 0 ? pictureRule(value, 224) : openClipRule(value, 224);
+      const { spec } = bytes.length % 2 === 0 ? pictureRule(value, { side: 224, patch: 14, ...(bytes.length % 4 === 0 && { unit: 28 }) }) : openClipRule(value, 224);
       check(Number.isFinite(spec.rescale), 'a rescale factor is no number');
     },
   },

@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { availableParallelism, cpus, release, tmpdir, totalmem, type } from 'node:os';
+import { availableParallelism, cpus, loadavg, release, tmpdir, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
@@ -142,7 +142,7 @@ async function main(): Promise<void> {
   const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${threads} threads, ${(totalmem() / 1e9).toFixed(0)} GB of memory, ${type()} ${release()}, Node ${process.version}, ONNX Runtime ${ort.version}`;
   writeFileSync(join(root, 'bench/ENCODER.md'), `# The encoder on the CPU
 
-Written by \`npm run bench\`. ${machine}. What was learnt from such figures: [NOTES.md](NOTES.md).
+Written by \`npm run bench\`. ${machine}. Load average while it was written: ${loadavg().map(one => one.toFixed(1)).join(', ')}; where that is far above the threads, compare ratios and processor time, not seconds. What was learnt from such figures: [ENCODER_NOTES.md](ENCODER_NOTES.md).
 
 ${sections.join('\n')}`);
 }

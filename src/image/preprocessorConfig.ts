@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { printable } from '../checkpoint/wording';
 import { UserError } from '../errors';
 import type { FreeResize } from './freeSizes';
 import { atSize, CLIP_MEAN, CLIP_STD, type PreprocessSpec } from './preprocess';
@@ -253,7 +254,7 @@ function refuseFreeSizes(json: unknown, name: string): void {
   const { min_pixels, max_pixels, size, image_processor_type: type } = free.data;
   const longest = typeof size === 'object' && size !== null && 'longest_edge' in size;
   if (min_pixels === undefined && max_pixels === undefined && !longest) return;
-  throw new UserError(`${name}: ${type ?? 'this processor'} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
+  throw new UserError(`${name}: ${printable(type ?? 'this processor')} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
 }
 
 function describe(error: z.ZodError): string {

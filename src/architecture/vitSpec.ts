@@ -3,6 +3,7 @@ import { isObject } from './config';
 import type { RotarySpec, VitSpec, WeightPlace } from './graphSpec';
 import type { Activation } from './operators';
 import type { ValueOf } from './sizes';
+import { inWords } from '../checkpoint/wording';
 
 /** Keys by the builder's names. Those that an encoder does not have are left out of its forward pass. */
 export type Places = Readonly<Record<string, WeightPlace>>;
@@ -86,7 +87,7 @@ export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: 
     Object.fromEntries(Object.entries(places).filter(([, { key }]) => keys.has(path + key)));
   const { epsilon, latents, anyGrid, frames, table, rotary, windows } = choice;
   const weights = present(choice.outer, '');
-  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${JSON.stringify(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
+  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
   return {
     kind: 'vit',
     width: value('width'), layers: value('layers'), heads: value('heads'), mlpSize: choice.mlpSize ?? value('mlp_size'),
@@ -108,6 +109,6 @@ const NAMED: Readonly<Record<string, Activation>> = {
 
 function activationNamed(name: unknown, title: string): Activation {
   const known = typeof name === 'string' && Object.hasOwn(NAMED, name) ? NAMED[name] : undefined;
-  if (known === undefined) throw new UserError(`The config's activation is ${JSON.stringify(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
+  if (known === undefined) throw new UserError(`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
   return known;
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { printable } from '../checkpoint/wording';
 import { UserError } from '../errors';
 import type { FreeResize } from './freeSizes';
 import { atSize, CLIP_MEAN, CLIP_STD, type PreprocessSpec } from './preprocess';
@@ -133,6 +134,9 @@ export function pictureRule(json: unknown, { side, patch, unit }: PictureSizes, 
     const config = checked(freeSchema, json, name);
     return { spec: { ...colours(config, clip), ...free(config, { side, patch, unit }) } };
   }
+  if (type.startsWith('Siglip2')) {
+    return { spec: { ...colours(checked(colourSchema, json, name), { ...vit, resample: 2 }), resize: { kind: 'exact', width: side, height: side } }, note: 'straight to the square that the position table fits; the model itself keeps the proportions' };
+  }
   const tiled = tiledByType.find(([start]) => type.startsWith(start))?.[1];
   if (tiled !== undefined) {
     return {
@@ -250,7 +254,7 @@ function refuseFreeSizes(json: unknown, name: string): void {
   const { min_pixels, max_pixels, size, image_processor_type: type } = free.data;
   const longest = typeof size === 'object' && size !== null && 'longest_edge' in size;
   if (min_pixels === undefined && max_pixels === undefined && !longest) return;
-  throw new UserError(`${name}: ${type ?? 'this processor'} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
+  throw new UserError(`${name}: ${printable(type ?? 'this processor')} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
 }
 
 function describe(error: z.ZodError): string {

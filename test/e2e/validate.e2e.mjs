@@ -146,6 +146,7 @@ describe('validating strictly', function () {
     await workbench.fillQuickInput('5');
     await row('Cannot be validated').waitFor();
     await workbench.command('Reset All Edits', 'visionEncoder.resetAll');
+    await row('Does not load strictly').waitFor();
   });
 
   it('takes a config from anywhere by the dialog', async () => {

@@ -1,12 +1,12 @@
 import * as vscode from 'vscode';
 import * as z from 'zod';
-import { usualSide } from '../architecture/forwardGraphs';
+import { pictureSizes } from '../architecture/forwardGraphs';
 import { encoderModel, type EncoderModel } from '../encoder/model';
 import type { Preparation } from '../encoder/preview';
 import { UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
 import { validated, type Job } from '../job';
-import { preprocessingOrFamilys, withGeometry } from '../preprocessing';
+import { preprocessingOrFamilys, withGeometry, withMostPixels } from '../preprocessing';
 import type { Plan } from '../recipe/plan';
 import { panelStateSchema, type ModelInfo } from '../protocol';
 import { picturesIn, PictureStore, readPicture } from '../views/preview/pictureStore';
@@ -130,10 +130,16 @@ async function modelOf(app: App, job: Job, planHere: (app: App, job: Job) => Pro
   return plan && encoderModel(plan, family, validation.hyperparameters, job.config);
 }
 
+/** Encoders of pictures of any size take up to 16 million pixels: minutes, and gigabytes of hidden states. These are 2048 patches of 14 pixels. */
+const MOST_PIXELS = 2048 * 14 * 14;
+
 /** As the model prepares its pictures; and the geometries that a person may choose instead. */
 async function preparationOf(job: Job, { graph }: EncoderModel): Promise<Preparation> {
-  const side = usualSide(graph);
-  const { spec, from } = await preprocessingOrFamilys(job, side);
+  const sizes = pictureSizes(graph);
+  const { side } = sizes;
+  const own = await preprocessingOrFamilys(job, sizes);
+  const spec = withMostPixels(own.spec, MOST_PIXELS);
+  const from = spec === own.spec ? own.from : `${own.from}; in the preview with at most ${MOST_PIXELS.toLocaleString('en')} pixels`;
   return { specs: { model: spec, square: withGeometry(spec, side, 'square'), crop: withGeometry(spec, side, 'crop') }, from };
 }
 

@@ -19,7 +19,7 @@ import { writing } from './ioErrors';
 import { contentHash, fingerprintOf, Journal, writtenBytes, type Prefix } from './journal';
 import { MANIFEST_NAME } from './manifest';
 import type { Manifest } from './manifest';
-import { leftoverFor, OutputFolder, type Leftover } from './outputFolder';
+import { leftoverFor, OutputFolder, recover, type Leftover } from './outputFolder';
 import { assertExtractable, assertSpace, checkFolder } from './preconditions';
 import { manifestSource, manifestTensors, manifestValidation } from './provenance';
 import type { WrittenFile } from './provenance';
@@ -95,6 +95,7 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
 
   const folder = resolve(options.out);
   const filesToReplace = (): Promise<string[]> => checkFolder(folder, names, plan, options.overwrite ?? false);
+  await recover(folder);
   await filesToReplace();
   const sources = await sourceStates(plan);
   options.signal?.throwIfAborted();

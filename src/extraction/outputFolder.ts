@@ -5,13 +5,11 @@ import { dirname, join, resolve } from 'node:path';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from './ioErrors';
 import { Journal, writtenBytes, type Unfinished } from './journal';
-import { MANIFEST_NAME } from './manifest';
+import { replace, takeBack } from './replacement';
 
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
 /** Clocks are set while a machine starts. */
 const CLOCK_SLACK_MS = 60_000;
-/** In a temporary folder: the files of an earlier output, while the new ones move in. */
-const REPLACED = 'replaced';
 const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
 
 /**
@@ -103,40 +101,37 @@ export class OutputFolder {
   }
 
   async #moveIn(names: readonly string[], stale: readonly string[]): Promise<void> {
-    const undo: (() => Promise<void>)[] = [];
-    const move = async (from: string, to: string): Promise<boolean> => {
-      try {
-        await rename(from, to);
-      } catch (error) {
-        if (systemErrorCode(error) === 'ENOENT') return false;
-        throw error;
-      }
-      undo.unshift(() => rename(to, from));
-      return true;
-    };
-    const replaced = join(this.staging, REPLACED);
-    await mkdir(replaced);
+    const there = new Set(await readdir(this.#out));
     try {
-      for (const name of [...stale, ...names]) await move(join(this.#out, name), join(replaced, name));
-      for (const name of names) {
-        if (!await move(join(this.staging, name), join(this.#out, name))) throw new UserError(`${join(this.staging, name)} disappeared while it was being written. Extract again.`);
-      }
+      await replace(this.staging, { out: this.#out, names: [...names], before: [...stale, ...names].filter(name => there.has(name)) });
     } catch (error) {
-      await this.#takeBack(undo, replaced);
+      await this.#takeBack();
       throw error;
     }
     await syncFolder(this.#out);
     await rm(this.staging, { recursive: true, force: true });
   }
 
-  async #takeBack(undo: readonly (() => Promise<void>)[], replaced: string): Promise<void> {
+  async #takeBack(): Promise<void> {
     try {
-      for (const step of undo) await step();
+      await takeBack(this.staging);
     } catch (cause) {
       this.#holdsOthers = true;
-      throw new UserError(`${this.#out} could be neither replaced nor put back as it was. The files that were there before lie in ${replaced}; move them back.`, { cause });
+      throw new UserError(`${this.#out} could be neither replaced nor put back as it was. The files that were there before lie in ${this.staging}; the next extraction into this folder puts them back.`, { cause });
     }
   }
+}
+
+/**
+ * Puts back what a run that died while it replaced an earlier output had moved away, so that `out` holds that output
+ * again. To be called before anything looks at the folder.
+ * @throws UserError when the files cannot be moved
+ */
+export async function recover(out: string): Promise<void> {
+  await writing(out, async () => {
+    if ((await namesIn(out)) === undefined) return;
+    for (const folder of await abandonedIn(out)) if (await takeBack(folder)) await rm(folder, { recursive: true, force: true });
+  });
 }
 
 /** The names in a folder; undefined when there is none. */
@@ -208,11 +203,8 @@ const inUse = new Set<string>();
  */
 async function takeOver(parent: string, staging: string, out: string, fingerprint: string | undefined): Promise<Unfinished | undefined> {
   let taken: Unfinished | undefined;
-  const names = await namesIn(parent) ?? [];
   for (const folder of await abandonedIn(parent)) {
-    // A run that ended between moving the earlier output away and its own in (the manifest last) left somebody's files there.
-    const held = await namesIn(join(folder, REPLACED)) ?? [];
-    if (held.length > 0 && !names.includes(MANIFEST_NAME)) continue;
+    await takeBack(folder);
     const unfinished = await Journal.read(folder);
     if (unfinished !== undefined && unfinished.out !== out) continue;
     if (taken === undefined && unfinished !== undefined && unfinished.fingerprint === fingerprint) {

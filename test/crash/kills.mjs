@@ -99,7 +99,7 @@ export async function killExtractions({ cli, kills, megabytes, log = () => undef
         found.whole++;
       } else if (isBefore) found.before++;
       else {
-        // Of an output that replaces another, some files had moved and the manifest had not: the next run puts all back first.
+        // Of an output that replaces another, some files had moved: the next run puts all back first.
         assert.ok(onto && after !== undefined && !('manifest.json' in after), `${name}, ended by ${how} after ${moment.toFixed(0)} ms, left ${JSON.stringify(after)}`);
         found.betweenRenames++;
       }

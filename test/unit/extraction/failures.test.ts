@@ -285,21 +285,6 @@ describe('extract leaves nothing behind', () => {
     });
   });
 
-  it('of a killed run, but for an earlier output that it had moved away and not yet replaced', async () => {
-    await inFolder(async out => {
-      const { pid } = spawnSync(process.execPath, ['-e', '']);
-      const partial = join(out, `.vision-encoder-partial-${hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60)}-${pid}-0123456789ab`);
-      await mkdir(join(partial, 'replaced'), { recursive: true });
-      await writeFile(join(partial, 'replaced/model.safetensors'), 'earlier');
-      const { plan } = madeCase([{ ...BIG, shape: [1000], bytes: noise(1000) }]);
-      await extract(plan, VALID, to(out));
-      assert.equal(await readFile(join(partial, 'replaced/model.safetensors'), 'utf8'), 'earlier');
-      // With a whole output in place nobody misses it.
-      await extract(plan, VALID, to(out, { overwrite: true }));
-      assert.deepEqual(await tree(out), ['config.json', 'manifest.json', 'model.safetensors', 'preprocessor_config.json']);
-    });
-  });
-
   it('of the killed run itself', async function () {
     this.timeout(60_000);
     await inFolder(async folder => {

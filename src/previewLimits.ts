@@ -1,5 +1,5 @@
 /*
- * What the preview's page and the host both count on. Apart from the schemas, so that the page need not carry zod.
+ * What the preview's page and the host both count on.
  */
 
 /** Where an encoder can be asked to run, by ONNX Runtime's names for its providers. */
@@ -7,3 +7,6 @@ export const DEVICE_CHOICES = ['auto', 'cpu', 'webgpu', 'cuda', 'dml', 'coreml']
 
 /** A dropped or pasted picture is at most this large. */
 export const MAX_PICTURE_BYTES = 64 * 1024 * 1024;
+
+/** The temperature of CLIP's softmax before training, which models without a `logit_scale` are compared at. */
+export const DEFAULT_TEMPERATURE = 0.07;

@@ -1,20 +1,16 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { forwardGraph } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
 import { DEVICE_NAMES, type DeviceChoice } from '../encoder/devices';
 import { featureOutputs, type FeatureChoice } from '../encoder/features';
-import type { EncoderModel } from '../encoder/model';
 import { writeFeatures } from '../encoder/writeFeatures';
 import { systemErrorCode, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
 import { PICTURE_EXTENSIONS } from '../image/format';
-import { clipPreprocessing, type PreprocessSpec } from '../image/preprocess';
-import { parsePreprocessorConfig } from '../image/preprocessorConfig';
-import { ownPreprocessor, validated, type Job } from '../job';
-import type { ResizeMode } from '../protocol';
+import type { Job } from '../job';
+import { resizedPreprocessing, usualPreprocessing, type ChosenPreprocessing } from '../preprocessing';
 import { parsePath } from './input';
 import { runnable } from './runnable';
 import type { Terminal } from './terminal';
@@ -25,7 +21,7 @@ export interface FeaturesCommandOptions {
   readonly device: DeviceName;
   readonly layers: FeatureChoice['layers'];
   readonly attentionPool?: boolean;
-  readonly resize?: ResizeMode;
+  readonly resize?: 'square' | 'crop';
   readonly batchSize?: number;
   readonly skipBroken?: boolean;
   readonly overwrite?: boolean;
@@ -63,7 +59,7 @@ Examples:
 export async function runFeatures(job: Job, locations: readonly string[], options: FeaturesCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const format = formatOf(options);
   const model = runnable(job);
-  const preprocessing = await preprocessingOf(job, model, options.resize, signal);
+  const preprocessing = await preprocessingOf(job, model, options, signal);
   const pictures = await findPictures(locations);
   const skipped: { picture: string; reason: string }[] = [];
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
@@ -111,33 +107,13 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
   return 'npy';
 }
 
-/** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
-async function preprocessingOf(job: Job, { graph }: EncoderModel, resize: ResizeMode | undefined, signal: AbortSignal): Promise<{ spec: PreprocessSpec; from: string }> {
-  const { imageSize } = forwardGraph(graph);
-  const { family, validation } = validated(job);
-  const own = await ownPreprocessor(job, signal);
-  // Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by.
-  const usual = graph.kind === 'qwen-vl' ? clipPreprocessing(imageSize, 'square') : parsePreprocessorConfig(family.preprocessorConfig(validation.hyperparameters));
-  if (resize !== undefined) {
-    const { filter, rescale, normalize } = own === undefined ? usual : parseOr(usual, own.value);
-    const { resize: rule, crop } = clipPreprocessing(imageSize, resize);
-    return { spec: { filter, rescale, ...(normalize && { normalize }), ...(rule && { resize: rule }), ...(crop && { crop }) }, from: `--resize ${resize}` };
-  }
-  if (own === undefined) return { spec: usual, from: graph.kind === 'qwen-vl' ? 'Qwen-VL\'s own rule (--resize square)' : `the rule of ${family.title}` };
+async function preprocessingOf(job: Job, model: ReturnType<typeof runnable>, { resize }: FeaturesCommandOptions, signal: AbortSignal): Promise<ChosenPreprocessing> {
+  if (resize !== undefined) return { spec: await resizedPreprocessing(job, model, resize, signal), from: `--resize ${resize}` };
   try {
-    return { spec: parsePreprocessorConfig(own.value), from: 'the checkpoint\'s preprocessor_config.json' };
+    return await usualPreprocessing(job, model, signal);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     throw new UserError(`${error.message} Say --resize square or --resize crop to go without it.`, { cause: error });
-  }
-}
-
-function parseOr(usual: PreprocessSpec, json: unknown): PreprocessSpec {
-  try {
-    return parsePreprocessorConfig(json);
-  } catch (error) {
-    if (error instanceof UserError) return usual;
-    throw error;
   }
 }
 

@@ -5,6 +5,7 @@ import { findCheckpoints, openCheckpoint, type Candidate } from '../checkpoint/o
 import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
 import { openJob, type Job } from '../job';
+import { isRemote } from '../remote/location';
 import { KEYS_VIEW } from '../views/keyTree';
 import { unlinked } from '../views/markdown';
 import { command, type App } from './app';
@@ -42,12 +43,21 @@ export async function openDropped(app: App, uris: readonly vscode.Uri[]): Promis
 
 /** Opens a checkpoint's folder, weights file or index, and shows it. */
 export async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
-  if (uri.scheme !== 'file') throw new UserError(vscode.l10n.t('{0} is not on a disk that this extension can read. Open a local folder, or one of the machine that this window is connected to.', uri.toString(true)));
   await vscode.commands.executeCommand(`${KEYS_VIEW}.focus`);
+  const job = await readLocation(uri);
+  if (job === undefined) return;
+  await app.session.open(job);
+  app.log.info(`Opened ${job.checkpoint.location}: ${job.checkpoint.tensors.length} tensors in ${job.checkpoint.files.length} files. ${job.detection?.reason ?? 'No family recognised.'}`);
+  void announce(job);
+}
+
+/** Reads the headers at a location, whose checkpoint is then the caller's to close; undefined when the person chose none of several. */
+export async function readLocation(uri: vscode.Uri): Promise<Job | undefined> {
+  if (uri.scheme !== 'file') throw new UserError(vscode.l10n.t('{0} is not on a disk that this extension can read. Open a local folder, or one of the machine that this window is connected to.', uri.toString(true)));
   const name = vscode.workspace.asRelativePath(uri);
   const candidate = await choose(await withProgress(vscode.l10n.t('Looking into {0}', name), ({ signal }) => findCheckpoints(uri.fsPath, signal), KEYS_VIEW));
-  if (candidate === undefined) return;
-  const job = await withProgress(vscode.l10n.t('Reading the headers of {0}', name), async options => {
+  if (candidate === undefined) return undefined;
+  return withProgress(vscode.l10n.t('Reading the headers of {0}', name), async options => {
     const checkpoint = await openCheckpoint(candidate, options);
     try {
       return await openJob(checkpoint, options);
@@ -56,9 +66,11 @@ export async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
       throw error;
     }
   }, KEYS_VIEW);
-  await app.session.open(job);
-  app.log.info(`Opened ${job.checkpoint.location}: ${job.checkpoint.tensors.length} tensors in ${job.checkpoint.files.length} files. ${job.detection?.reason ?? 'No family recognised.'}`);
-  void announce(job);
+}
+
+/** The address of what `Checkpoint.location` names. */
+export function locationUri(location: string): vscode.Uri {
+  return isRemote(location) ? vscode.Uri.parse(location, true) : vscode.Uri.file(location);
 }
 
 /** Says which preset was picked and why; what a person does next is one click away. */
@@ -88,6 +100,6 @@ async function choose(candidates: readonly Candidate[]): Promise<Candidate | und
   return choice?.candidate;
 }
 
-async function pick(options: vscode.OpenDialogOptions): Promise<vscode.Uri | undefined> {
+export async function pick(options: vscode.OpenDialogOptions): Promise<vscode.Uri | undefined> {
   return (await vscode.window.showOpenDialog(options))?.[0];
 }

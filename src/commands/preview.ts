@@ -1,20 +1,24 @@
 import * as vscode from 'vscode';
 import * as z from 'zod';
-import { encoderModel, type EncoderModel } from '../encoder/model';
+import type { PictureFile, PreviewModel } from '../encoder/preview';
 import { UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
-import { validated, type Job } from '../job';
-import { panelStateSchema, type ModelInfo } from '../protocol';
-import { picturesIn, PictureStore, readPicture } from '../views/preview/pictureStore';
-import { PreviewPanel, PREVIEW_TYPE, type Remembered } from '../views/preview/previewPanel';
+import { previewModel } from '../previewModel';
+import { panelStateSchema, precisionSchema } from '../protocol';
+import { PictureStore, readPicture } from '../views/preview/pictureStore';
+import { PreviewPanel, PREVIEW_TYPE, type OtherEncoder, type Remembered } from '../views/preview/previewPanel';
 import { command, report, type App } from './app';
-import { openLocation } from './open';
+import { locationUri, openLocation, pick, readLocation } from './open';
 
 const MEMORY = 'preview';
-const rememberedSchema = z.object({ checkpoint: z.string(), state: panelStateSchema.optional(), pictures: z.array(z.string()) });
-
-/** A folder of pictures is flipped through, not loaded whole. */
-const FOLDER_LIMIT = 24;
+const rememberedSchema = z.object({
+  checkpoint: z.string(),
+  // A state of an earlier version is worth less than the pictures.
+  state: panelStateSchema.optional().catch(undefined),
+  pictures: z.array(z.string()),
+  folder: z.object({ location: z.string(), position: z.number() }).optional(),
+  other: z.object({ location: z.string(), precision: precisionSchema }).optional(),
+});
 
 /** Opens the preview of the open checkpoint, and again after a reload of the window. */
 export function previewCommands(app: App, context: vscode.ExtensionContext): vscode.Disposable[] {
@@ -32,115 +36,140 @@ export function previewCommands(app: App, context: vscode.ExtensionContext): vsc
   ];
 }
 
+/** The preview's one panel: it follows the open checkpoint when it is asked for. */
 class Previews {
-  private current: { readonly panel: PreviewPanel; readonly job: Job } | undefined;
+  private panel: PreviewPanel | undefined;
   private readonly store: PictureStore;
+  /** One call at a time: two that found no panel would each make one. */
+  private queue: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly app: App, private readonly context: vscode.ExtensionContext) {
     this.store = new PictureStore(vscode.Uri.joinPath(context.storageUri ?? context.globalStorageUri, 'pictures'), context.workspaceState);
   }
 
-  async open(files: readonly { readonly name: string; readonly bytes: Uint8Array }[] = []): Promise<void> {
-    const { job } = this.app.session;
-    if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the preview runs its vision encoder.'));
-    if (this.current?.job === job) {
-      this.current.panel.reveal();
-      this.current.panel.add(files);
-      return;
-    }
-    const remembered = this.remembered();
-    const model = modelOf(job);
-    this.current?.panel.dispose();
-    const panel = vscode.window.createWebviewPanel(PREVIEW_TYPE, '', vscode.ViewColumn.Active);
-    const pictures = files.length > 0 || remembered?.checkpoint !== job.checkpoint.location ? files : await this.store.load(remembered.pictures);
-    this.show(panel, job, model, remembered).add(pictures);
+  open(files: readonly PictureFile[] = []): Promise<void> {
+    return this.inTurn(async () => {
+      const { job } = this.app.session;
+      if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the preview runs its vision encoder.'));
+      const model = await previewModel(job);
+      if (this.panel !== undefined) {
+        this.panel.reveal();
+        this.panel.setModel(model);
+        this.remember({});
+        this.panel.add(files);
+        return;
+      }
+      const remembered = this.remembered();
+      const panel = this.show(vscode.window.createWebviewPanel(PREVIEW_TYPE, '', vscode.ViewColumn.Active), model, remembered);
+      if (remembered?.checkpoint === job.checkpoint.location) await this.refill(panel, remembered);
+      panel.add(files);
+    });
   }
 
   /** Fills a panel that VS Code kept over a reload of the window. */
-  async restore(panel: vscode.WebviewPanel): Promise<void> {
-    const remembered = this.remembered();
-    try {
-      if (remembered === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-      if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, vscode.Uri.file(remembered.checkpoint));
-      const { job } = this.app.session;
-      if (job === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-      this.show(panel, job, modelOf(job), remembered).add(await this.store.load(remembered.pictures));
-    } catch (error) {
-      panel.dispose();
-      report(this.app.log, error);
-    }
+  restore(webview: vscode.WebviewPanel): Promise<void> {
+    return this.inTurn(async () => {
+      const remembered = this.remembered();
+      try {
+        if (remembered === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
+        if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, locationUri(remembered.checkpoint));
+        const { job } = this.app.session;
+        if (job === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
+        const model = await previewModel(job);
+        this.panel?.dispose();
+        await this.refill(this.show(webview, model, remembered), remembered);
+      } catch (error) {
+        webview.dispose();
+        report(this.app.log, error);
+      }
+    });
   }
 
   dispose(): void {
-    this.current?.panel.dispose();
+    this.panel?.dispose();
   }
 
-  private show(webview: vscode.WebviewPanel, job: Job, model: EncoderModel, remembered: Remembered | undefined): PreviewPanel {
-    const { checkpoint } = job;
+  private inTurn(task: () => Promise<void>): Promise<void> {
+    const turn = this.queue.then(task);
+    this.queue = turn.catch(() => undefined);
+    return turn;
+  }
+
+  private show(webview: vscode.WebviewPanel, model: PreviewModel, remembered: Remembered | undefined): PreviewPanel {
     const panel = new PreviewPanel(webview, {
       extension: this.context.extensionUri,
       log: this.app.log,
       model,
-      info: infoOf(job),
       state: remembered?.state,
-      pickPictures: pickPictures,
+      store: this.store,
+      pickPictures,
+      pickFolder: () => pick({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Flip Through'), title: vscode.l10n.t('A folder of pictures to flip through') }),
       samplePicture: () => readPicture(vscode.Uri.joinPath(this.context.extensionUri, 'media', 'sample', 'picture.png'), 'sample.png'),
-      remember: changes => { this.remember({ checkpoint: checkpoint.location, ...changes }); },
-      keepPictures: files => {
-        this.store.keep(files).then(pictures => { this.remember({ checkpoint: checkpoint.location, pictures }); }, (error: unknown) => { report(this.app.log, error); });
-      },
+      pickOther: () => this.pickOther(),
+      remember: changes => { this.remember(changes); },
       report: error => { report(this.app.log, error); },
     });
-    const shown = { panel, job };
-    this.current = shown;
-    panel.onDidClose(() => { if (this.current === shown) this.current = undefined; });
+    this.panel = panel;
+    panel.onDidClose(() => { if (this.panel === panel) this.panel = undefined; });
     return panel;
+  }
+
+  /** Puts back what the panel showed before. What cannot be found any more is reported and left out. */
+  private async refill(panel: PreviewPanel, { pictures, folder, other }: Remembered): Promise<void> {
+    panel.add(await this.store.load(pictures), false);
+    try {
+      if (folder !== undefined) await panel.openFolder(vscode.Uri.parse(folder.location, true), folder.position, false);
+      if (other !== undefined) await panel.setOther(await otherEncoder(locationUri(other.location), other.precision));
+    } catch (error) {
+      report(this.app.log, error);
+    }
+  }
+
+  /** Asks which encoder to compare with. */
+  private async pickOther(): Promise<OtherEncoder | undefined> {
+    const folder = { label: vscode.l10n.t('Another checkpoint or extracted encoder…'), detail: vscode.l10n.t('A folder: before and after an extraction, two fine-tunes, two stored precisions'), from: 'folder' } as const;
+    const file = { label: vscode.l10n.t('A weights file or a shard index…'), from: 'file' } as const;
+    const half = { label: vscode.l10n.t('The same encoder in half precision'), detail: vscode.l10n.t('float16 on devices that calculate in it; the CPU does not'), from: 'half' } as const;
+    const choice = await vscode.window.showQuickPick([folder, file, half], { title: vscode.l10n.t('Compare with Another Encoder'), placeHolder: vscode.l10n.t('Both run on the same picture; differences are shown per patch and per layer') });
+    if (choice === undefined) return undefined;
+    if (choice.from === 'half') {
+      const { job } = this.app.session;
+      if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the preview runs its vision encoder.'));
+      return { location: job.checkpoint.location, model: await previewModel(job), precision: 'float16' };
+    }
+    const uri = await pick({ canSelectFolders: choice.from === 'folder', canSelectFiles: choice.from === 'file', openLabel: vscode.l10n.t('Compare'), title: vscode.l10n.t('The encoder to compare with') });
+    return uri && otherEncoder(uri, 'float32');
   }
 
   private remembered(): Remembered | undefined {
     const parsed = rememberedSchema.safeParse(this.context.workspaceState.get(MEMORY));
-    return parsed.success ? { ...parsed.data, state: parsed.data.state } : undefined;
+    return parsed.success ? parsed.data : undefined;
   }
 
-  private remember(changes: Partial<Remembered> & Pick<Remembered, 'checkpoint'>): void {
+  private remember(changes: Partial<Remembered>): void {
+    const checkpoint = this.app.session.job?.checkpoint.location;
     const before = this.remembered();
-    void this.context.workspaceState.update(MEMORY, { pictures: [], ...(before?.checkpoint === changes.checkpoint ? before : { state: before?.state }), ...changes });
+    if (checkpoint === undefined && before === undefined) return;
+    void this.context.workspaceState.update(MEMORY, { pictures: [], ...before, ...(checkpoint !== undefined && { checkpoint }), ...changes });
   }
 }
 
-/** @throws UserError when the encoder would not load, so it cannot run either */
-function modelOf(job: Job): EncoderModel {
-  const { family, validation } = validated(job);
-  if (!validation.valid) throw new UserError(vscode.l10n.t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
-  return encoderModel(job.plan, family, validation.hyperparameters, job.config);
+/** The encoder at another location, read for its byte ranges only. */
+async function otherEncoder(uri: vscode.Uri, precision: OtherEncoder['precision']): Promise<OtherEncoder | undefined> {
+  const job = await readLocation(uri);
+  if (job === undefined) return undefined;
+  try {
+    return { location: job.checkpoint.location, model: await previewModel(job), precision };
+  } finally {
+    await job.checkpoint.close();
+  }
 }
 
-function infoOf(job: Job): ModelInfo {
-  const { family, validation } = validated(job);
-  const size = (name: string): number => validation.hyperparameters.get(name)?.value ?? 0;
-  return {
-    name: job.checkpoint.name,
-    family: family.title,
-    layers: size('layers'),
-    heads: size('heads'),
-    width: size('width'),
-    queries: size('n_queries'),
-    outputDim: size('output_dim'),
-    imageSize: size('image_size'),
-    patchSize: size('patch_size'),
-  };
-}
-
-async function pickPictures(): Promise<{ name: string; bytes: Uint8Array }[]> {
+async function pickPictures(): Promise<PictureFile[]> {
   const chosen = await vscode.window.showOpenDialog({
-    canSelectMany: true, canSelectFolders: true, canSelectFiles: true,
-    openLabel: vscode.l10n.t('Add'), title: vscode.l10n.t('Add pictures, or a folder of them'),
+    canSelectMany: true, canSelectFiles: true,
+    openLabel: vscode.l10n.t('Add'), title: vscode.l10n.t('Add pictures'),
     filters: { [vscode.l10n.t('Pictures')]: PICTURE_EXTENSIONS },
   });
-  const files: vscode.Uri[] = [];
-  for (const uri of chosen ?? []) {
-    const { type } = await vscode.workspace.fs.stat(uri);
-    files.push(...((type & vscode.FileType.Directory) === 0 ? [uri] : (await picturesIn(uri)).slice(0, FOLDER_LIMIT)));
-  }
-  return Promise.all(files.map(uri => readPicture(uri)));
+  return Promise.all((chosen ?? []).map(uri => readPicture(uri)));
 }

@@ -7,6 +7,7 @@ import { markCommands } from './commands/marks';
 import { openCommands, openDropped } from './commands/open';
 import { previewCommands } from './commands/preview';
 import { recipeCommands } from './commands/recipes';
+import { verifyCommands } from './commands/verify';
 import { ConfigWatcher } from './views/configWatcher';
 import { Contexts } from './views/contexts';
 import { ConfigDiagnostics } from './views/diagnostics';
@@ -40,6 +41,6 @@ export function activate(context: vscode.ExtensionContext): void {
     new ConfigWatcher(session, error => { report(log, error); }),
     new RecipeWatcher(session, error => { report(log, error); }),
     vscode.window.registerFileDecorationProvider(new KeyDecorations()),
-    ...openCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...previewCommands(app, context),
+    ...openCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...verifyCommands(app), ...previewCommands(app, context),
   );
 }

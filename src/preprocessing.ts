@@ -1,38 +1,58 @@
-import type { EncoderModel } from './encoder/model';
-import { forwardGraph } from './architecture/forwardGraphs';
+import { isObject } from './architecture/config';
 import { UserError } from './errors';
 import { clipPreprocessing, type PreprocessSpec } from './image/preprocess';
-import { parsePreprocessorConfig } from './image/preprocessorConfig';
+import { openClipRule, paddedToSquare, pictureRule, type PictureRule } from './image/preprocessorConfig';
 import { ownPreprocessor, validated, type Job } from './job';
 
-export interface ChosenPreprocessing {
+/** How a job's pictures become its encoder's input. */
+export interface Preprocessing {
   readonly spec: PreprocessSpec;
-  /** Where it comes from, for a person. */
+  /** Whose rule that is, and what to know of it: completes "Pictures are prepared by". */
   readonly from: string;
 }
 
 /**
- * How a job's encoder wants its pictures: as the preprocessor_config.json beside the checkpoint says, else by its family's rule.
- * @throws UserError when that file asks for what is not supported
+ * The model's own rule for its pictures: its preprocessor_config.json, else the preprocess_cfg of its OpenCLIP config,
+ * else the family's.
+ * @param side of the square that the encoder takes
+ * @throws UserError naming what is wrong or not supported in a file of the checkpoint's
  */
-export async function usualPreprocessing(job: Job, model: EncoderModel, signal?: AbortSignal): Promise<ChosenPreprocessing> {
+export async function modelPreprocessing(job: Job, side: number, signal?: AbortSignal): Promise<Preprocessing> {
   const own = await ownPreprocessor(job, signal);
-  if (own === undefined) return { spec: familyRule(job, model), from: model.graph.kind === 'qwen-vl' ? 'Qwen-VL\'s own rule (--resize square)' : `the rule of ${validated(job).family.title}` };
-  return { spec: parsePreprocessorConfig(own.value), from: 'the checkpoint\'s preprocessor_config.json' };
+  const openClip = job.config?.value.preprocess_cfg;
+  if (own !== undefined) return preprocessing(job, pictureRule(own.value, side), 'the checkpoint\'s preprocessor_config.json');
+  if (isObject(openClip)) return preprocessing(job, openClipRule(openClip, side), 'the checkpoint\'s open_clip_config.json');
+  return familyPreprocessing(job, side);
 }
 
-/** The same with the geometry chosen by the person; colours are treated as the checkpoint or its family says. */
-export async function resizedPreprocessing(job: Job, model: EncoderModel, resize: 'square' | 'crop', signal?: AbortSignal): Promise<PreprocessSpec> {
-  const { filter, rescale, normalize } = await usualPreprocessing(job, model, signal).then(({ spec }) => spec, (error: unknown) => {
-    if (error instanceof UserError) return familyRule(job, model);
-    throw error;
-  });
-  const { resize: rule, crop } = clipPreprocessing(forwardGraph(model.graph).imageSize, resize);
-  return { filter, rescale, ...(normalize && { normalize }), ...(rule && { resize: rule }), ...(crop && { crop }) };
-}
-
-/** Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by. */
-function familyRule(job: Job, { graph }: EncoderModel): PreprocessSpec {
+/** The family's rule, for when the model's own cannot be read. */
+export function familyPreprocessing(job: Job, side: number): Preprocessing {
   const { family, validation } = validated(job);
-  return graph.kind === 'qwen-vl' ? clipPreprocessing(forwardGraph(graph).imageSize, 'square') : parsePreprocessorConfig(family.preprocessorConfig(validation.hyperparameters));
+  // Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by.
+  if (family.id === 'qwen-vl') return { spec: clipPreprocessing(side, 'square'), from: 'Qwen-VL\'s own rule (straight to the square)' };
+  return preprocessing(job, pictureRule(family.preprocessorConfig(validation.hyperparameters), side), `the rule of ${family.title}`);
+}
+
+/** The rule with another geometry; colours stay as they are. */
+export function withGeometry({ filter, rescale, normalize }: PreprocessSpec, side: number, geometry: 'square' | 'crop'): PreprocessSpec {
+  const { resize, crop } = clipPreprocessing(side, geometry);
+  return { filter, rescale, ...(normalize && { normalize }), ...(resize && { resize }), ...(crop && { crop }) };
+}
+
+/** As `modelPreprocessing`, but a file that cannot be used leaves the family's rule in its place, and says so. */
+export async function preprocessingOrFamilys(job: Job, side: number, signal?: AbortSignal): Promise<Preprocessing> {
+  try {
+    return await modelPreprocessing(job, side, signal);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const family = familyPreprocessing(job, side);
+    return { ...family, from: `${family.from}, since the checkpoint's own cannot be used: ${error.message}` };
+  }
+}
+
+/** LLaVA's original configs ask for a rim in the mean colour around pictures that are not square (`image_aspect_ratio`). */
+function preprocessing(job: Job, { spec, note }: PictureRule, from: string): Preprocessing {
+  const padded = job.config?.value.image_aspect_ratio === 'pad' && spec.padToSquare === undefined;
+  const notes = [...(padded ? ['with a rim that makes them square first, as config.json says'] : []), ...(note === undefined ? [] : [note])];
+  return { spec: padded ? paddedToSquare(spec) : spec, from: notes.length === 0 ? from : `${from} (${notes.join('; ')})` };
 }

@@ -176,6 +176,8 @@ const encoderStatusSchema = z.object({
   /** Of the encoder's process. */
   memoryBytes: z.number().optional(),
   resize: resizeModeSchema,
+  /** Whose rule prepares the pictures under `model`, and what to know of it. */
+  rule: z.string(),
   /** The encoder that is compared with. */
   other: z.object({ name: z.string(), device: z.string().optional(), failure: z.string().optional() }).readonly().optional(),
 }).readonly();

@@ -20,7 +20,7 @@ const viewport = new Viewport();
 
 let model: ModelInfo | undefined;
 let state: PanelState = INITIAL_STATE;
-let status: EncoderStatus = { state: 'off', choice: 'auto', precision: 'float32', resize: 'model' };
+let status: EncoderStatus = { state: 'off', choice: 'auto', precision: 'float32', resize: 'model', rule: '' };
 let pictures: readonly PictureInfo[] = [];
 let hovered: number | undefined;
 const images = new Map<string, { address: string; bitmap: ImageBitmap }>();

@@ -47,6 +47,7 @@ export class Side {
   private readonly device = dropdown({ label: words.device }, DEVICE_CHOICES.map(value => ({ value, label: words.devices[value] })), value => { this.events.onDevice(value); });
   private readonly precision = dropdown({ label: words.precision }, (['float32', 'float16'] as const).map(value => ({ value, label: words.precisions[value] })), value => { this.events.onPrecision(value); });
   private readonly resize = dropdown({ label: words.resize }, (['model', 'square', 'crop'] as const).map(value => ({ value, label: words.resizes[value] })), value => { this.events.onResize(value); });
+  private readonly rule = el('p', 'hint');
   private readonly save = section(words.save);
   private model: ModelInfo | undefined;
 
@@ -56,7 +57,7 @@ export class Side {
     this.temperature.setRange(0.001, 100);
     this.embeddings.append(el('h3', '', words.embeddings), this.comparison, el('div', 'row', this.temperature.element, this.temperatureHint));
     this.compare.body.append(this.embeddings, this.compareText, this.errors, el('div', 'row', this.chooseOther, this.closeOther));
-    this.run.body.append(this.device.element, this.precision.element, this.resize.element, this.times);
+    this.run.body.append(this.device.element, this.precision.element, this.resize.element, this.rule, this.times);
     this.save.body.append(el('div', 'row',
       button({ label: words.savePng, title: words.savePngHint }, () => { events.onSavePng(); }),
       button({ label: words.saveNpy, title: words.saveNpyHint }, () => { events.onSaveFeatures('npy'); }),
@@ -84,6 +85,7 @@ export class Side {
     this.device.set(status.choice);
     this.precision.set(status.precision);
     this.resize.set(status.resize);
+    this.rule.textContent = status.resize === 'model' && status.rule !== '' ? words.preparedBy(status.rule) : '';
     this.closeOther.hidden = !comparesEncoders(status);
     const { other } = status;
     this.compareText.textContent = other === undefined || other.failure !== undefined ? words.compareText : other.device === undefined ? words.otherLoading(other.name) : words.otherOn(other.name, other.device);

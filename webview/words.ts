@@ -141,6 +141,7 @@ export const words = {
   precisions: { float32: t('float32'), float16: t('float16 (half)') },
   resize: t('Resize'),
   resizes: { model: t('As the model does'), square: t('Straight to the size'), crop: t('Shorter side, then centre') },
+  preparedBy: (rule: string) => t('Pictures are prepared by {0}', rule),
   devices: { auto: t('Automatic'), cpu: t('CPU'), webgpu: t('WebGPU'), cuda: t('CUDA'), dml: t('DirectML'), coreml: t('CoreML') },
   decode: t('decode'),
   resizing: t('resize'),

@@ -24,7 +24,7 @@ export interface WeightPart {
   readonly firstRow: number;
 }
 
-/** Puts a weight into the graph, in the builder's compute type, however the graph gets at it. */
+/** Puts a weight into the graph as float32, however the graph gets at it. */
 export type BindWeight = (part: WeightPart) => Value;
 
 /** A table computed from stored ones before the graph is built, under a name that no stored tensor has. */
@@ -46,7 +46,8 @@ export type PoolOutput = (typeof POOL_OUTPUTS)[number];
 
 /**
  * A vision encoder's forward pass as a chain of stages: embeddings, blocks 0 to layers - 1, pool.
- * Hidden states are (batch * tokens, width) between the stages, in the builder's compute type.
+ * Hidden states are (batch * tokens, width) between the stages, float32.
+ * Matrix products go through the builder's `product`, so that they can run in half precision.
  * Only operators that ONNX Runtime's CPU, CUDA, WebGPU, DirectML and CoreML providers have.
  */
 export interface ForwardGraph {

@@ -9,32 +9,29 @@ export function layerNorm(b: GraphBuilder, weight: BindWeight, path: string, siz
   return b.node('LayerNormalization', [input, scale ?? '', bias ?? ''], path, { axis: -1, epsilon: { float: epsilon } });
 }
 
-/** x / sqrt(mean(x^2) + epsilon) times `scale`. Half precision cannot hold the squares, so they are float32 always. */
+/** x / sqrt(mean(x^2) + epsilon) times `scale`. */
 export function rmsNorm(b: GraphBuilder, scale: Value, epsilon: number, input: Value, path: string): Value {
-  const half = b.style.compute === 'F16';
-  const x = half ? b.cast(input, 'F32', `${path}.float32`) : input;
-  const mean = b.node('ReduceMean', [b.node('Mul', [x, x], `${path}.squares`)], `${path}.mean`, { axes: [-1], keepdims: 1 });
-  const root = b.node('Sqrt', [b.node('Add', [mean, b.float32(epsilon)], `${path}.kept`)], `${path}.root`);
-  const normed = b.node('Div', [x, root], `${path}.normed`);
-  return b.node('Mul', [half ? b.cast(normed, 'F16', `${path}.half`) : normed, scale], path);
+  const mean = b.node('ReduceMean', [b.node('Mul', [input, input], `${path}.squares`)], `${path}.mean`, { axes: [-1], keepdims: 1 });
+  const root = b.node('Sqrt', [b.node('Add', [mean, b.scalar(epsilon)], `${path}.kept`)], `${path}.root`);
+  return b.node('Mul', [b.node('Div', [input, root], `${path}.normed`), scale], path);
 }
 
 /** x W^T + b for x (rows, inputs) and W (outputs, inputs), or some rows of it. */
 export function linear(b: GraphBuilder, weight: BindWeight, path: string, outputs: number, inputs: number, input: Value, firstRow = 0): Value {
   const matrix = weight({ key: `${path}.weight`, shape: [outputs, inputs], firstRow });
   const bias = weight({ key: `${path}.bias`, shape: [outputs], firstRow });
-  return b.node('Gemm', [input, matrix, bias], path, { transB: 1 });
+  return b.product('Gemm', [input, matrix, bias], path, { transB: 1 });
 }
 
 /** softmax(q / sqrt(dim) k^T) for q (..., rows, dim) and k already transposed, (..., dim, tokens). */
 export function attentionWeights(b: GraphBuilder, path: string, dim: number, q: Value, kTransposed: Value): Value {
   const scaled = b.node('Mul', [q, b.scalar(1 / Math.sqrt(dim))], `${path}.scaled`);
-  return b.node('Softmax', [b.node('MatMul', [scaled, kTransposed], `${path}.scores`)], `${path}.softmax`, { axis: -1 });
+  return b.node('Softmax', [b.product('MatMul', [scaled, kTransposed], `${path}.scores`)], `${path}.softmax`, { axis: -1 });
 }
 
 /** Weights (batch, heads, rows, tokens) times values (batch, heads, tokens, dim), the heads side by side: (batch * rows, width). */
 export function gather(b: GraphBuilder, path: string, weights: Value, v: Value, width: number): Value {
-  const context = b.node('MatMul', [weights, v], `${path}.context`);
+  const context = b.product('MatMul', [weights, v], `${path}.context`);
   return b.node('Reshape', [b.node('Transpose', [context], `${path}.context_rows`, { perm: [0, 2, 1, 3] }), b.integers([-1, width])], `${path}.merged`);
 }
 

@@ -26,7 +26,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
 
   function embeddings(b: GraphBuilder, weight: BindWeight, pixels: Value): Value {
     const kernel = weight({ key: 'conv1.weight', shape: [width, 3, patch, patch], firstRow: 0 });
-    const patches = b.node('Conv', [pixels, kernel], 'conv1', { kernel_shape: [patch, patch], strides: [patch, patch] });
+    const patches = b.product('Conv', [pixels, kernel], 'conv1', { kernel_shape: [patch, patch], strides: [patch, patch] });
     const flat = b.node('Reshape', [patches, b.integers([-1, width, tokens])], 'conv1.flat');
     const rows = b.node('Transpose', [flat], 'conv1.rows', { perm: [0, 2, 1] });
     const placed = b.node('Add', [rows, weight({ key: POSITION_TABLE, shape: [tokens, width], firstRow: 0 })], 'placed');
@@ -56,7 +56,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
   /** The same in one operator, which never holds a whole attention map: as much arithmetic, far less memory and traffic. */
   function fusedAttention(b: GraphBuilder, ...qkv: readonly [Value, Value, Value]): Value {
     const flat = qkv.map(one => b.node('Reshape', [one, b.integers([-1, tokens, width])], 'attn.flat'));
-    const context = b.node('MultiHeadAttention', flat, 'attn.fused', { num_heads: heads }, 'com.microsoft');
+    const context = b.product('MultiHeadAttention', flat, 'attn.fused', { num_heads: heads }, 'com.microsoft');
     return b.node('Reshape', [context, b.integers([-1, width])], 'attn.merged');
   }
 
@@ -74,7 +74,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
     const size = outputDim;
     const dim = size / poolHeads;
     // PyTorch MultiheadAttention stacks q, k and v in one weight.
-    const project = (input: Value, part: number, label: string): Value => b.node('Gemm', [
+    const project = (input: Value, part: number, label: string): Value => b.product('Gemm', [
       input,
       weight({ key: 'attn_pool.attn.in_proj_weight', shape: [size, size], firstRow: part * size }),
       weight({ key: 'attn_pool.attn.in_proj_bias', shape: [size], firstRow: part * size }),
@@ -82,7 +82,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
     const heads4d = (input: Value, rows: number, label: string, perm: readonly number[]): Value =>
       b.node('Transpose', [b.node('Reshape', [input, b.integers([-1, rows, poolHeads, dim])], `${label}.by_head`)], label, { perm });
 
-    const narrow = width === size ? hidden : b.node('Gemm', [hidden, weight({ key: 'attn_pool.kv_proj.weight', shape: [size, width], firstRow: 0 })], 'attn_pool.kv_proj', { transB: 1 });
+    const narrow = width === size ? hidden : b.product('Gemm', [hidden, weight({ key: 'attn_pool.kv_proj.weight', shape: [size, width], firstRow: 0 })], 'attn_pool.kv_proj', { transB: 1 });
     const kv = norm(b, weight, 'attn_pool.ln_kv', size, narrow);
     const kv3d = b.node('Reshape', [kv, b.integers([-1, tokens, size])], 'attn_pool.kv');
     const placed = b.node('Add', [kv3d, weight({ key: POOL_TABLE, shape: [tokens, size], firstRow: 0 })], 'attn_pool.kv_placed');

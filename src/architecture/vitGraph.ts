@@ -37,7 +37,7 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
     linear(b: GraphBuilder, name: string, all: number, inputs: number, input: Value, some = { first: 0, count: all }): Value {
       const rows = { first: some.first, all };
       const bias = this.has(`${name}.bias`) ? [this.get(`${name}.bias`, [some.count], rows)] : [];
-      return b.node('Gemm', [input, this.get(`${name}.weight`, [some.count, inputs], rows), ...bias], name, { transB: 1 });
+      return b.product('Gemm', [input, this.get(`${name}.weight`, [some.count, inputs], rows), ...bias], name, { transB: 1 });
     }
 
     norm(b: GraphBuilder, name: string, input: Value, kind = spec.norm): Value {
@@ -60,7 +60,7 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
     const w = outer(bind);
     const kernel = w.get('patch.weight', [width, 3, patchSize, patchSize]);
     const bias = w.has('patch.bias') ? [w.get('patch.bias', [width])] : [];
-    const maps = b.node('Conv', [pixels, kernel, ...bias], 'patch', { kernel_shape: [patchSize, patchSize], strides: [patchSize, patchSize] });
+    const maps = b.product('Conv', [pixels, kernel, ...bias], 'patch', { kernel_shape: [patchSize, patchSize], strides: [patchSize, patchSize] });
     const flat = b.node('Reshape', [maps, b.integers([-1, width, patches])], 'patch.flat');
     let embedded = b.node('Transpose', [flat], 'patch.rows', { perm: [0, 2, 1] });
     // The first row of the table is the class token's.
@@ -115,7 +115,7 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
   /** The same in one operator, which never holds a whole attention map. */
   function fusedAttention(b: GraphBuilder, ...qkv: readonly [Value, Value, Value]): Value {
     const flat = qkv.map(one => b.node('Reshape', [one, b.integers([-1, tokens, width])], 'attn.flat'));
-    const context = b.node('MultiHeadAttention', flat, 'attn.fused', { num_heads: heads }, 'com.microsoft');
+    const context = b.product('MultiHeadAttention', flat, 'attn.fused', { num_heads: heads }, 'com.microsoft');
     return b.node('Reshape', [context, b.integers([-1, width])], 'attn.merged');
   }
 
@@ -164,7 +164,7 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
     if (one !== undefined && wanted.includes('projected')) {
       const transposed = spec.projectionTransposed;
       const matrix = w.get('projection', transposed ? [width, projectedWidth] : [projectedWidth, width]);
-      outputs.set('projected', b.node('Gemm', [one, matrix], 'projection', { transB: transposed ? 0 : 1 }));
+      outputs.set('projected', b.product('Gemm', [one, matrix], 'projection', { transB: transposed ? 0 : 1 }));
     }
     return outputs;
   }

@@ -8,7 +8,7 @@ import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
 import { validationToJson } from '../validation/report';
 import { recipeLine } from './keys';
-import type { Terminal } from './terminal';
+import { shellWord, type Terminal } from './terminal';
 import { reportText } from './validate';
 
 export interface ExtractCommandOptions {
@@ -64,9 +64,4 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
   for (const { name, size } of files) terminal.print(`  ${printable(name)}  ${formatBytes(size)}`);
   terminal.note(`Prove it: vision-encoder verify ${shellWord(printable(options.out))}`);
   return { valid: true };
-}
-
-/** A path to be copied into a shell. */
-function shellWord(text: string): string {
-  return /^[\w./~+:@%-]+$/.test(text) ? text : `'${text.replaceAll('\'', '\'\\\'\'')}'`;
 }

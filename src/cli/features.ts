@@ -1,16 +1,18 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { forwardGraph } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
 import { DEVICE_NAMES, type DeviceChoice } from '../encoder/devices';
 import { featureOutputs, type FeatureChoice } from '../encoder/features';
+import type { EncoderModel } from '../encoder/model';
 import { writeFeatures } from '../encoder/writeFeatures';
 import { systemErrorCode, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
 import { PICTURE_EXTENSIONS } from '../image/format';
 import type { Job } from '../job';
-import { resizedPreprocessing, usualPreprocessing, type ChosenPreprocessing } from '../preprocessing';
+import { modelPreprocessing, preprocessingOrFamilys, withGeometry, type Preprocessing } from '../preprocessing';
 import { parsePath } from './input';
 import { runnable } from './runnable';
 import type { Terminal } from './terminal';
@@ -21,12 +23,14 @@ export interface FeaturesCommandOptions {
   readonly device: DeviceName;
   readonly layers: FeatureChoice['layers'];
   readonly attentionPool?: boolean;
-  readonly resize?: 'square' | 'crop';
+  readonly resize?: Geometry;
   readonly batchSize?: number;
   readonly skipBroken?: boolean;
   readonly overwrite?: boolean;
   readonly json?: boolean;
 }
+
+type Geometry = 'square' | 'crop';
 
 /** As people call them, and as ONNX Runtime does. */
 const DEVICES = { auto: 'auto', cpu: 'cpu', webgpu: 'webgpu', cuda: 'cuda', directml: 'dml', coreml: 'coreml' } as const satisfies Record<string, DeviceChoice>;
@@ -43,7 +47,7 @@ export function featuresOptions(command: Command): Command {
     .addOption(new Option('--device <device>', 'where to run').choices(Object.keys(DEVICES)).default('auto'))
     .option('--layers <layers>', 'hidden states to write too: all, or block numbers such as 0,11,23', parseLayers, [])
     .option('--attention-pool', 'write the attention pool\'s weights too')
-    .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json says, else square)').choices(['square', 'crop']))
+    .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json or open_clip_config.json says, else the family\'s rule)').choices(['square', 'crop']))
     .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
     .option('--skip-broken', 'leave out pictures that cannot be read, with a warning')
     .option('--overwrite', 'replace the file if it exists')
@@ -59,7 +63,7 @@ Examples:
 export async function runFeatures(job: Job, locations: readonly string[], options: FeaturesCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const format = formatOf(options);
   const model = runnable(job);
-  const preprocessing = await preprocessingOf(job, model, options, signal);
+  const preprocessing = await preprocessingFor(job, model, options.resize, signal);
   const pictures = await findPictures(locations);
   const skipped: { picture: string; reason: string }[] = [];
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
@@ -107,10 +111,12 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
   return 'npy';
 }
 
-async function preprocessingOf(job: Job, model: ReturnType<typeof runnable>, { resize }: FeaturesCommandOptions, signal: AbortSignal): Promise<ChosenPreprocessing> {
-  if (resize !== undefined) return { spec: await resizedPreprocessing(job, model, resize, signal), from: `--resize ${resize}` };
+/** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
+async function preprocessingFor(job: Job, { graph }: EncoderModel, resize: Geometry | undefined, signal: AbortSignal): Promise<Preprocessing> {
+  const { imageSize } = forwardGraph(graph);
+  if (resize !== undefined) return { spec: withGeometry((await preprocessingOrFamilys(job, imageSize, signal)).spec, imageSize, resize), from: `--resize ${resize}` };
   try {
-    return await usualPreprocessing(job, model, signal);
+    return await modelPreprocessing(job, imageSize, signal);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     throw new UserError(`${error.message} Say --resize square or --resize crop to go without it.`, { cause: error });

@@ -87,3 +87,8 @@ export class Terminal {
     };
   }
 }
+
+/** A path or address to be copied into a shell. */
+export function shellWord(text: string): string {
+  return /^[\w./~+:@%-]+$/.test(text) ? text : `'${text.replaceAll('\'', '\'\\\'\'')}'`;
+}

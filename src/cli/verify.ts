@@ -2,12 +2,12 @@ import { resolve } from 'node:path';
 import type { Checkpoint } from '../checkpoint/checkpoint';
 import { printable } from '../checkpoint/wording';
 import { readManifest } from '../extraction/manifest';
+import { sourcePlace } from '../extraction/sourcePlace';
 import { verify } from '../extraction/verify';
 import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
-import { isRemote } from '../remote/location';
 import { openAnywhere } from './input';
-import type { Terminal } from './terminal';
+import { shellWord, type Terminal } from './terminal';
 
 /** Re-reads an extracted encoder and compares it with its manifest and, where it can be opened, its source. */
 export async function runVerify(dir: string, options: { readonly source?: string }, terminal: Terminal, asJson: boolean, signal: AbortSignal): Promise<{ ok: boolean; json?: unknown }> {
@@ -33,16 +33,21 @@ export async function runVerify(dir: string, options: { readonly source?: string
   }
 }
 
-/** The checkpoint to compare with: the given one must open, the manifest's own may be gone by now. */
+/** The checkpoint to compare with: the given one must open; the manifest's own may be gone, and is opened unasked only from this disk. */
 async function openSource(folder: string, given: string | undefined, terminal: Terminal, signal: AbortSignal): Promise<Checkpoint | undefined> {
   if (given !== undefined) return openAnywhere(given, terminal, signal);
-  const { source } = await readManifest(folder);
-  if (isRemote(source.location)) {
-    terminal.note(printable(`The source is ${source.location}; to compare with it too, which downloads the encoder again, say --source ${source.location}`));
-    return undefined;
+  const { source: { location } } = await readManifest(folder);
+  switch (sourcePlace(location)) {
+    case 'network':
+      terminal.note(printable(`The source is not on this disk, so it is not opened unasked. To compare with it too, say --source ${shellWord(location)}`));
+      return undefined;
+    case 'foreign':
+      terminal.warn(`The source cannot be compared: ${location} is no path of this machine. Say where it is with --source.`);
+      return undefined;
+    case 'disk':
   }
   try {
-    return await openAnywhere(source.location, terminal, signal);
+    return await openAnywhere(location, terminal, signal);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     terminal.warn(`The source cannot be compared: ${error.message} Say where it is with --source.`);

@@ -61,7 +61,7 @@ async function editSetting(app: App, node: ValidationNode | undefined): Promise<
     prompt: job.family?.hyperparameters.find(spec => spec.name === chosen.name)?.description ?? '',
     validateInput: value => (isNumber(value) ? undefined : vscode.l10n.t('A number is wanted here.')),
   });
-  if (text !== undefined) app.session.setRecipe(setSetting(job.recipe, chosen.name, Number(text)));
+  if (text !== undefined && app.session.isOpen(job.checkpoint)) app.session.setRecipe(setSetting(job.recipe, chosen.name, Number(text)));
 }
 
 function isNumber(text: string): boolean {

@@ -2,12 +2,9 @@ import * as vscode from 'vscode';
 import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve as resolvePath, sep } from 'node:path';
-import { openCheckpoint } from '../checkpoint/open';
-import type { Checkpoint } from '../checkpoint/checkpoint';
 import { isAbort, systemErrorCode, UserError } from '../errors';
 import { extract, type ExtractOptions } from '../extraction/extract';
-import { MANIFEST_NAME, readManifest } from '../extraction/manifest';
-import { verify } from '../extraction/verify';
+import { MANIFEST_NAME } from '../extraction/manifest';
 import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
 import { command, type App } from './app';
@@ -19,10 +16,6 @@ export function extractCommands(app: App): vscode.Disposable[] {
   return [
     command(app, 'extract', () => extractOpen(app, () => Promise.resolve(configuredOutput()))),
     command(app, 'extractWithOptions', () => extractOpen(app, () => chooseOutput(configuredOutput()))),
-    command(app, 'verify', async (uri?: vscode.Uri) => {
-      const chosen = uri ?? (await vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: vscode.l10n.t('Open the folder of an extracted encoder'), openLabel: vscode.l10n.t('Verify') }))?.[0];
-      if (chosen !== undefined) await runVerify(app, basename(chosen.fsPath) === MANIFEST_NAME ? dirname(chosen.fsPath) : chosen.fsPath);
-    }),
   ];
 }
 
@@ -133,35 +126,4 @@ async function mayReplace(folder: string): Promise<boolean> {
   const replace = vscode.l10n.t('Replace');
   const detail = vscode.l10n.t('An encoder in it is replaced: weights, config.json, preprocessor_config.json and manifest.json. Other files stay. Until the new one is whole, the old one stays too.');
   return await vscode.window.showWarningMessage(vscode.l10n.t('{0} is not empty.', basename(folder)), { modal: true, detail }, replace) === replace;
-}
-
-async function runVerify(app: App, folder: string): Promise<void> {
-  await withSource(app, folder, async source => {
-    const verdict = await withProgress(vscode.l10n.t('Verifying {0}', basename(folder)), options => verify(folder, { ...options, ...(source === undefined ? {} : { source }) }));
-    const amount = `${formatCount(verdict.checkedTensors, 'tensor')}, ${formatBytes(verdict.checkedBytes)}`;
-    if (!verdict.ok) {
-      const lines = verdict.differences.map(({ key, file, message }) => `${key ?? file ?? folder}: ${message}`);
-      throw new UserError(vscode.l10n.t('{0} differs: {1}. First: {2} Extract the encoder again.', basename(folder), formatCount(lines.length, 'difference'), lines[0] ?? ''), { detail: lines.join('\n') });
-    }
-    void vscode.window.showInformationMessage(verdict.comparedWithSource
-      ? vscode.l10n.t('Verified: {0}, equal to the source, tensor for tensor.', amount)
-      : vscode.l10n.t('Verified against its manifest: {0}. The source could not be opened and was not compared.', amount));
-  });
-}
-
-/** Hands over the checkpoint that the encoder came from: the open one, or where the manifest says; undefined when it is gone. */
-async function withSource({ session, log }: App, folder: string, use: (source: Checkpoint | undefined) => Promise<void>): Promise<void> {
-  const { source: { location } } = await readManifest(folder);
-  const open = session.job?.checkpoint;
-  if (open?.location === location) return session.reading(open, () => use(open));
-  const source = await openCheckpoint(location).catch((error: unknown) => {
-    if (!(error instanceof UserError)) throw error;
-    log.warn(error.message);
-    return undefined;
-  });
-  try {
-    await use(source);
-  } finally {
-    await source?.close();
-  }
 }

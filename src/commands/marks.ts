@@ -24,11 +24,11 @@ export function markCommands(app: App): vscode.Disposable[] {
 }
 
 async function setMark(app: App, mark: Mark, node: KeyNode | undefined, selected: KeyNode[] | undefined): Promise<void> {
-  const recipe = app.session.job?.recipe;
+  const { job } = app.session;
   const targets = app.keys.targets(node, selected);
-  if (recipe === undefined || targets.length === 0) return;
+  if (job === undefined || targets.length === 0) return;
   try {
-    app.session.setRecipe(applyMark(recipe, targets, mark));
+    app.session.setRecipe(applyMark(job.recipe, targets, mark));
   } catch (error) {
     // The recipe has no prefix that fits what is to be stripped: only the person can say it.
     if (!(error instanceof UserError) || mark !== 'strip') throw error;
@@ -38,6 +38,6 @@ async function setMark(app: App, mark: Mark, node: KeyNode | undefined, selected
       title: vscode.l10n.t('Prefix to remove'), prompt: unlinked(error.message), value: name.slice(0, name.lastIndexOf('.') + 1),
       validateInput: text => (text === '' ? vscode.l10n.t('Type what the names lose at the front, the dot included.') : undefined),
     });
-    if (prefix !== undefined) app.session.setRecipe(applyMark(recipe, targets, mark, prefix));
+    if (prefix !== undefined && app.session.isOpen(job.checkpoint)) app.session.setRecipe(applyMark(job.recipe, targets, mark, prefix));
   }
 }

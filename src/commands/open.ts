@@ -43,10 +43,11 @@ export async function openDropped(app: App, uris: readonly vscode.Uri[]): Promis
 
 /** Opens a checkpoint's folder, weights file or index, and shows it. */
 export async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
+  const opening = app.session.startOpening();
   await vscode.commands.executeCommand(`${KEYS_VIEW}.focus`);
   const job = await readLocation(uri);
   if (job === undefined) return;
-  await app.session.open(job);
+  if (!(await app.session.open(job, opening))) return;
   app.log.info(`Opened ${job.checkpoint.location}: ${job.checkpoint.tensors.length} tensors in ${job.checkpoint.files.length} files. ${job.detection?.reason ?? 'No family recognised.'}`);
   void announce(job);
 }

@@ -32,7 +32,7 @@ async function choosePreset(app: App): Promise<void> {
   if (choice === undefined) return;
   // A preset is tried also where its family is not recognised: what does not fit, the validation lists.
   const fresh = await openJob(job.checkpoint, { ...(job.config === undefined ? {} : { config: job.config }), family: choice.family.id });
-  app.session.setRecipe(fresh.recipe, { kind: 'preset', reason: choice.detection?.reason ?? '' });
+  if (app.session.isOpen(job.checkpoint)) app.session.setRecipe(fresh.recipe, { kind: 'preset', reason: choice.detection?.reason ?? '' });
 }
 
 async function saveRecipe(app: App): Promise<void> {

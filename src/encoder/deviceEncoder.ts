@@ -40,7 +40,7 @@ export class DeviceEncoder implements LoadedEncoder {
       for (const segment of segments) {
         hooks.check();
         hooks.onProgress(segment.from, graph.layers, `blocks ${segment.from} to ${segment.to - 1}`);
-        const model = segmentModel(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, compute: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
+        const model = segmentModel(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, products: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
         const session = await Session.create(model, { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
         loaded.push({ segment, session });
       }

@@ -46,11 +46,19 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
   for (const device of order) {
     hooks.check();
     if (device === 'cpu') break;
+    const free = freeMemory();
+    const loaded = async (precision: Precision, ...warnings: (string | undefined)[]): Promise<{ encoder: LoadedEncoder; report: LoadReport }> => {
+      const encoder = await loadOnDevice(model, graph, device, precision, hooks);
+      return { encoder, report: { device, precision, rejected, ...joined(memoryWarning(memoryNeed(model, graph, device, precision), device, free), ...warnings) } };
+    };
     try {
       await tryDevice(device, options.device === 'auto');
-      const encoder = await loadOnDevice(model, graph, device, options.precision, hooks);
-      const warning = memoryWarning(memoryNeed(model, graph, device, options.precision), device, freeMemory());
-      return { encoder, report: { device, precision: options.precision, rejected, ...(warning !== undefined && { warning }) } };
+      try {
+        return await loaded(options.precision);
+      } catch (error) {
+        if (options.precision === 'float32' || !lacksHalf(error)) throw error;
+        return await loaded('float32', `${DEVICE_NAMES[device]} does not calculate in half precision here, so the encoder runs in single precision.`);
+      }
     } catch (error) {
       if (isAbort(error)) throw error;
       rejected.push({ device, reason: reasonOf(error) });
@@ -58,10 +66,15 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
   }
   const need = memoryNeed(model, graph, 'cpu', 'float32');
   const free = freeMemory();
-  const warning = memoryWarning(need, 'cpu', free);
-  // Half of what a run leaves free: the rest is for the page cache, which saves reading the files again.
+  const half = options.precision === 'float16' ? 'The CPU calculates in single precision, whatever is asked for.' : undefined;
+  // A fifth of what a run leaves free is for the page cache, which saves reading the files again.
   const weights = new Weights(model, graph.derivedTables, Math.max(0, (free - need.least) * 0.8));
-  return { encoder: new CpuEncoder(graph, weights), report: { device: 'cpu', precision: 'float32', rejected, ...(warning !== undefined && { warning }) } };
+  return { encoder: new CpuEncoder(graph, weights), report: { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(need, 'cpu', free), half) } };
+}
+
+function joined(...warnings: (string | undefined)[]): { warning?: string } {
+  const said = warnings.filter(warning => warning !== undefined);
+  return said.length === 0 ? {} : { warning: said.join(' ') };
 }
 
 async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, provider: Provider, precision: Precision, hooks: StageHooks): Promise<LoadedEncoder> {
@@ -75,30 +88,32 @@ async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, provider: 
   }
 }
 
-/** @throws UserError with the reason why the device cannot be used; with `compare`, also when it is slower than the CPU. */
+/** @throws UserError when the device cannot be used, so far as that shows before loading; with `compare`, also when it is slower than the CPU. */
 async function tryDevice(device: Provider, compare: boolean): Promise<void> {
   const { listSupportedBackends } = await loadRuntime();
   if (!listSupportedBackends().some(({ name }) => name === device)) {
     throw new UserError(`This build of ONNX Runtime for ${process.platform} has no ${DEVICE_NAMES[device]}.`);
   }
-  const seconds = await timeMatrixProduct(device);
-  // A software driver (SwiftShader, WARP, llvmpipe) calls itself a GPU too.
-  if (compare && seconds > await timeMatrixProduct('cpu')) throw new UserError('It is slower than the CPU here: probably a software driver, not a GPU.');
+  if (!compare) return;
+  // A software driver (SwiftShader, WARP, llvmpipe) calls itself a GPU too. The small product spares it the large one.
+  if (await timeMatrixProduct(device, 256) > SLOWEST_GPU || await timeMatrixProduct(device, 1024) > await timeMatrixProduct('cpu', 1024)) {
+    throw new UserError('It is slower than the CPU here: probably a software driver, not a GPU.');
+  }
 }
 
-const PROBE_SIZE = 512;
+/** Seconds for a product of matrices of 256 x 256. The smallest GPUs take a millisecond or two, SwiftShader a fifth of a second. */
+const SLOWEST_GPU = 0.05;
 
-/** Seconds that a matrix product takes on a device, once it is warm. */
-async function timeMatrixProduct(device: Provider): Promise<number> {
+/** Seconds that a product of square matrices takes on a device, once it is warm. */
+async function timeMatrixProduct(device: Provider, size: number): Promise<number> {
   const { InferenceSession, Tensor } = await loadRuntime();
   const b = new GraphBuilder(PLAIN);
-  const input = b.input('input', 'F32', [PROBE_SIZE, PROBE_SIZE]);
-  let product = input;
-  for (let step = 0; step < 4; step++) product = b.node('MatMul', [product, input], 'product');
+  const input = b.input('input', 'F32', [size, size]);
+  const product = b.node('MatMul', [input, input], 'product');
   b.output('output', product, 'F32');
   const session = await InferenceSession.create(b.toModel({ name: 'probe', producer: 'vision-encoder-extractor' }), { executionProviders: [device] });
   try {
-    const feeds = { input: new Tensor('float32', new Float32Array(PROBE_SIZE * PROBE_SIZE), [PROBE_SIZE, PROBE_SIZE]) };
+    const feeds = { input: new Tensor('float32', new Float32Array(size * size), [size, size]) };
     await session.run(feeds);
     const start = performance.now();
     await session.run(feeds);
@@ -108,11 +123,16 @@ async function timeMatrixProduct(device: Provider): Promise<number> {
   }
 }
 
+/** WebGPU has half precision where its adapter has the feature shader-f16. */
+function lacksHalf(error: unknown): boolean {
+  return error instanceof Error && /requires f16|shader-f16/i.test(error.message);
+}
+
 /** ONNX Runtime's errors in the words that a person needs. */
 function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   if (/Failed to load shared library|cannot open shared object|LoadLibrary/i.test(message)) return 'Its libraries are not installed.';
   if (/WebGPU adapter/i.test(message)) return 'No graphics driver offers an adapter.';
-  if (/requires f16|shader-f16/i.test(message)) return 'It does not calculate in half precision.';
+  if (/out of memory|bad_alloc|failed to allocate|allocation failed|E_OUTOFMEMORY/i.test(message)) return 'Its memory does not hold the weights. Half precision needs half as much.';
   return message.split('\n')[0] ?? message;
 }

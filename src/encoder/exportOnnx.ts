@@ -54,7 +54,7 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
         ? await writeData(model, graph, weights, join(folder.staging, basename(data)), options)
         : await pointInto(model, graph, weights, dirname(path));
       await writeFile(join(folder.staging, basename(path)), segmentModel(graph, {
-        segment: { from: 0, to: graph.layers }, wanted, handOn: false, compute: 'F32', locate,
+        segment: { from: 0, to: graph.layers }, wanted, handOn: false, products: 'F32', locate,
         metadata: new Map([['family', model.family], ['source', model.name]]),
       }), { flush: true });
     });

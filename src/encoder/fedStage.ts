@@ -27,7 +27,7 @@ export class FedStage {
   ) {}
 
   static async create(graph: StageGraph): Promise<FedStage> {
-    const builder = new GraphBuilder({ compute: 'F32', fused: true });
+    const builder = new GraphBuilder({ products: 'F32', fused: true });
     const parts = new Map<string, WeightPart>();
     const input = builder.input('input', 'F32', graph.input);
     const outputs = graph.build(builder, part => {

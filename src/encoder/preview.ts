@@ -14,6 +14,8 @@ export interface PreviewModel {
   readonly model: EncoderModel;
   readonly family: string;
   readonly preprocessing: Preprocessing;
+  /** Whose rule `preprocessing.model` is, and what to know of it. */
+  readonly rule: string;
   /** The model's own softmax temperature, where its checkpoint has a `logit_scale`. */
   readonly temperature: number | undefined;
 }
@@ -93,7 +95,7 @@ export class Preview {
 
   constructor(private readonly client: EncoderClient, model: PreviewModel, private readonly events: PreviewEvents, choices: PreviewChoices) {
     this.encoders.set('main', { model, precision: choices.precision, report: undefined });
-    this.status = { state: 'off', choice: choices.device, precision: choices.precision, resize: choices.resize };
+    this.status = { state: 'off', choice: choices.device, precision: choices.precision, resize: choices.resize, rule: model.rule };
   }
 
   get pictures(): readonly PictureInfo[] {
@@ -167,6 +169,7 @@ export class Preview {
   /** Runs another encoder on the same pictures. */
   setModel(model: PreviewModel): void {
     this.encoders.set('main', { model, precision: this.status.precision, report: undefined });
+    this.setStatus({ rule: model.rule });
     this.start();
   }
 

@@ -28,9 +28,11 @@ const storedWeight = z.object({
 const positive = z.number().positive();
 const triple = z.tuple([z.number(), z.number(), z.number()]).readonly();
 const preprocessSpec = z.object({
-  resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.literal('shortestEdge'), size: positive })]).exactOptional(),
+  padToSquare: triple.exactOptional(),
+  resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.enum(['shortestEdge', 'longestEdge']), size: positive })]).exactOptional(),
   filter: z.enum(FILTERS),
-  crop: z.object({ width: positive, height: positive }).exactOptional(),
+  crop: z.object({ width: positive, height: positive, torchvision: z.literal(true).exactOptional() }).exactOptional(),
+  fill: triple.exactOptional(),
   rescale: z.number(),
   normalize: z.object({ mean: triple, std: triple }).exactOptional(),
 });

@@ -6,11 +6,15 @@ type Triple = readonly [number, number, number];
 
 /** What is done to a picture before the encoder sees it, in this order; a step that is absent is not done. */
 export interface PreprocessSpec {
-  /** Straight to a size, or the shorter side to `size` and the other in proportion. */
-  readonly resize?: { readonly kind: 'exact'; readonly width: number; readonly height: number } | { readonly kind: 'shortestEdge'; readonly size: number };
+  /** The picture is put in the middle of a square of this colour, as LLaVA does. */
+  readonly padToSquare?: Triple;
+  /** Straight to a size, or one side to `size` and the other in proportion. */
+  readonly resize?: { readonly kind: 'exact'; readonly width: number; readonly height: number } | { readonly kind: 'shortestEdge' | 'longestEdge'; readonly size: number };
   readonly filter: Filter;
-  /** The centre is cut out; black fills what lies outside the picture. */
-  readonly crop?: { readonly width: number; readonly height: number };
+  /** The centre is cut out. `torchvision` rounds half a pixel as torchvision's CenterCrop does; transformers leaves it off. */
+  readonly crop?: { readonly width: number; readonly height: number; readonly torchvision?: true };
+  /** What fills a crop outside the picture; black unless told. */
+  readonly fill?: Triple;
   /** Each level 0 to 255 is multiplied by it. */
   readonly rescale: number;
   /** (value - mean) / std for red, green and blue. */
@@ -42,6 +46,8 @@ export interface Preprocessed {
  * image_transforms.py); the arithmetic is float32 step by step, so the values equal PyTorch's and transformers' bit by bit.
  */
 export function preprocess(image: RgbImage, spec: PreprocessSpec): Preprocessed {
+  const { padToSquare, ...rest } = spec;
+  if (padToSquare !== undefined) return preprocessPadded(image, rest, padToSquare);
   const geometry = plan(image, spec);
   const { resized, left, top, width, height } = geometry;
   // The part of the resized picture that is seen; empty on a side only if the crop misses it, which a centred one cannot.
@@ -52,7 +58,7 @@ export function preprocess(image: RgbImage, spec: PreprocessSpec): Preprocessed 
   for (let channel = 0; channel < 3; channel++) {
     const values = levels(spec, channel);
     const plane = pixels.subarray(channel * width * height, (channel + 1) * width * height);
-    if (window.width < width || window.height < height) plane.fill(values[0] ?? 0);
+    if (window.width < width || window.height < height) plane.fill(values[spec.fill?.[channel] ?? 0] ?? 0);
     for (let y = 0; y < seen.height; y++) {
       let to = (y + window.top - top) * width + window.left - left;
       let from = 3 * y * seen.width + channel;
@@ -62,15 +68,38 @@ export function preprocess(image: RgbImage, spec: PreprocessSpec): Preprocessed 
   return { pixels, geometry };
 }
 
+/** The square around the picture is prepared like any picture; what was seen of it is then told in the picture's own pixels. */
+function preprocessPadded(image: RgbImage, spec: PreprocessSpec, colour: Triple): Preprocessed {
+  const side = Math.max(image.width, image.height);
+  const left = Math.floor((side - image.width) / 2);
+  const top = Math.floor((side - image.height) / 2);
+  const data = new Uint8Array(3 * side * side);
+  for (let at = 0; at < data.length; at += 3) data.set(colour, at);
+  for (let y = 0; y < image.height; y++) data.set(image.data.subarray(3 * y * image.width, 3 * (y + 1) * image.width), 3 * ((y + top) * side + left));
+  const { pixels, geometry } = preprocess({ width: side, height: side, data }, spec);
+  const scale = { x: geometry.resized.width / side, y: geometry.resized.height / side };
+  return {
+    pixels,
+    geometry: {
+      ...geometry,
+      source: { width: image.width, height: image.height },
+      resized: { width: image.width * scale.x, height: image.height * scale.y },
+      left: geometry.left - left * scale.x,
+      top: geometry.top - top * scale.y,
+    },
+  };
+}
+
 function plan({ width, height }: RgbImage, spec: PreprocessSpec): Geometry {
   const source = { width, height };
   const resized = resizedSize(source, spec.resize);
   const { width: seenWidth, height: seenHeight } = spec.crop ?? resized;
+  const half = spec.crop?.torchvision === true ? halfToEven : (pixels: number) => Math.floor(pixels / 2);
   return {
     source,
     resized,
-    left: Math.floor((resized.width - seenWidth) / 2),
-    top: Math.floor((resized.height - seenHeight) / 2),
+    left: half(resized.width - seenWidth),
+    top: half(resized.height - seenHeight),
     width: seenWidth,
     height: seenHeight,
   };
@@ -79,8 +108,36 @@ function plan({ width, height }: RgbImage, spec: PreprocessSpec): Geometry {
 function resizedSize({ width, height }: Geometry['source'], rule: PreprocessSpec['resize']): Geometry['resized'] {
   if (rule === undefined) return { width, height };
   if (rule.kind === 'exact') return { width: rule.width, height: rule.height };
+  if (rule.kind === 'longestEdge') {
+    // OpenCLIP's ResizeKeepRatio: round(side * ratio).
+    const ratio = rule.size / Math.max(width, height);
+    return { width: Math.max(1, Math.round(width * ratio)), height: Math.max(1, Math.round(height * ratio)) };
+  }
   const long = Math.trunc(rule.size * Math.max(width, height) / Math.min(width, height));
   return width <= height ? { width: rule.size, height: long } : { width: long, height: rule.size };
+}
+
+/** Half of it as Python's round() makes it whole; padding, which torchvision places by flooring, is its negative. */
+function halfToEven(pixels: number): number {
+  if (pixels < 0) return -Math.floor(-pixels / 2);
+  const floor = Math.floor(pixels / 2);
+  return pixels % 2 === 0 || floor % 2 === 0 ? floor : floor + 1;
+}
+
+/**
+ * The rule for an encoder whose input is a square of `side`: the positions that a model has decide, not the size for
+ * which its preprocessor's file was written. Sides change in proportion, and what is left free is cut to the square.
+ */
+export function atSize(spec: PreprocessSpec, side: number): PreprocessSpec {
+  const { resize: rule, crop } = spec;
+  const square = { width: side, height: side };
+  if (crop === undefined) {
+    if (rule === undefined) return { ...spec, crop: square };
+    return rule.kind === 'exact' ? { ...spec, resize: { kind: 'exact', ...square } } : { ...spec, resize: { ...rule, size: side }, crop: square };
+  }
+  const scaled = (size: number): number => Math.round(size * side / Math.min(crop.width, crop.height));
+  const resize = rule === undefined ? undefined : rule.kind === 'exact' ? { ...rule, width: scaled(rule.width), height: scaled(rule.height) } : { ...rule, size: scaled(rule.size) };
+  return { ...spec, ...(resize && { resize }), crop: { ...crop, ...square } };
 }
 
 /** What each of the 256 levels becomes. float32 after every step: rounding a float64 quotient or difference once gives float32's own. */

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { UserError } from '../errors';
-import { CLIP_MEAN, CLIP_STD, type PreprocessSpec } from './preprocess';
+import { atSize, CLIP_MEAN, CLIP_STD, type PreprocessSpec } from './preprocess';
 import type { Filter } from './resize';
 
 /** Pillow's numbers for its filters, as `resample` has them. */
@@ -9,22 +9,38 @@ const filters: readonly Filter[] = ['nearest', 'lanczos', 'bilinear', 'bicubic',
 const positive = z.int().positive();
 const box = z.object({ height: positive, width: positive });
 const triple = z.tuple([z.number(), z.number(), z.number()]);
+const positiveTriple = z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]);
 const flag = z.boolean().nullish();
 
-const schema = z.object({
+/** What holds whatever size a picture gets. */
+const colourFields = {
   image_processor_type: z.string().nullish(),
   feature_extractor_type: z.string().nullish(),
-  do_resize: flag,
-  size: z.union([positive, box, z.object({ shortest_edge: positive, longest_edge: z.undefined().optional() })],
-    'it has to be a number of pixels, {"shortest_edge": ...} or {"height": ..., "width": ...}').nullish(),
   resample: z.int().min(0).max(5).nullish(),
-  do_center_crop: flag,
-  crop_size: z.union([positive, box], 'it has to be a number of pixels or {"height": ..., "width": ...}').nullish(),
   do_rescale: flag,
   rescale_factor: z.number().positive().nullish(),
   do_normalize: flag,
   image_mean: triple.nullish(),
-  image_std: z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]).nullish(),
+  image_std: positiveTriple.nullish(),
+  /** MiniCPM-V's names. */
+  norm_mean: triple.nullish(),
+  norm_std: positiveTriple.nullish(),
+};
+const colourSchema = z.object(colourFields);
+type Colours = z.infer<typeof colourSchema>;
+
+const schema = z.object({
+  ...colourFields,
+  do_resize: flag,
+  size: z.union([positive, box, z.object({ shortest_edge: positive, longest_edge: z.undefined().optional() })],
+    'it has to be a number of pixels, {"shortest_edge": ...} or {"height": ..., "width": ...}').nullish(),
+  do_center_crop: flag,
+  crop_size: z.union([positive, box], 'it has to be a number of pixels or {"height": ..., "width": ...}').nullish(),
+  /** DeepSeek-VL: the longer side, and the colour of the rim that makes a square of it. */
+  image_size: positive.nullish(),
+  background_color: triple.nullish(),
+  /** LLaVA 1.5: a rim in the mean colour first. */
+  do_pad: flag,
 });
 type Config = z.infer<typeof schema>;
 
@@ -41,12 +57,90 @@ interface Defaults {
 const clip: Defaults = { shortestEdge: true, centerCrop: true, resample: 3, mean: CLIP_MEAN, std: CLIP_STD };
 const half: readonly [number, number, number] = [0.5, 0.5, 0.5];
 const vit: Defaults = { shortestEdge: false, centerCrop: false, resample: 2, mean: half, std: half };
+const imageNet: Defaults = { ...clip, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+const blip: Defaults = { ...clip, shortestEdge: false, centerCrop: false };
+
 /** By the start of `image_processor_type`; the class defaults in transformers' image_processing_*.py. Others are CLIP's, or say everything. */
 const defaultsByType: readonly (readonly [string, Defaults])[] = [
   ['ViT', vit],
   ['Siglip', { ...vit, resample: 3 }],
   ['Gemma3', vit],
+  ['Blip', blip],
+  ['VLMImageProcessor', { ...vit, resample: 3 }],
+  ['DeepseekVL', { ...vit, resample: 3 }],
 ];
+
+/**
+ * Processors that cut pictures into tiles, and put the picture whole before (or after) them, straight to a tile's size: that
+ * tile is the one that is run. LLaVA-NeXT and Phi-3-vision: image_processing_llava_next.py; Idefics 3: the global image.
+ */
+const tiledByType: readonly (readonly [string, Defaults])[] = [
+  ['LlavaNext', clip], ['LlavaOnevision', clip], ['Phi3V', clip],
+  ['Idefics3', { ...vit, resample: 1 }], ['SmolVLM', { ...vit, resample: 1 }],
+  ['GotOcr2', clip], ['InternVL', imageNet], ['MiniCPM', { ...vit, resample: 3 }],
+];
+
+/** A rule for pictures, with what a person should know of it. */
+export interface PictureRule {
+  readonly spec: PreprocessSpec;
+  readonly note?: string;
+}
+
+/**
+ * The rule of a preprocessor_config.json for an encoder whose input is a square of `side`.
+ * @throws UserError naming the field that is wrong or not supported.
+ */
+export function pictureRule(json: unknown, side: number, name = 'preprocessor_config.json'): PictureRule {
+  const type = typeOf(json);
+  const tiled = tiledByType.find(([start]) => type.startsWith(start))?.[1];
+  if (tiled !== undefined) {
+    return {
+      spec: { ...colours(checked(colourSchema, json, name), tiled), resize: { kind: 'exact', width: side, height: side } },
+      note: 'of the tiles that the model cuts a picture into, the one that shows all of it',
+    };
+  }
+  const spec = parsePreprocessorConfig(json, name);
+  const fitted = atSize(spec, side);
+  const made = spec.crop ?? (spec.resize?.kind === 'exact' ? spec.resize : undefined);
+  const other = made !== undefined && (made.width !== side || made.height !== side);
+  return { spec: fitted, ...(other && { note: `at ${side} x ${side} pixels, for which the encoder has positions; the file says ${made.width} x ${made.height}` }) };
+}
+
+const interpolations = { bicubic: 'bicubic', bilinear: 'bilinear', nearest: 'nearest', random: 'bicubic' } as const satisfies Record<string, Filter>;
+const openClipSchema = z.object({
+  mean: triple.nullish(),
+  std: positiveTriple.nullish(),
+  interpolation: z.enum(['bicubic', 'bilinear', 'nearest', 'random']).nullish(),
+  resize_mode: z.enum(['shortest', 'longest', 'squash']).nullish(),
+  fill_color: z.union([z.number(), triple]).nullish(),
+});
+
+/**
+ * The rule of the `preprocess_cfg` in an open_clip_config.json, as OpenCLIP's image_transform_v2 applies it when it does not
+ * train (open_clip/transform.py), for a square of `side`.
+ * @throws UserError naming the field that is wrong
+ */
+export function openClipRule(json: unknown, side: number, name = 'open_clip_config.json'): PictureRule {
+  const config = checked(openClipSchema, json, `${name}: preprocess_cfg`);
+  const mode = config.resize_mode ?? 'shortest';
+  const fill = config.fill_color ?? 0;
+  const square = { width: side, height: side };
+  return {
+    spec: {
+      filter: interpolations[config.interpolation ?? 'bicubic'],
+      rescale: 1 / 255,
+      ...(mode === 'squash' ? { resize: { kind: 'exact', ...square } } : { resize: { kind: mode === 'longest' ? 'longestEdge' : 'shortestEdge', size: side }, crop: { ...square, torchvision: true } }),
+      ...(mode === 'longest' && fill !== 0 && { fill: typeof fill === 'number' ? [fill, fill, fill] : fill }),
+      normalize: { mean: config.mean ?? CLIP_MEAN, std: config.std ?? CLIP_STD },
+    },
+  };
+}
+
+/** The rule with a rim of the mean colour that makes the picture square first: LLaVA's expand2square (llava/mm_utils.py). */
+export function paddedToSquare(spec: PreprocessSpec): PreprocessSpec {
+  const [red, green, blue] = spec.normalize?.mean ?? [0, 0, 0];
+  return { ...spec, padToSquare: [Math.trunc(red * 255), Math.trunc(green * 255), Math.trunc(blue * 255)] };
+}
 
 /**
  * Reads a preprocessor_config.json of transformers, of a processor that brings every picture to one size.
@@ -57,21 +151,41 @@ const defaultsByType: readonly (readonly [string, Defaults])[] = [
  */
 export function parsePreprocessorConfig(json: unknown, name = 'preprocessor_config.json'): PreprocessSpec {
   refuseFreeSizes(json, name);
-  const parsed = schema.safeParse(json);
-  if (!parsed.success) throw new UserError(`${name}: ${describe(parsed.error)}.`);
-  const config = parsed.data;
-  const type = config.image_processor_type ?? config.feature_extractor_type ?? 'CLIP';
+  const config = checked(schema, json, name);
+  const type = typeOf(json);
   const defaults = defaultsByType.find(([start]) => type.startsWith(start))?.[1] ?? clip;
+  const spec = { ...colours(config, defaults), ...sizes(config, defaults) };
+  return config.do_pad === true && type.startsWith('Llava') ? paddedToSquare(spec) : spec;
+}
 
+function sizes(config: Config, defaults: Defaults): Pick<PreprocessSpec, 'resize' | 'crop' | 'fill'> {
+  const { image_size: side, background_color: fill } = config;
+  // DeepSeek-VL (image_processing_deepseek_vl.py): the longer side, then a rim.
+  if (side != null && config.size == null && fill != null) return { resize: { kind: 'longestEdge', size: side }, crop: { width: side, height: side }, fill };
   const resize = config.do_resize === false ? undefined : resizeRule(config, defaults);
   const crop = config.do_center_crop ?? defaults.centerCrop ? cropSize(config) : undefined;
+  return { ...(resize && { resize }), ...(crop && { crop }) };
+}
+
+function colours(config: Colours, defaults: Defaults): Pick<PreprocessSpec, 'filter' | 'rescale' | 'normalize'> {
+  const mean = config.image_mean ?? config.norm_mean ?? defaults.mean;
+  const std = config.image_std ?? config.norm_std ?? defaults.std;
   return {
     filter: filters[config.resample ?? defaults.resample] ?? 'bicubic',
     rescale: config.do_rescale === false ? 1 : config.rescale_factor ?? 1 / 255,
-    ...(resize === undefined ? {} : { resize }),
-    ...(crop === undefined ? {} : { crop }),
-    ...(config.do_normalize === false ? {} : { normalize: { mean: config.image_mean ?? defaults.mean, std: config.image_std ?? defaults.std } }),
+    ...(config.do_normalize === false ? {} : { normalize: { mean, std } }),
   };
+}
+
+function typeOf(json: unknown): string {
+  const { data } = z.object({ image_processor_type: z.string().nullish(), feature_extractor_type: z.string().nullish() }).safeParse(json);
+  return data?.image_processor_type ?? data?.feature_extractor_type ?? 'CLIP';
+}
+
+function checked<T>(what: z.ZodType<T>, json: unknown, name: string): T {
+  const parsed = what.safeParse(json);
+  if (!parsed.success) throw new UserError(`${name}: ${describe(parsed.error)}.`);
+  return parsed.data;
 }
 
 function resizeRule({ size }: Config, { shortestEdge }: Defaults): NonNullable<PreprocessSpec['resize']> {

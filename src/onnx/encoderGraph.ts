@@ -1,7 +1,7 @@
 import type { BindWeight, ForwardGraph, WeightPart } from '../architecture/forwardGraph';
 import { outputShape, type WantedOutputs } from '../architecture/outputs';
 import { elementCount } from '../checkpoint/dtype';
-import { GraphBuilder, type ElementType, type ExternalData, type Value } from './graphBuilder';
+import { GraphBuilder, type ElementType, type ExternalData, type GraphStyle, type Value } from './graphBuilder';
 
 /** A weight as it is stored, wherever that is. */
 export interface StoredPart {
@@ -27,7 +27,7 @@ export interface SegmentOptions {
   readonly wanted: WantedOutputs;
   /** Whether the last hidden state is an output under the name `hidden`, for the next segment. */
   readonly handOn: boolean;
-  readonly compute: 'F32' | 'F16';
+  readonly products: GraphStyle['products'];
   readonly locate: LocateWeight;
   readonly metadata?: ReadonlyMap<string, string>;
 }
@@ -35,11 +35,10 @@ export interface SegmentOptions {
 /** The bytes of an ONNX model that runs some of an encoder's stages, or all of them. */
 export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint8Array {
   const { segment, wanted } = options;
-  const b = new GraphBuilder({ compute: options.compute, fused: false });
+  const b = new GraphBuilder({ products: options.products, fused: false });
   const weight = initialisers(b, options.locate);
-  const take = (value: Value, label: string): Value => b.style.compute === 'F32' ? value : b.cast(value, b.style.compute, label);
   const emit = (name: string, value: Value, shape: readonly number[]): void => {
-    b.output(name, b.style.compute === 'F32' ? value : b.cast(value, 'F32', `${name}.float32`), 'F32', ['batch', ...shape.slice(1)]);
+    b.output(name, value, 'F32', ['batch', ...shape.slice(1)]);
   };
   const emitRows = (name: string, value: Value): void => {
     emit(name, b.node('Reshape', [value, b.integers([-1, graph.tokens, graph.width])], `${name}.batched`), [0, graph.tokens, graph.width]);
@@ -47,11 +46,11 @@ export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint
 
   let hidden: Value;
   if (segment.from === 0) {
-    hidden = graph.embeddings(b, weight, take(b.input(PIXELS, 'F32', ['batch', 3, graph.imageSize, graph.imageSize]), 'pixels'));
+    hidden = graph.embeddings(b, weight, b.input(PIXELS, 'F32', ['batch', 3, graph.imageSize, graph.imageSize]));
     if (wanted.embeddings) emitRows('embeddings', hidden);
   } else {
     const input = b.input(`${HIDDEN}.in`, 'F32', ['batch', graph.tokens, graph.width]);
-    hidden = take(b.node('Reshape', [input, b.integers([-1, graph.width])], 'hidden.rows'), 'hidden.taken');
+    hidden = b.node('Reshape', [input, b.integers([-1, graph.width])], 'hidden.rows');
   }
   for (let layer = segment.from; layer < segment.to; layer++) {
     const inBlock: BindWeight = part => weight({ ...part, key: `${graph.blockPath(layer)}.${part.key}` });
@@ -68,7 +67,7 @@ export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint
   return b.toModel({ name: 'vision_encoder', producer: 'vision-encoder-extractor', ...(options.metadata && { metadata: options.metadata }) });
 }
 
-/** Weights as initialisers, each stored once, with a Cast behind those of another type. */
+/** Weights as initialisers, each stored once, with a Cast behind those of another type; runtimes do such casts once, while loading. */
 function initialisers(b: GraphBuilder, locate: LocateWeight): BindWeight {
   const bound = new Map<string, Value>();
   return part => {
@@ -79,7 +78,7 @@ function initialisers(b: GraphBuilder, locate: LocateWeight): BindWeight {
       const { type, data } = locate(part);
       const label = bound.has(name) ? id : name;
       value = b.initialiser(label, type, part.shape, data);
-      if (type !== b.style.compute) value = b.cast(value, b.style.compute, `${label}.cast`);
+      if (type !== 'F32') value = b.cast(value, 'F32', `${label}.cast`);
       bound.set(id, value).set(name, value);
     }
     return value;

@@ -59,14 +59,17 @@ export const OPSET = 17;
 const IR_VERSION = 8;
 
 export interface GraphStyle {
-  /** The float type that the graph calculates in. */
-  readonly compute: 'F32' | 'F16';
+  /**
+   * The float type of matrix products and convolutions, and so of their weights. All other values are float32: sums,
+   * norms and softmax over a thousand channels are where half precision overflows and goes astray.
+   */
+  readonly products: 'F32' | 'F16';
   /** Whether ONNX Runtime's own fused operators may stand in for several of ONNX's. */
   readonly fused: boolean;
 }
 
 /** What every provider and every other runtime understands. */
-export const PLAIN: GraphStyle = { compute: 'F32', fused: false };
+export const PLAIN: GraphStyle = { products: 'F32', fused: false };
 
 /**
  * Builds one ONNX graph. Every call appends; nodes are therefore in topological order, as ONNX wants.
@@ -78,6 +81,8 @@ export class GraphBuilder {
   private readonly inputs: ValueInfo[] = [];
   private readonly outputs: ValueInfo[] = [];
   private readonly names = new Set<Value>();
+  /** Of float32 values, their casts to float16. */
+  private readonly halves = new Map<Value, Value>();
 
   constructor(readonly style: GraphStyle) {}
 
@@ -112,21 +117,15 @@ export class GraphBuilder {
     return this.once(name, () => { this.initialiser(name, 'I64', [], new Uint8Array(BigInt64Array.of(BigInt(value)).buffer)); });
   }
 
-  /** A scalar of the compute type; asked for twice it is stored once. */
+  /** A float32 scalar; asked for twice it is stored once. */
   scalar(value: number): Value {
     const name = `float.${value}`;
-    return this.once(name, () => { this.cast(this.floats(`${name}.stored`, [], Float32Array.of(value)), this.style.compute, name); });
-  }
-
-  /** A scalar of float32, whatever the compute type; asked for twice it is stored once. */
-  float32(value: number): Value {
-    const name = `float32.${value}`;
     return this.once(name, () => { this.floats(name, [], Float32Array.of(value)); });
   }
 
-  /** A table of the compute type that goes with the graph; asked for twice it is stored once. */
+  /** A float32 table that goes with the graph; asked for twice it is stored once. */
   table(name: string, shape: readonly number[], values: () => Float32Array): Value {
-    return this.once(name, () => { this.cast(this.floats(`${name}.stored`, shape, values()), this.style.compute, name); });
+    return this.once(name, () => { this.floats(name, shape, values()); });
   }
 
   cast(value: Value, to: ElementType, label: string): Value {
@@ -142,6 +141,13 @@ export class GraphBuilder {
     const output = this.unique(label);
     this.nodes.push({ op, domain, inputs, outputs: [output], attributes });
     return output;
+  }
+
+  /** As `node`, for operators that multiply matrices: inputs and output are float32, the operator runs in the style's type. */
+  product(op: string, inputs: readonly Value[], label: string, attributes: GraphNode['attributes'] = {}, domain = ''): Value {
+    if (this.style.products === 'F32') return this.node(op, inputs, label, attributes, domain);
+    const half = this.node(op, inputs.map(input => this.half(input)), `${label}.half`, attributes, domain);
+    return this.cast(half, 'F32', label);
   }
 
   /** The `parts` equal parts of `value` along `axis`. */
@@ -175,6 +181,12 @@ export class GraphBuilder {
     // StringStringEntryProto: key 1, value 2.
     for (const [key, value] of info.metadata ?? []) model.message(14, message => message.string(1, key).string(2, value));
     return model.finish();
+  }
+
+  private half(value: Value): Value {
+    const known = this.halves.get(value) ?? this.cast(value, 'F16', `${value}.half`);
+    this.halves.set(value, known);
+    return known;
   }
 
   private once(name: string, make: () => void): Value {

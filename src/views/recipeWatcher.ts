@@ -24,7 +24,7 @@ export class RecipeWatcher implements vscode.Disposable {
     if (text === origin.text || text === current) return;
     if (current !== origin.text && !(await mayReload(location))) return;
     // The question can stand for long: by now another checkpoint or recipe may be open.
-    if (this.session.job?.checkpoint !== job.checkpoint || this.file.watched !== location) return;
+    if (!this.session.isOpen(job.checkpoint) || this.file.watched !== location) return;
     this.session.setRecipe(recipe, { kind: 'file', path: location, text });
   }
 

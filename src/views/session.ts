@@ -5,6 +5,7 @@ import { UserError } from '../errors';
 import { updateJob, type Job } from '../job';
 import { recipeToJson, type Recipe } from '../recipe/recipe';
 import { History } from './history';
+import { Openings } from './openings';
 import { Readers } from './readers';
 
 /** Where the recipe came from, for the person. */
@@ -34,6 +35,7 @@ export class Session implements vscode.Disposable {
   /** The last reading of each config file, or why there is none, so that going back does not bring back an old text. */
   private readonly configs = new Map<string, ConfigDocument | UserError>();
   private readonly readers = new Readers();
+  private readonly openings = new Openings();
   private readonly changed = new vscode.EventEmitter<SessionChange>();
   readonly onDidChange = this.changed.event;
 
@@ -53,13 +55,31 @@ export class Session implements vscode.Disposable {
     return this.history?.canRedo === true;
   }
 
-  /** Shows `job` and closes the checkpoint that was open before. */
-  async open(job: Job): Promise<void> {
+  /** To be called when an opening begins: of several that overlap, the one that was started last stays. */
+  startOpening(): number {
+    return this.openings.start();
+  }
+
+  /**
+   * Shows what `opening` has opened and closes the checkpoint that was open before.
+   * @returns whether it is shown; when an opening that was started later is shown already, `job`'s checkpoint is closed instead
+   */
+  async open(job: Job, opening = this.startOpening()): Promise<boolean> {
+    if (!this.openings.admit(opening)) {
+      await job.checkpoint.close();
+      return false;
+    }
     const before = this.currentJob;
     this.configs.clear();
     this.history = new History(choicesOf(job));
     this.show(job);
     if (before !== undefined) await this.readers.close(before.checkpoint);
+    return true;
+  }
+
+  /** Whether `checkpoint` is still the open one, which it may not be after a question to the person. */
+  isOpen(checkpoint: Checkpoint): boolean {
+    return this.currentJob?.checkpoint === checkpoint;
   }
 
   async close(): Promise<void> {

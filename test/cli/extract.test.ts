@@ -156,6 +156,25 @@ describe('vision-encoder verify', () => {
     assert.match(other.stdout, /was F16 when it was extracted, transformer\.visual\..* in the source is BF16/);
   }));
 
+  it('opens what the manifest names only where it is a path of this disk', () => inFolder(async folder => {
+    const out = join(folder, 'out');
+    await run(['extract', SAFETENSORS, '--out', out]);
+    const manifest = JSON.parse(await readFile(join(out, 'manifest.json'), 'utf8')) as { source: { location: string } };
+    const verifyWith = async (location: string) => {
+      await writeFile(join(out, 'manifest.json'), JSON.stringify({ ...manifest, source: { ...manifest.source, location } }));
+      // In the checkpoint's folder a relative path would lead to it.
+      const { code, stdout, stderr } = await run(['verify', out], { cwd: SAFETENSORS });
+      assert.equal(code, 0, stderr);
+      assert.match(stdout, /equal to the manifest \(the source was not compared\)/);
+      return stderr;
+    };
+    for (const location of ['//fileserver/models/Qwen-VL', '\\\\fileserver\\models\\Qwen-VL', 'hf://Qwen/Qwen-VL-Chat', 'http://127.0.0.1:9/model.safetensors']) {
+      const stderr = await verifyWith(location);
+      assert.ok(stderr.includes(`not on this disk, so it is not opened unasked. To compare with it too, say --source ${location.includes('\\') ? `'${location}'` : location}\n`), stderr);
+    }
+    for (const location of ['.', 'C:\\models\\Qwen-VL']) assert.ok((await verifyWith(location)).includes(`${location} is no path of this machine. Say where it is with --source.`), location);
+  }));
+
   it('wants the folder of an extraction', () => inFolder(async folder => {
     await fails(['verify', folder], [`There is no manifest.json in ${folder}`, 'Give the folder']);
     await cp(join(BIN, 'config.json'), join(folder, 'manifest.json'));

@@ -125,7 +125,9 @@ describe('vision-encoder features', function () {
     assert.deepEqual(await pixels('square.safetensors', '--resize', 'square'), square);
     assert.notDeepEqual(cropped, square);
     await config(224);
-    await failing([join(PICTURES, 'rgb8.png'), '--checkpoint', checkpoint, '--out', join(out, 'x.safetensors')], '224 x 224', '112 x 112', '--resize');
+    assert.deepEqual(await pixels('other-size.safetensors'), cropped);
+    const said = await succeed(join(PICTURES, 'rgb8.png'), '--checkpoint', checkpoint, '--out', join(out, 'said.safetensors'));
+    assert.equal(said.preprocessing, 'the checkpoint\'s preprocessor_config.json (at 112 x 112 pixels, for which the encoder has positions; the file says 224 x 224)');
   }));
 
   it('names broken pictures, and goes on without them when told', () => inFolder(async out => {

@@ -10,6 +10,8 @@ import { startServer, TEST_SETTINGS } from '../vscode/server.mjs';
 import { Workbench } from '../vscode/workbench.mjs';
 
 const root = path.resolve(import.meta.dirname, '../..');
+/** What is tested: this folder, or the VSIX that VISION_ENCODER_VSIX names. */
+const EXTENSION = process.env.VISION_ENCODER_VSIX ? path.resolve(process.env.VISION_ENCODER_VSIX) : root;
 export const EXTENSION_TITLE = 'Vision Encoder';
 
 /** High enough that no row that a test looks for is scrolled away: lists are virtual. */
@@ -19,14 +21,14 @@ const TALL = { width: 1280, height: 1200 };
  * A workbench open on an empty folder, which `fill` writes to first; the test may change what is in it at will.
  * @returns {Promise<{ workbench: Workbench, folder: string, external: string[], readLog: () => string, close: () => Promise<void> }>}
  */
-export async function openWorkbench({ fill = copyDemo, settings = {}, viewport = TALL } = {}) {
+export async function openWorkbench({ fill = copyDemo, settings = {}, viewport = TALL, extension = EXTENSION } = {}) {
   const scratch = await mkdtemp(path.join(os.tmpdir(), 'e2e-'));
   const removeScratch = () => { rmSync(scratch, { recursive: true, force: true, maxRetries: 5 }); };
   process.once('exit', removeScratch); // for a run that ends without close()
   const folder = path.join(scratch, 'workspace');
   await mkdir(folder);
   await fill(folder);
-  const server = await startServer({ extensions: [root], settings: { ...TEST_SETTINGS, ...settings } });
+  const server = await startServer({ extensions: [extension], settings: { ...TEST_SETTINGS, ...settings } });
   const browser = await openBrowser({ viewport }).catch(async error => { await server.stop(); throw error; });
   const close = async () => {
     await browser.close();

@@ -1,5 +1,5 @@
 // Starts VS Code's server on 127.0.0.1 with all its state in one temporary folder, and ends it without a trace.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
 import net from 'node:net';
@@ -50,7 +50,7 @@ export function freePort() {
 }
 
 /** The profile's list of installed extensions, naming folders where they lie: nothing is packaged or copied. */
-async function installExtensions(extensionsDir, folders) {
+async function listExtensions(extensionsDir, folders) {
   const entries = folders.map(folder => {
     const { publisher, name, version } = JSON.parse(readFileSync(path.join(folder, 'package.json'), 'utf8'));
     return { identifier: { id: `${publisher}.${name}` }, version, location: { $mid: 1, path: folder, scheme: 'file' } };
@@ -59,10 +59,18 @@ async function installExtensions(extensionsDir, folders) {
   await writeFile(path.join(extensionsDir, 'extensions.json'), JSON.stringify(entries));
 }
 
+/** Installs packaged extensions as a person does. */
+function installPackages({ node, codeServer }, args, env, files) {
+  for (const file of files) {
+    const { status, stdout, stderr } = spawnSync(node, [codeServer, ...args, '--install-extension', file], { env, encoding: 'utf8' });
+    if (status !== 0) throw new Error(`VS Code did not install ${file} (exit code ${status}):\n${stdout}${stderr}`);
+  }
+}
+
 /**
  * Starts the server and waits until it answers. It ends with `stop()`, and with this process however that ends (short of SIGKILL).
  * @param {object} options
- * @param {string[]} [options.extensions] folders of extensions to have installed, besides VS Code's own
+ * @param {string[]} [options.extensions] folders of extensions, or VSIX files, to have installed besides VS Code's own
  * @param {Record<string, unknown>} [options.settings] user settings on top of the quiet ones
  * @param {Record<string, string>} [options.env] environment of the server and so of the extension host
  * @param {number} [options.port] 0 or absent: any free one
@@ -76,23 +84,30 @@ export async function startServer({ extensions = [], settings = {}, env = {}, po
   const extensionsDir = path.join(state, 'extensions');
   const logFile = path.join(state, 'server.log');
   const readLog = () => readFileSync(logFile, 'utf8');
-  await Promise.all([mkdir(home), mkdir(path.join(userData, 'User'), { recursive: true }), installExtensions(extensionsDir, extensions)]);
+  const packages = extensions.filter(extension => extension.endsWith('.vsix'));
+  await Promise.all([
+    mkdir(home), mkdir(path.join(userData, 'User'), { recursive: true }),
+    listExtensions(extensionsDir, extensions.filter(extension => !packages.includes(extension))),
+  ]);
   await writeFile(path.join(userData, 'User/settings.json'), JSON.stringify({ ...SETTINGS, ...settings }, null, 2));
   await writeFile(path.join(state, 'code-server.yaml'), 'auth: none\n');
 
+  const folders = ['--user-data-dir', userData, '--extensions-dir', extensionsDir];
+  const environment = {
+    PATH: process.env.PATH, LANG: 'C.UTF-8', HOME: home, TMPDIR: state, EXTENSIONS_GALLERY: '{}',
+    XDG_RUNTIME_DIR: state, XDG_CONFIG_HOME: path.join(home, '.config'), XDG_DATA_HOME: path.join(home, '.local/share'),
+    ...env,
+  };
+  installPackages({ node, codeServer }, folders, environment, packages);
+
   const log = openSync(logFile, 'w');
   const child = spawn(node, [
-    codeServer, '--config', path.join(state, 'code-server.yaml'), '--auth', 'none', '--bind-addr', `127.0.0.1:${port}`,
-    '--user-data-dir', userData, '--extensions-dir', extensionsDir,
+    codeServer, '--config', path.join(state, 'code-server.yaml'), '--auth', 'none', '--bind-addr', `127.0.0.1:${port}`, ...folders,
     '--disable-telemetry', '--disable-update-check', '--disable-workspace-trust', '--disable-getting-started-override', '--ignore-last-opened',
   ], {
     stdio: ['ignore', log, log],
     detached: true, // a process group of its own, so that the extension host ends with it
-    env: {
-      PATH: process.env.PATH, LANG: 'C.UTF-8', HOME: home, TMPDIR: state, EXTENSIONS_GALLERY: '{}',
-      XDG_RUNTIME_DIR: state, XDG_CONFIG_HOME: path.join(home, '.config'), XDG_DATA_HOME: path.join(home, '.local/share'),
-      ...env,
-    },
+    env: environment,
   });
   closeSync(log);
   const exited = new Promise(resolve => child.once('exit', resolve));

@@ -13,6 +13,13 @@ const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json';
 /** The Vulkan loader lies beside the driver where the system has none of its own. */
 const SOFTWARE_GPU = { VK_DRIVER_FILES: SWIFTSHADER, VK_ICD_FILENAMES: SWIFTSHADER, LD_LIBRARY_PATH: dirname(SWIFTSHADER) };
 
+/** Skips a test where there is no software GPU, and says so. */
+function needsSoftwareGpu(test: Mocha.Context): void {
+  if (existsSync(SWIFTSHADER)) return;
+  console.log(`      NOT RUN: there is no Vulkan driver at ${SWIFTSHADER}; install Debian's chromium to test WebGPU without a GPU.`);
+  test.skip();
+}
+
 function pixelsOf(known: Map<string, Known>): Known {
   const pixels = known.get('pixel_values');
   assert.ok(pixels);
@@ -54,14 +61,26 @@ describe('the encoder in its process', function () {
     });
 
     it(`gives the reference's numbers for ${name} on WebGPU`, async function () {
-      if (!existsSync(SWIFTSHADER)) {
-        console.log(`      NOT RUN: there is no Vulkan driver at ${SWIFTSHADER}; install Debian's chromium to test WebGPU without a GPU.`);
-        this.skip();
-      }
+      needsSoftwareGpu(this);
       const encoder = client({ env: SOFTWARE_GPU });
       assert.equal((await runAll(encoder, name, 'webgpu', 'float32', 1e-3)).device, 'webgpu');
     });
   }
+
+  it('runs in single precision, and says so, where a device has no other', async function () {
+    needsSoftwareGpu(this);
+    const report = await runAll(client({ env: SOFTWARE_GPU }), 'qwen-vl-tiny-bin', 'webgpu', 'float16', 1e-3);
+    // SwiftShader has no shader-f16.
+    assert.deepEqual(report, { device: 'webgpu', precision: 'float32', rejected: [], warning: 'WebGPU does not calculate in half precision here, so the encoder runs in single precision.' });
+    assert.match((await runAll(client(), 'qwen-vl-tiny-bin', 'cpu', 'float16', 1e-5)).warning ?? '', /The CPU calculates in single precision/);
+  });
+
+  it('does not take a software driver for a GPU when it chooses by itself', async function () {
+    needsSoftwareGpu(this);
+    const report = await client({ env: SOFTWARE_GPU }).load(await tinyModel('qwen-vl-tiny-bin'), { device: 'auto', precision: 'float32' });
+    const { reason } = report.rejected.find(({ device }) => device === 'webgpu') ?? {};
+    assert.equal(reason, 'It is slower than the CPU here: probably a software driver, not a GPU.');
+  });
 
   it('falls back on the CPU and says why', async () => {
     const encoder = client({ env: { VK_DRIVER_FILES: '/nowhere', VK_ICD_FILENAMES: '/nowhere' } });

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { decodeImage } from '../../../src/image/decode';
 import { patchArea, patchAt, seenArea } from '../../../src/image/geometry';
-import { clipPreprocessing, preprocess, type PreprocessSpec } from '../../../src/image/preprocess';
+import { atSize, clipPreprocessing, preprocess, type PreprocessSpec } from '../../../src/image/preprocess';
 
 interface Case { picture: string; geometry: 'square' | 'crop' | 'pad'; size: number; shape: number[]; sha256: string }
 const cases = JSON.parse(readFileSync('test/fixtures/preprocess/expected.json', 'utf8')) as Case[];
@@ -46,6 +46,56 @@ describe('preprocess', () => {
   it('cuts the centre out of a very long picture without making all of it', () => {
     const { geometry } = preprocess(blank(1, 8000), clipPreprocessing(448, 'crop'));
     assert.deepEqual(geometry, { source: { width: 1, height: 8000 }, resized: { width: 448, height: 3_584_000 }, left: 0, top: 1_791_776, width: 448, height: 448 });
+  });
+});
+
+describe('preprocess with a rim', () => {
+  const levels = { filter: 'bicubic', rescale: 1 } as const;
+  /** 40 x 20, each pixel of its own colour. */
+  const wide = { width: 40, height: 20, data: Uint8Array.from({ length: 3 * 40 * 20 }, (_, index) => index * 7 % 256) };
+
+  it('puts the picture in the middle of a square of one colour, and tells the patches in the picture\'s own pixels', () => {
+    const { pixels, geometry } = preprocess(wide, { ...levels, padToSquare: [9, 8, 7], resize: { kind: 'exact', width: 40, height: 40 } });
+    assert.deepEqual([...pixels.subarray(0, 400)], Array.from({ length: 400 }, () => 9));
+    assert.deepEqual([...pixels.subarray(2 * 1600, 2 * 1600 + 400)], Array.from({ length: 400 }, () => 7));
+    assert.deepEqual([...pixels.subarray(400, 1200)], [...wide.data.filter((_, index) => index % 3 === 0)]);
+    assert.deepEqual(seenArea(geometry), { x: 0, y: -10, width: 40, height: 40 });
+    assert.deepEqual(patchArea(geometry, 10, 5), { x: 10, y: 0, width: 10, height: 10 });
+  });
+
+  it('is the resize and crop of that square, drawn by hand', () => {
+    const square = blank(40, 40);
+    for (let y = 0; y < 40; y++) for (let x = 0; x < 40; x++) square.data.set(y >= 10 && y < 30 ? wide.data.subarray(3 * (40 * (y - 10) + x), 3 * (40 * (y - 10) + x) + 3) : [122, 116, 104], 3 * (40 * y + x));
+    const spec = clipPreprocessing(28, 'crop');
+    assert.deepEqual(preprocess(wide, { ...spec, padToSquare: [122, 116, 104] }).pixels, preprocess(square, spec).pixels);
+  });
+
+  it('brings the longer side to a size and fills what is left', () => {
+    const { pixels, geometry } = preprocess(wide, { ...levels, resize: { kind: 'longestEdge', size: 40 }, crop: { width: 40, height: 40 }, fill: [1, 2, 3] });
+    assert.deepEqual([pixels[0], pixels[1600], pixels[3200]], [1, 2, 3]);
+    assert.deepEqual([...pixels.subarray(400, 440)], [...wide.data.filter((_, index) => index % 3 === 0).subarray(0, 40)]);
+    assert.deepEqual({ ...geometry }, { source: { width: 40, height: 20 }, resized: { width: 40, height: 20 }, left: 0, top: -10, width: 40, height: 40 });
+  });
+
+  it('cuts the centre where torchvision does: half a pixel goes to the even side', () => {
+    const left = (width: number, torchvision: boolean): number => preprocess(blank(width, 10), { ...levels, crop: { width: 10, height: 10, ...(torchvision && { torchvision: true }) } }).geometry.left;
+    assert.deepEqual([11, 12, 13, 14, 15, 17].map(width => left(width, true)), [0, 1, 2, 2, 2, 4]);
+    assert.deepEqual([11, 12, 13, 14, 15, 17].map(width => left(width, false)), [0, 1, 1, 2, 2, 3]);
+  });
+});
+
+describe('atSize', () => {
+  it('keeps a rule that makes that size, and changes the sides of another in proportion', () => {
+    for (const geometry of ['square', 'crop'] as const) assert.deepEqual(atSize(clipPreprocessing(448, geometry), 448), clipPreprocessing(448, geometry));
+    for (const geometry of ['square', 'crop'] as const) assert.deepEqual(atSize(clipPreprocessing(224, geometry), 448), clipPreprocessing(448, geometry));
+    // DINOv2's file: 256, then 224.
+    const { resize, crop } = atSize({ ...clipPreprocessing(224, 'crop'), resize: { kind: 'shortestEdge', size: 256 } }, 518);
+    assert.deepEqual([resize, crop], [{ kind: 'shortestEdge', size: 592 }, { width: 518, height: 518 }]);
+  });
+
+  it('cuts to the square what a rule leaves free', () => {
+    assert.deepEqual(atSize({ filter: 'bicubic', rescale: 1 }, 28).crop, { width: 28, height: 28 });
+    assert.deepEqual(atSize({ filter: 'bicubic', rescale: 1, resize: { kind: 'shortestEdge', size: 10 } }, 28), { filter: 'bicubic', rescale: 1, resize: { kind: 'shortestEdge', size: 28 }, crop: { width: 28, height: 28 } });
   });
 });
 

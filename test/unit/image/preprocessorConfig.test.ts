@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { UserError } from '../../../src/errors';
 import { CLIP_MEAN, CLIP_STD, clipPreprocessing } from '../../../src/image/preprocess';
-import { parsePreprocessorConfig } from '../../../src/image/preprocessorConfig';
+import { openClipRule, paddedToSquare, parsePreprocessorConfig, pictureRule } from '../../../src/image/preprocessorConfig';
 
 const clipNormalize = { mean: CLIP_MEAN, std: CLIP_STD };
 
@@ -50,5 +50,52 @@ describe('parsePreprocessorConfig', () => {
     for (const [json, message] of refusals) {
       assert.throws(() => parsePreprocessorConfig(json, 'my.json'), (error: unknown) => error instanceof UserError && message.test(error.message), JSON.stringify(json));
     }
+  });
+});
+
+const half = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] };
+const OVERVIEW = 'of the tiles that the model cuts a picture into, the one that shows all of it';
+
+describe('pictureRule', () => {
+  it('takes of a tiled picture the tile that shows all of it, and says so', () => {
+    // As published: LLaVA-NeXT, SmolVLM, InternVL (-hf), MiniCPM-V.
+    const files: readonly [json: Record<string, unknown>, filter: string, normalize: object][] = [
+      [{ image_processor_type: 'LlavaNextImageProcessor', size: { shortest_edge: 336 }, crop_size: { height: 336, width: 336 }, image_grid_pinpoints: [[336, 672]], do_center_crop: true, resample: 3, image_mean: CLIP_MEAN, image_std: CLIP_STD }, 'bicubic', clipNormalize],
+      [{ image_processor_type: 'SmolVLMImageProcessor', size: { longest_edge: 2048 }, max_image_size: { longest_edge: 512 }, resample: 1, image_mean: half.mean, image_std: half.std }, 'lanczos', half],
+      [{ image_processor_type: 'GotOcr2ImageProcessor', size: { height: 448, width: 448 }, crop_to_patches: true, max_patches: 12, image_mean: [0.485, 0.456, 0.406], image_std: [0.229, 0.224, 0.225] }, 'bicubic', { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }],
+      [{ image_processor_type: 'MiniCPMVImageProcessor', max_slice_nums: 9, scale_resolution: 448, norm_mean: half.mean, norm_std: half.std }, 'bicubic', half],
+    ];
+    for (const [json, filter, normalize] of files) {
+      assert.deepEqual(pictureRule(json, 364), { spec: { filter, rescale: 1 / 255, normalize, resize: { kind: 'exact', width: 364, height: 364 } }, note: OVERVIEW });
+    }
+  });
+
+  it('fits a fixed size to the encoder, and says so', () => {
+    const blip = { image_processor_type: 'BlipImageProcessor', size: { height: 364, width: 364 } };
+    assert.deepEqual(pictureRule(blip, 364), { spec: clipPreprocessing(364, 'square') });
+    assert.deepEqual(pictureRule(blip, 224), { spec: clipPreprocessing(224, 'square'), note: 'at 224 x 224 pixels, for which the encoder has positions; the file says 364 x 364' });
+  });
+
+  it('pads as DeepSeek-VL and LLaVA 1.5 do', () => {
+    // deepseek-ai/deepseek-vl-7b-base, preprocessor_config.json
+    const deepSeek = { background_color: [127, 127, 127], do_normalize: true, image_mean: half.mean, image_processor_type: 'VLMImageProcessor', image_size: 384, image_std: half.std, min_size: 14, rescale_factor: 1 / 255 };
+    assert.deepEqual(pictureRule(deepSeek, 384), { spec: { filter: 'bicubic', rescale: 1 / 255, normalize: half, resize: { kind: 'longestEdge', size: 384 }, crop: { width: 384, height: 384 }, fill: [127, 127, 127] } });
+    const llava = { image_processor_type: 'LlavaImageProcessor', do_pad: true, size: { shortest_edge: 336 }, crop_size: 336 };
+    assert.deepEqual(pictureRule(llava, 336).spec, { ...clipPreprocessing(336, 'crop'), padToSquare: [122, 116, 104] });
+    assert.deepEqual(paddedToSquare(clipPreprocessing(336, 'crop')).padToSquare, [122, 116, 104]);
+  });
+});
+
+describe('openClipRule', () => {
+  it('reads preprocess_cfg, with OpenCLIP\'s defaults where it is silent', () => {
+    const crop = { ...clipPreprocessing(224, 'crop'), crop: { width: 224, height: 224, torchvision: true } };
+    assert.deepEqual(openClipRule({ mean: [...CLIP_MEAN], std: [...CLIP_STD] }, 224), { spec: crop });
+    assert.deepEqual(openClipRule({}, 224), { spec: crop });
+    assert.deepEqual(openClipRule({ mean: half.mean, std: half.std, interpolation: 'bicubic', resize_mode: 'squash' }, 384), { spec: { filter: 'bicubic', rescale: 1 / 255, normalize: half, resize: { kind: 'exact', width: 384, height: 384 } } });
+    assert.deepEqual(openClipRule({ interpolation: 'bilinear', resize_mode: 'longest', fill_color: 255 }, 336).spec, { ...clipPreprocessing(336, 'crop'), filter: 'bilinear', resize: { kind: 'longestEdge', size: 336 }, crop: { width: 336, height: 336, torchvision: true }, fill: [255, 255, 255] });
+  });
+
+  it('names the field that is wrong', () => {
+    assert.throws(() => openClipRule({ resize_mode: 'stretch' }, 224, 'my.json'), (error: unknown) => error instanceof UserError && error.message.startsWith("my.json: preprocess_cfg: \"resize_mode\" is wrong"));
   });
 });

@@ -61,3 +61,24 @@ export function configFixture(file: string): ConfigDocument {
 export function configOf(value: unknown): ConfigDocument {
   return parseConfig(JSON.stringify(value, undefined, 2), '/models/fake/config.json');
 }
+
+/** The checkpoint with these files beside it. */
+export function withFiles(checkpoint: Checkpoint, files: Readonly<Record<string, string>>): Checkpoint {
+  const bytes = Object.fromEntries(Object.entries(files).map(([name, text]) => [name, Buffer.from(text)]));
+  return {
+    ...checkpoint,
+    store: {
+      location: '/models/fake',
+      list: () => Promise.resolve(Object.entries(bytes).map(([name, { length }]) => ({ name, size: length }))),
+      open: name => Promise.resolve({
+        name,
+        size: bytes[name]?.length ?? 0,
+        readInto: (target: Uint8Array, offset: number) => {
+          target.set(bytes[name]!.subarray(offset, offset + target.length));
+          return Promise.resolve();
+        },
+        close: () => Promise.resolve(),
+      }),
+    },
+  };
+}

@@ -2,30 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { familyById } from '../../../../src/architecture/registry';
-import type { Checkpoint } from '../../../../src/checkpoint/checkpoint';
 import { notRecognised, openJob, validated } from '../../../../src/job';
-import { checkpointOfIndex, configOf, fakeCheckpoint, FIXTURES, type FakeTensor } from '../../support/checkpoints';
-
-/** The checkpoint with these files beside it. */
-function beside(checkpoint: Checkpoint, files: Readonly<Record<string, string>>): Checkpoint {
-  const bytes = Object.fromEntries(Object.entries(files).map(([name, text]) => [name, Buffer.from(text)]));
-  return {
-    ...checkpoint,
-    store: {
-      location: '/models/fake',
-      list: () => Promise.resolve(Object.entries(bytes).map(([name, { length }]) => ({ name, size: length }))),
-      open: name => Promise.resolve({
-        name,
-        size: bytes[name]?.length ?? 0,
-        readInto: (target: Uint8Array, offset: number) => {
-          target.set(bytes[name]!.subarray(offset, offset + target.length));
-          return Promise.resolve();
-        },
-        close: () => Promise.resolve(),
-      }),
-    },
-  };
-}
+import { checkpointOfIndex, configOf, fakeCheckpoint, FIXTURES, withFiles, type FakeTensor } from '../../support/checkpoints';
 
 function openClipTensors(config: Record<string, unknown>): FakeTensor[] {
   const family = familyById('open-clip');
@@ -39,7 +17,7 @@ describe('Opening a checkpoint', () => {
   it('reads open_clip_config.json where config.json is absent or another naming\'s', async () => {
     const hugging = JSON.stringify({ model_type: 'clip', vision_config: { hidden_size: 1280 } });
     for (const all of [files, { 'config.json': hugging, ...files }]) {
-      const job = await openJob(beside(fakeCheckpoint(openClipTensors(large)), all));
+      const job = await openJob(withFiles(fakeCheckpoint(openClipTensors(large)), all));
       assert.equal(job.family?.id, 'open-clip');
       assert.ok(job.config?.location.endsWith('open_clip_config.json'));
       assert.deepEqual(job.validation?.hyperparameters.get('heads')?.value, 16);
@@ -50,10 +28,10 @@ describe('Opening a checkpoint', () => {
   it('keeps config.json where the family reads it, and without any config what the tensors show', async () => {
     const clip = familyById('clip');
     const tensors = clip.expectedTensors(clip.resolve(configOf({ model_type: 'llava' }), {})).map(({ key, shape }) => ({ key: `vision_tower.${key}`, shape }));
-    const job = await openJob(beside(fakeCheckpoint(tensors), { 'config.json': '{"model_type": "llava"}', ...files }));
+    const job = await openJob(withFiles(fakeCheckpoint(tensors), { 'config.json': '{"model_type": "llava"}', ...files }));
     assert.ok(job.config?.location.endsWith('config.json') && !job.config.location.endsWith('open_clip_config.json'));
     assert.ok(job.validation?.valid);
-    const bare = await openJob(beside(fakeCheckpoint(tensors), {}));
+    const bare = await openJob(withFiles(fakeCheckpoint(tensors), {}));
     assert.equal(bare.config, undefined);
     assert.ok(bare.validation?.valid);
     assert.equal(bare.validation.hyperparameters.get('heads')?.value, 16);
@@ -63,14 +41,14 @@ describe('Opening a checkpoint', () => {
 
   it('of LISA says that the encoder is elsewhere', async () => {
     const lisa = checkpointOfIndex('real/models/llava-lisa-7b/pytorch_model.bin.index.json');
-    const job = await openJob(beside(lisa, { 'config.json': '{"model_type": "llava", "mm_vision_tower": "openai/clip-vit-large-patch14"}' }));
+    const job = await openJob(withFiles(lisa, { 'config.json': '{"model_type": "llava", "mm_vision_tower": "openai/clip-vit-large-patch14"}' }));
     assert.equal(job.family, undefined);
     assert.match(notRecognised(job), /Get openai\/clip-vit-large-patch14/);
     assert.throws(() => validated(job), /Get openai\/clip-vit-large-patch14/);
   });
 
   it('leaves rules out of the preset that have nothing to decide about', async () => {
-    const job = await openJob(beside(fakeCheckpoint(openClipTensors(large)), files));
+    const job = await openJob(withFiles(fakeCheckpoint(openClipTensors(large)), files));
     assert.deepEqual(job.recipe.rules.map(({ mark }) => mark), ['strip']);
   });
 });

@@ -69,34 +69,6 @@ document.body.append(header.element, toolbar.element, el('div', 'columns', el('d
 // The editor's theme comes as classes of the body.
 new MutationObserver(() => { stage.refresh(); }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
 
-host.listen(message => {
-  switch (message.type) {
-    case 'model':
-      model = message.model;
-      state = fitState(message.state ?? { ...INITIAL_STATE, layer: model.layers - 1 }, model);
-      answers.clear();
-      header.setModel(model);
-      toolbar.setModel(model);
-      side.setModel(model);
-      break;
-    case 'encoder':
-      status = message.status;
-      break;
-    case 'pictures':
-      receivePictures(message.pictures, message.show);
-      break;
-    case 'pixels':
-      receivePixels(message.picture, message.mime, message.bytes).catch((error: unknown) => { say(String(error)); });
-      return;
-    case 'recent':
-      strip.setRecent(message.recent);
-      return;
-  }
-  renderAll();
-}, problem => { say(problem); });
-host.post({ type: 'ready' });
-renderAll();
-
 function change(changes: Partial<PanelState>): void {
   state = { ...state, ...changes };
   host.post({ type: 'state', state });
@@ -246,3 +218,31 @@ function say(message: string): void {
   trouble.textContent = message;
   trouble.hidden = message === '';
 }
+
+host.listen(message => {
+  switch (message.type) {
+    case 'model':
+      model = message.model;
+      state = fitState(message.state ?? { ...INITIAL_STATE, layer: model.layers - 1 }, model);
+      answers.clear();
+      header.setModel(model);
+      toolbar.setModel(model);
+      side.setModel(model);
+      break;
+    case 'encoder':
+      status = message.status;
+      break;
+    case 'pictures':
+      receivePictures(message.pictures, message.show);
+      break;
+    case 'pixels':
+      receivePixels(message.picture, message.mime, message.bytes).catch((error: unknown) => { say(String(error)); });
+      return;
+    case 'recent':
+      strip.setRecent(message.recent);
+      return;
+  }
+  renderAll();
+}, problem => { say(problem); });
+host.post({ type: 'ready' });
+renderAll();

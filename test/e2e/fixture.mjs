@@ -21,14 +21,14 @@ const TALL = { width: 1280, height: 1200 };
  * A workbench open on an empty folder, which `fill` writes to first; the test may change what is in it at will.
  * @returns {Promise<{ workbench: Workbench, folder: string, external: string[], readLog: () => string, close: () => Promise<void> }>}
  */
-export async function openWorkbench({ fill = copyDemo, settings = {}, viewport = TALL, extension = EXTENSION } = {}) {
+export async function openWorkbench({ fill = copyDemo, settings = {}, viewport = TALL, extension = EXTENSION, env = {} } = {}) {
   const scratch = await mkdtemp(path.join(os.tmpdir(), 'e2e-'));
   const removeScratch = () => { rmSync(scratch, { recursive: true, force: true, maxRetries: 5 }); };
   process.once('exit', removeScratch); // for a run that ends without close()
   const folder = path.join(scratch, 'workspace');
   await mkdir(folder);
   await fill(folder);
-  const server = await startServer({ extensions: [extension], settings: { ...TEST_SETTINGS, ...settings } });
+  const server = await startServer({ extensions: [extension], settings: { ...TEST_SETTINGS, ...settings }, env });
   const browser = await openBrowser({ viewport }).catch(async error => { await server.stop(); throw error; });
   const close = async () => {
     await browser.close();

@@ -78,20 +78,51 @@ export class PreviewPage {
     return this.canvas(index).evaluate(canvas => new Promise(resolve => { requestAnimationFrame(() => { resolve(canvas.toDataURL()); }); }));
   }
 
-  /** Points at a patch with the keyboard and reads the value there. */
-  async valueAt(row, column) {
+  /** Chooses from a drop-down list. */
+  async choose(label, option) {
+    const list = this.frame.locator(`vscode-dropdown[aria-label=${JSON.stringify(label)}]`);
+    await list.click();
+    await list.locator('vscode-option', { hasText: new RegExp(`^${option}$`) }).click();
+  }
+
+  /** Points at a patch with the keyboard. */
+  async point(row, column) {
     await this.canvas().focus();
-    const place = `row ${row}, column ${column}`;
     const readout = this.frame.locator('.readout');
+    const place = async () => (/row (\d+), column (\d+)/.exec(await readout.innerText()) ?? []).slice(1).map(Number);
     await this.canvas().press('ArrowDown');
-    for (let steps = 0; steps < 200; steps++) {
-      const [, atRow, atColumn] = /row (\d+), column (\d+)/.exec(await readout.innerText()) ?? [];
-      if (Number(atRow) === row && Number(atColumn) === column) break;
-      await this.canvas().press(Number(atRow) < row ? 'ArrowDown' : Number(atRow) > row ? 'ArrowUp' : Number(atColumn) < column ? 'ArrowRight' : 'ArrowLeft');
+    for (let steps = 0; steps < 100; steps++) {
+      const [atRow, atColumn] = await place();
+      if (atRow === row && atColumn === column) return;
+      await this.canvas().press(atRow < row ? 'ArrowDown' : atRow > row ? 'ArrowUp' : atColumn < column ? 'ArrowRight' : 'ArrowLeft');
     }
-    const text = await readout.innerText();
-    if (!text.startsWith(place)) throw new Error(`The readout says "${text}" where ${place} was pointed at.`);
-    return Number(text.slice(place.length + 1));
+    throw new Error(`The keyboard does not get to row ${row}, column ${column}.`);
+  }
+
+  /** The value that is told for a patch. */
+  async valueAt(row, column) {
+    await this.point(row, column);
+    const readout = this.frame.locator('.readout', { hasText: `row ${row}, column ${column}: ` });
+    await readout.waitFor();
+    return Number((await readout.innerText()).split(': ')[1].split(' ')[0]);
+  }
+
+  /** Texts whose contrast with what is behind them is less than people with low vision can read (WCAG 2.1, 1.4.3). */
+  poorContrasts() {
+    return this.body.evaluate(body => {
+      const parse = text => (text.match(/[\d.]+/g) ?? []).map(Number);
+      const over = ([r, g, b, a = 1], below) => [r, g, b].map((value, index) => value * a + below[index] * (1 - a));
+      const luminance = rgb => rgb.map(value => { const s = value / 255; return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4; }).reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+      const ground = element => element === null ? [255, 255, 255] : over(parse(getComputedStyle(element).backgroundColor), ground(element.parentElement));
+      const texts = [...body.querySelectorAll('h1, h2, h3, th, td, .hint, .facts, .status, .readout, .legend, .caption, output, .segments span, figcaption, summary, .place')]
+        .filter(element => element.offsetWidth > 0 && element.textContent.trim() !== '' && getComputedStyle(element).visibility === 'visible');
+      return texts.flatMap(element => {
+        const below = ground(element);
+        const [one, two] = [luminance(over(parse(getComputedStyle(element).color), below)), luminance(below)];
+        const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+        return ratio < 4.5 ? [`${element.textContent.trim().slice(0, 40)}: ${ratio.toFixed(2)}`] : [];
+      });
+    });
   }
 }
 

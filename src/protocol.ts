@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { DEVICE_CHOICES, MAX_PICTURE_BYTES } from './previewLimits';
+import { DEVICE_CHOICES, KEPT_LAYERS, MAX_PICTURE_BYTES } from './previewLimits';
 
 /**
  * The typed messages between the preview panel (a webview) and the extension host. Each side validates what it gets:
@@ -45,6 +45,9 @@ export const deviceChoiceSchema = z.enum(DEVICE_CHOICES);
 export type DeviceChoice = z.infer<typeof deviceChoiceSchema>;
 
 export const precisionSchema = z.enum(['float32', 'float16']);
+
+export const keptLayersSchema = z.enum(KEPT_LAYERS);
+export type KeptLayers = z.infer<typeof keptLayersSchema>;
 
 /** `model`: as the checkpoint says; `square`: straight to the size; `crop`: the shorter side, then the centre. */
 export const resizeModeSchema = z.enum(['model', 'square', 'crop']);
@@ -99,6 +102,7 @@ export const fromWebviewSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('encode'), picture: id }),
   z.strictObject({ type: z.literal('device'), device: deviceChoiceSchema }),
   z.strictObject({ type: z.literal('precision'), precision: precisionSchema }),
+  z.strictObject({ type: z.literal('keep'), layers: keptLayersSchema }),
   z.strictObject({ type: z.literal('resize'), mode: resizeModeSchema }),
   z.strictObject({ type: z.literal('chooseOther') }),
   z.strictObject({ type: z.literal('closeOther') }),
@@ -169,6 +173,7 @@ const encoderStatusSchema = z.object({
   progress: z.number().optional(),
   choice: deviceChoiceSchema,
   precision: precisionSchema,
+  kept: keptLayersSchema,
   /** The device that really runs. */
   device: z.string().optional(),
   /** Better devices that do not run, and why. */

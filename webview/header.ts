@@ -7,6 +7,7 @@ export interface HeaderEvents {
   onCancel(): void;
   onRestart(device?: DeviceChoice): void;
   onHalfPrecision(): void;
+  onKeepFewer(): void;
   onShowLog(): void;
 }
 
@@ -49,11 +50,13 @@ export class Header {
     this.showBanner(status);
   }
 
-  private showBanner({ state, message, warning, choice, device, precision, other }: EncoderStatus): void {
+  private showBanner({ state, message, warning, choice, device, precision, kept, other }: EncoderStatus): void {
     const text = state === 'failed' ? message ?? words.stopped : other?.failure ?? warning;
     this.banner.hidden = text === undefined;
-    if (text === undefined || this.banner.dataset.text === text) return;
-    this.banner.dataset.text = text;
+    // A banner that is the same is not said again.
+    const said = JSON.stringify([text, choice, kept, precision]);
+    if (text === undefined || this.banner.dataset.said === said) return;
+    this.banner.dataset.said = said;
     this.banner.dataset.kind = state === 'failed' || other?.failure !== undefined ? 'error' : 'warning';
     const ways = state === 'failed'
       ? [
@@ -61,7 +64,10 @@ export class Header {
           ...(choice === 'cpu' ? [] : [button({ label: words.startOnCpu }, () => { this.events.onRestart('cpu'); })]),
           button({ label: words.showLog }, () => { this.events.onShowLog(); }),
         ]
-      : other?.failure === undefined && precision === 'float32' && device !== words.devices.cpu ? [button({ label: words.useHalf }, () => { this.events.onHalfPrecision(); })] : [];
+      : other?.failure !== undefined ? [] : [
+          ...(kept === 'all' ? [button({ label: words.keepFewer }, () => { this.events.onKeepFewer(); })] : []),
+          ...(precision === 'float32' && device !== words.devices.cpu ? [button({ label: words.useHalf }, () => { this.events.onHalfPrecision(); })] : []),
+        ];
     this.banner.replaceChildren(el('span', 'text', text), ...(ways.length > 0 ? [el('span', 'row', ...ways)] : []));
   }
 }

@@ -1,4 +1,5 @@
 import './style.css';
+import { keptLayers } from '../src/previewLimits';
 import type { EncoderStatus, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
 import { AnswerCache } from './answers';
 import { el } from './dom';
@@ -9,7 +10,7 @@ import type { CanvasPicture } from './pictureCanvas';
 import { PictureStrip } from './pictures';
 import { Side } from './side';
 import { Stage, type Shown } from './stage';
-import { fitState, INITIAL_STATE, isPooled, mapFor, subjectsFor } from './state';
+import { fitState, INITIAL_STATE, isPooled, mapFor, nearestKept, subjectsFor } from './state';
 import { Toolbar } from './toolbar';
 import { Viewport } from './viewport';
 import { sayLayer, words } from './words';
@@ -20,7 +21,7 @@ const viewport = new Viewport();
 
 let model: ModelInfo | undefined;
 let state: PanelState = INITIAL_STATE;
-let status: EncoderStatus = { state: 'off', choice: 'auto', precision: 'float32', resize: 'model', rule: '' };
+let status: EncoderStatus = { state: 'off', choice: 'auto', precision: 'float32', kept: 'all', resize: 'model', rule: '' };
 let pictures: readonly PictureInfo[] = [];
 let hovered: number | undefined;
 const images = new Map<string, { address: string; bitmap: ImageBitmap }>();
@@ -29,6 +30,7 @@ const header = new Header({
   onCancel: () => { host.post({ type: 'cancel' }); },
   onRestart: device => { host.post(device === undefined ? { type: 'restart' } : { type: 'restart', device }); },
   onHalfPrecision: () => { host.post({ type: 'precision', precision: 'float16' }); },
+  onKeepFewer: () => { host.post({ type: 'keep', layers: 'quarter' }); },
   onShowLog: () => { host.post({ type: 'showLog' }); },
 });
 const toolbar = new Toolbar(change);
@@ -49,6 +51,7 @@ const side = new Side({
   onState: change,
   onDevice: device => { host.post({ type: 'device', device }); },
   onPrecision: precision => { host.post({ type: 'precision', precision }); },
+  onKeep: layers => { host.post({ type: 'keep', layers }); },
   onResize: mode => { host.post({ type: 'resize', mode }); },
   onChooseOther: () => { host.post({ type: 'chooseOther' }); },
   onCloseOther: () => { host.post({ type: 'closeOther' }); },
@@ -71,6 +74,7 @@ new MutationObserver(() => { stage.refresh(); }).observe(document.body, { attrib
 
 function change(changes: Partial<PanelState>): void {
   state = { ...state, ...changes };
+  if (model !== undefined && state.overlay !== 'attention') state = { ...state, layer: nearestKept(state.layer, model, status) };
   host.post({ type: 'state', state });
   renderAll();
 }
@@ -162,7 +166,8 @@ const refreshFacts = latest(async isCurrent => {
     side.showFacts(state, {});
     return;
   }
-  const { layer } = state;
+  // Attention is there for every block, numbers for those that are kept.
+  const layer = nearestKept(state.layer, current, status);
   const columns = pictures.find(({ id }) => id === subject.picture)?.encodings.main?.grid.columns ?? 1;
   const patchLayer = isPooled(state, current) ? current.layers - 1 : layer;
   const both = status.other !== undefined && isReady({ picture: subject.picture, encoder: 'other' });
@@ -174,7 +179,7 @@ const refreshFacts = latest(async isCurrent => {
   ]);
   if (!isCurrent()) return;
   const patch = values === undefined || state.patch === null ? undefined : { row: Math.floor(state.patch / columns), column: state.patch % columns, values };
-  side.showFacts(state, { statistics, patch, comparison, errors });
+  side.showFacts({ ...state, layer }, { statistics, patch, comparison, errors });
 }, say);
 
 /** Asks for the other layers of what is in view, the nearest first, while nothing else is wanted: scrubbing finds them here. */
@@ -184,7 +189,7 @@ function prefetch(current: ModelInfo, subjects: readonly Subject[], patch: numbe
   // An attention map runs the encoder, which is not done on a guess.
   if (state.overlay === 'attention' || state.overlay === 'pool' || state.overlay === 'none' || (state.overlay === 'similarity' && state.patch === null)) return;
   const at = { ...state };
-  const layers = Array.from({ length: current.layers + 1 }, (_, index) => index - 1).sort((a, b) => Math.abs(a - at.layer) - Math.abs(b - at.layer));
+  const layers = [-1, ...keptLayers(current.layers, status.kept), current.layers].sort((a, b) => Math.abs(a - at.layer) - Math.abs(b - at.layer));
   const run = async (): Promise<void> => {
     for (const layer of layers) {
       for (const subject of subjects) {
@@ -231,6 +236,7 @@ host.listen(message => {
       break;
     case 'encoder':
       status = message.status;
+      if (model !== undefined && state.overlay !== 'attention') state = { ...state, layer: nearestKept(state.layer, model, status) };
       break;
     case 'pictures':
       receivePictures(message.pictures, message.show);

@@ -1,5 +1,5 @@
-import { DEVICE_CHOICES, DEFAULT_TEMPERATURE } from '../src/previewLimits';
-import type { Comparison, DeviceChoice, EncoderStatus, FeatureStatistics, FromWebview, LayerErrors, ModelInfo, PanelState, PictureInfo, ResizeMode } from '../src/protocol';
+import { DEVICE_CHOICES, DEFAULT_TEMPERATURE, KEPT_LAYERS } from '../src/previewLimits';
+import type { Comparison, DeviceChoice, EncoderStatus, FeatureStatistics, FromWebview, KeptLayers, LayerErrors, ModelInfo, PanelState, PictureInfo, ResizeMode } from '../src/protocol';
 import { bars, logLine } from './charts';
 import { button, checkbox, dropdown, numberBox, slider } from './controls';
 import { el, number } from './dom';
@@ -10,6 +10,7 @@ export interface SideEvents {
   onState(changes: Partial<PanelState>): void;
   onDevice(device: DeviceChoice): void;
   onPrecision(precision: Extract<FromWebview, { type: 'precision' }>['precision']): void;
+  onKeep(layers: KeptLayers): void;
   onResize(mode: ResizeMode): void;
   onChooseOther(): void;
   onCloseOther(): void;
@@ -46,6 +47,7 @@ export class Side {
   private readonly times = el('div', 'stack');
   private readonly device = dropdown({ label: words.device }, DEVICE_CHOICES.map(value => ({ value, label: words.devices[value] })), value => { this.events.onDevice(value); });
   private readonly precision = dropdown({ label: words.precision }, (['float32', 'float16'] as const).map(value => ({ value, label: words.precisions[value] })), value => { this.events.onPrecision(value); });
+  private readonly kept = dropdown({ label: words.kept }, KEPT_LAYERS.map(value => ({ value, label: words.keptChoices[value] })), value => { this.events.onKeep(value); });
   private readonly resize = dropdown({ label: words.resize }, (['model', 'square', 'crop'] as const).map(value => ({ value, label: words.resizes[value] })), value => { this.events.onResize(value); });
   private readonly rule = el('p', 'hint');
   private readonly save = section(words.save);
@@ -57,7 +59,7 @@ export class Side {
     this.temperature.setRange(0.001, 100);
     this.embeddings.append(el('h3', '', words.embeddings), this.comparison, el('div', 'row', this.temperature.element, this.temperatureHint));
     this.compare.body.append(this.embeddings, this.compareText, this.errors, el('div', 'row', this.chooseOther, this.closeOther));
-    this.run.body.append(this.device.element, this.precision.element, this.resize.element, this.rule, this.times);
+    this.run.body.append(this.device.element, this.precision.element, this.kept.element, this.resize.element, this.rule, this.times);
     this.save.body.append(el('div', 'row',
       button({ label: words.savePng, title: words.savePngHint }, () => { events.onSavePng(); }),
       button({ label: words.saveNpy, title: words.saveNpyHint }, () => { events.onSaveFeatures('npy'); }),
@@ -84,6 +86,7 @@ export class Side {
     this.temperatureHint.textContent = own === undefined ? words.clipsOwn(number(DEFAULT_TEMPERATURE)) : words.modelsOwn(number(own));
     this.device.set(status.choice);
     this.precision.set(status.precision);
+    this.kept.set(status.kept);
     this.resize.set(status.resize);
     this.rule.textContent = status.resize === 'model' && status.rule !== '' ? words.preparedBy(status.rule) : '';
     this.closeOther.hidden = !comparesEncoders(status);
@@ -157,7 +160,7 @@ function statisticsRows(found: FeatureStatistics): Element[] {
 function errorRows({ errors }: LayerErrors, layer: number, layers: number): Element[] {
   const say = (index: number): string => sayLayer(index - 1, layers);
   const most = errors.reduce((best, error, index) => error > (errors[best] ?? 0) ? index : best, 0);
-  if (errors.every(error => error === 0)) return [el('h3', '', words.errorsTitle), el('p', 'hint', words.identical)];
+  if (errors.every(error => error === 0 || Number.isNaN(error))) return [el('h3', '', words.errorsTitle), el('p', 'hint', words.identical)];
   return [
     el('h3', '', words.errorsTitle),
     logLine(words.errorsLabel(number(errors[0] ?? NaN), number(errors.at(-1) ?? NaN), number(errors[most] ?? NaN)), errors, layer + 1, index => words.errorAt(say(index), number(errors[index] ?? NaN))),

@@ -1,3 +1,4 @@
+import { keptLayers } from '../src/previewLimits';
 import type { EncoderStatus, MapKind, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
 
 export const INITIAL_STATE: PanelState = {
@@ -36,6 +37,11 @@ export function overlaysFor(model: ModelInfo, status: EncoderStatus): PanelState
 
 export function comparesEncoders({ other }: EncoderStatus): boolean {
   return other !== undefined && other.failure === undefined;
+}
+
+/** The nearest layer whose features are kept: the patch embedding and the output always are. */
+export function nearestKept(layer: number, model: ModelInfo, status: EncoderStatus): number {
+  return [-1, ...keptLayers(model.layers, status.kept), model.layers].reduce((best, each) => Math.abs(each - layer) < Math.abs(best - layer) ? each : best);
 }
 
 /** What is in view: the picture, and beside it another picture, or the same one by the other encoder. */

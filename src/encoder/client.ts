@@ -136,11 +136,12 @@ export class EncoderClient {
   }
 
   /**
-   * Runs the encoder on an opened picture; what it makes of it stays in the process for questions. Progress counts stages.
+   * Runs the encoder on an opened picture. Its outputs and the hidden states of `layers` stay in the process for questions.
+   * Progress counts stages.
    * @throws UserError when the process ended, also before this call: it took the opened picture with it
    */
-  async encodePicture(picture: string, options: RunOptions = {}, slot: EncoderSlot = 'main'): Promise<{ readonly runMs: number }> {
-    const reply = await this.askHolder({ type: 'encodePicture', picture, encoder: slot }, options);
+  async encodePicture(picture: string, layers: readonly number[], options: RunOptions = {}, slot: EncoderSlot = 'main'): Promise<{ readonly runMs: number }> {
+    const reply = await this.askHolder({ type: 'encodePicture', picture, encoder: slot, layers }, options);
     if (reply.type !== 'encoded') throw new Error(`The encoder answered a run with ${reply.type}.`);
     return { runMs: reply.runMs };
   }

@@ -100,11 +100,10 @@ export class Gallery {
     };
   }
 
-  /** Runs the encoder on an opened picture and keeps every hidden state. Gives the milliseconds that it took. */
-  async encode(id: string, slot: EncoderSlot, { encoder, graph }: Running, hooks: Omit<RunHooks, 'onOutput'>): Promise<number> {
+  /** Runs the encoder on an opened picture and keeps its outputs and the hidden states of `layers`. Gives the milliseconds that it took. */
+  async encode(id: string, slot: EncoderSlot, { encoder, graph }: Running, layers: readonly number[], hooks: Omit<RunHooks, 'onOutput'>): Promise<number> {
     const encoded = this.encoded({ picture: id, encoder: slot });
-    const hidden = Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`);
-    const outputs = ['embeddings', ...hidden, ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')];
+    const outputs = ['embeddings', ...layers.map(layer => `hidden_states.${layer}`), ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')];
     const values = new Map<string, Array32>();
     const started = performance.now();
     await encoder.run(encoded.pixels, outputs, { ...hooks, onOutput: (name, value) => { values.set(name, value); return Promise.resolve(); } });
@@ -185,14 +184,15 @@ export class Gallery {
     const { heads, prefixTokens } = this.encoded(subject).graph;
     if (encoder === undefined) throw new UserError('The encoder is not loaded any more. Start it again.');
     if (patch === undefined && prefixTokens === 0) throw new UserError('This encoder has no class token, so attention is shown from a patch: choose one.');
-    const input = this.value(subject, layer === 0 ? 'embeddings' : `hidden_states.${layer - 1}`);
+    const { pixels, values } = this.encoded(subject);
     const name = [subject.encoder, subject.picture, layer, head ?? 'mean'].join(' ');
     let map = this.attention?.name === name ? this.attention.map : undefined;
     if (map === undefined) {
-      map = await meanAttention(encoder, layer, head === undefined ? Array.from({ length: heads }, (_, each) => each) : [head], input);
+      const wanted = head === undefined ? Array.from({ length: heads }, (_, each) => each) : [head];
+      map = await meanAttention(encoder, layer, wanted, values.get(layer === 0 ? 'embeddings' : `hidden_states.${layer - 1}`), pixels);
       this.attention = { name, map };
     }
-    const [, tokens = 0] = input.shape;
+    const tokens = Math.sqrt(map.length);
     const row = patch === undefined ? 0 : prefixTokens + patch;
     return this.patchesOf(subject, map.subarray(row * tokens, (row + 1) * tokens));
   }
@@ -225,6 +225,7 @@ export class Gallery {
     const other = this.encoded({ picture, encoder: 'other' }).values;
     const { layers } = this.encoded({ picture, encoder: 'main' }).graph;
     const names = ['embeddings', ...Array.from({ length: layers }, (_, layer) => `hidden_states.${layer}`), 'features'];
+    // Layers that were not kept have no error.
     return names.map(name => {
       const [reference, values] = [main.get(name)?.data, other.get(name)?.data];
       return reference === undefined || values === undefined ? NaN : relativeError(values, reference);
@@ -279,13 +280,24 @@ export function isQuick(question: Question): boolean {
   return question.type !== 'map' || question.map.kind !== 'attention';
 }
 
-async function meanAttention(encoder: LoadedEncoder, layer: number, heads: readonly number[], input: Array32): Promise<Float32Array> {
-  const sum = new Float64Array((input.shape[1] ?? 0) ** 2);
-  for (const head of heads) {
-    const { data } = await encoder.attention(layer, head, input);
+/**
+ * The mean of the heads' attention maps, (tokens, tokens).
+ * @param input what goes into the block; when it was not kept, the encoder runs anew from the pixels
+ */
+async function meanAttention(encoder: LoadedEncoder, layer: number, heads: readonly number[], input: Array32 | undefined, pixels: Array32): Promise<Float32Array> {
+  let sum: Float64Array | undefined;
+  const add = ({ data }: Array32): void => {
+    sum ??= new Float64Array(data.length);
     for (let at = 0; at < sum.length; at++) sum[at] = (sum[at] ?? 0) + (data[at] ?? 0);
+  };
+  if (input !== undefined) for (const head of heads) add(await encoder.attention(layer, head, input));
+  else {
+    await encoder.run(pixels, heads.map(head => `attentions.${layer}.${head}`), {
+      onProgress: () => undefined, check: () => undefined,
+      onOutput: (_, value) => { add(value); return Promise.resolve(); },
+    });
   }
-  return Float32Array.from(sum, value => value / heads.length);
+  return Float32Array.from(sum ?? [], value => value / heads.length);
 }
 
 /** The first picture of a batch, one row per token. */

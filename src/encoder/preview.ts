@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { isAbort, UserError } from '../errors';
-import type { Answers, DeviceChoice, EncoderSlot, EncoderStatus, Encoding, ModelInfo, PictureInfo, Question, ResizeMode } from '../protocol';
+import { keptLayers } from '../previewLimits';
+import type { Answers, DeviceChoice, EncoderSlot, EncoderStatus, Encoding, KeptLayers, ModelInfo, PictureInfo, Question, ResizeMode } from '../protocol';
 import type { EncoderClient } from './client';
 import { DEVICE_NAMES, type LoadReport } from './devices';
 import type { Precision } from './deviceEncoder';
@@ -95,7 +96,7 @@ export class Preview {
 
   constructor(private readonly client: EncoderClient, model: PreviewModel, private readonly events: PreviewEvents, choices: PreviewChoices) {
     this.encoders.set('main', { model, precision: choices.precision, report: undefined });
-    this.status = { state: 'off', choice: choices.device, precision: choices.precision, resize: choices.resize, rule: model.rule };
+    this.status = { state: 'off', choice: choices.device, precision: choices.precision, kept: 'all', resize: choices.resize, rule: model.rule };
   }
 
   get pictures(): readonly PictureInfo[] {
@@ -158,6 +159,13 @@ export class Preview {
     this.encoders.set('main', { ...main, precision });
     this.setStatus({ precision });
     this.start();
+  }
+
+  /** Which blocks' hidden states are kept of each picture. */
+  setKept(kept: KeptLayers): void {
+    if (kept === this.status.kept) return;
+    this.setStatus({ kept });
+    this.encodeAnew();
   }
 
   setResize(resize: ResizeMode): void {
@@ -333,7 +341,7 @@ export class Preview {
       this.events.onDecoded(entry.file, opened.thumbnail);
       if (!entry.hidden) this.events.onPixels(id, 'image/png', display);
     }
-    const { runMs } = await this.client.encodePicture(id, { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } }, slot);
+    const { runMs } = await this.client.encodePicture(id, keptLayers(forwardGraph(encoder.model.model.graph).layers, this.status.kept), { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } }, slot);
     set({ ...encoding, ready: true, timings: { ...encoding.timings, run: runMs } });
   }
 

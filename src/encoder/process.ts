@@ -83,7 +83,7 @@ async function work(job: Job): Promise<Reply> {
     case 'openPicture':
       return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, job.encoder, needed(job.encoder).graph, job.spec) };
     case 'encodePicture':
-      return { type: 'encoded', id, runMs: await gallery.encode(job.picture, job.encoder, needed(job.encoder), hooks) };
+      return { type: 'encoded', id, runMs: await gallery.encode(job.picture, job.encoder, needed(job.encoder), job.layers, hooks) };
     case 'closePicture':
       gallery.close(job.picture);
       break;

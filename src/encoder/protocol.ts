@@ -57,8 +57,8 @@ export const requestSchema = z.discriminatedUnion('type', [
   /** Makes the encoder's input of a picture; it is answered with the output `pixel_values`. Needs no model. */
   z.object({ type: z.literal('preprocess'), id, name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), spec: preprocessSpec }),
   z.object({ type: z.literal('openPicture'), id, picture: z.string(), name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), encoder, spec: preprocessSpec }),
-  /** Runs the encoder on an opened picture and keeps all hidden states in the process. */
-  z.object({ type: z.literal('encodePicture'), id, picture: z.string(), encoder }),
+  /** Runs the encoder on an opened picture and keeps the hidden states of `layers` in the process. */
+  z.object({ type: z.literal('encodePicture'), id, picture: z.string(), encoder, layers: z.array(count).readonly() }),
   z.object({ type: z.literal('closePicture'), id, picture: z.string() }),
   /** Hands out what is kept of a picture. */
   z.object({ type: z.literal('pictureValues'), id, picture: z.string(), names: z.array(z.string()).readonly() }),

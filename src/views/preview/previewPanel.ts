@@ -164,6 +164,7 @@ export class PreviewPanel implements vscode.Disposable {
       case 'encode': preview.encodeAgain(message.picture); break;
       case 'device': preview.setDevice(message.device); break;
       case 'precision': preview.setPrecision(message.precision); break;
+      case 'keep': preview.setKept(message.layers); break;
       case 'resize': preview.setResize(message.mode); break;
       case 'chooseOther': {
         const other = await options.pickOther();

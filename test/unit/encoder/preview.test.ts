@@ -167,7 +167,7 @@ describe('the preview', function () {
     await preview.ask({ type: 'statistics', subject: main(only(told)), layer: 0 });
     await client.stop();
     await assert.rejects(client.askAbout({ type: 'statistics', subject: main(only(told)), layer: 0 }), UserError);
-    await assert.rejects(client.encodePicture(only(told)), UserError);
+    await assert.rejects(client.encodePicture(only(told), []), UserError);
     assert.equal(client.pid, undefined);
   });
 
@@ -220,6 +220,18 @@ describe('the preview', function () {
     assert.deepEqual(alone.colours, again.colours);
     assert.notDeepEqual(alone.colours, together.colours);
     assert.deepEqual(together.explained, (await pca(b, [a, b])).explained);
+  });
+
+  it('keeps fewer hidden states where memory is short, and still knows where patches look', async () => {
+    const { preview, told } = await open();
+    preview.add([picture]);
+    const map = { kind: 'attention', layer: 1, head: 2, patch: 5 } as const;
+    const before = await preview.ask({ type: 'map', subject: main(only(told)), map });
+    preview.setKept('quarter');
+    // Of three blocks the last one's is kept.
+    assert.deepEqual([...(await preview.values(only(told), ['hidden_states.0', 'hidden_states.1', 'hidden_states.2'])).keys()], ['hidden_states.2']);
+    const after = await preview.ask({ type: 'map', subject: main(only(told)), map });
+    assert.ok(relativeError(after.values ?? [], before.values ?? []) < 1e-6);
   });
 
   it('takes the softmax temperature from the model', async () => {

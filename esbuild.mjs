@@ -3,7 +3,7 @@ import { chmod, rm } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import esbuild from 'esbuild';
-import { commandLine, node } from './esbuild.node.mjs';
+import { commandLine, copyThread, node } from './esbuild.node.mjs';
 
 const root = import.meta.dirname;
 const production = process.argv.includes('--production');
@@ -16,6 +16,7 @@ const bundles = [
   { entry: 'src/extension.ts', out: 'extension.js', options: node },
   { entry: 'src/cli.ts', out: 'cli.js', options: commandLine, executable: true },
   { entry: 'src/encoder/process.ts', out: 'encoder.js', options: node },
+  { entry: copyThread.entry, out: copyThread.name, options: node },
   { entry: 'webview/main.ts', out: 'webview/main.js', options: browser },
 ].filter(bundle => existsSync(path.join(root, bundle.entry)));
 

@@ -11,3 +11,6 @@ export const node = {
 
 /** How the command line is: as a program that a shell can start. */
 export const commandLine = { ...node, banner: { js: '#!/usr/bin/env node' } };
+
+/** The thread that copies tensors, which lies beside every program that extracts. */
+export const copyThread = { entry: 'src/extraction/thread/entry.ts', name: 'copyThread.js' };

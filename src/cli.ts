@@ -2,7 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { exportOptions, runExport, type ExportCommandOptions } from './cli/exportOnnx';
 import { runExtract, type ExtractCommandOptions } from './cli/extract';
 import { featuresOptions, runFeatures, type FeaturesCommandOptions } from './cli/features';
-import { parsePath, parseSetting, parseSize, withInput, type InputOptions } from './cli/input';
+import { parsePart, parsePath, parseSetting, parseSize, withInput, type InputOptions } from './cli/input';
 import { keysToJson, printKeys, type KeysOptions } from './cli/keys';
 import { printRecipe } from './cli/recipe';
 import { Terminal } from './cli/terminal';
@@ -140,6 +140,8 @@ function inputOptions(command: Command): Command {
     .option('--recipe <file>', 'a recipe file (default: the preset of the family that is recognised)', parsePath)
     .addOption(new Option('--family <id>', 'the family whose preset to use (default: recognised from the keys)').conflicts('recipe'))
     .option('--set <name=value>', 'a hyperparameter, for example output_dim=128; may be given again', parseSetting)
+    .option('--with <part>', 'an optional part to take in, for example projection; may be given again', parsePart)
+    .option('--without <part>', 'an optional part to leave behind, for example head; may be given again (keys lists the parts)', parsePart)
     .option('--json', 'print one JSON document');
 }
 

@@ -24,6 +24,8 @@ export interface Job {
   readonly config: ConfigDocument | undefined;
   /** Why the config beside the checkpoint cannot be used; nothing validates until another is chosen. */
   readonly configProblem: UserError | undefined;
+  /** That the encoder is not in this checkpoint, and which model to get in its place; undefined where it is there, or nobody knows. */
+  readonly elsewhere: string | undefined;
   readonly recipe: Recipe;
   readonly plan: Plan;
   readonly validation: Validation | undefined;
@@ -47,12 +49,13 @@ export interface CompanionFiles {
 export async function openJob(checkpoint: Checkpoint, options: JobOptions = {}): Promise<Job> {
   const beside = options.config === undefined
     ? await tryConfig(checkpoint, 'config.json', options.signal)
-    : { config: options.config, configProblem: undefined };
-  const { config, configProblem } = options.config === undefined ? await preferOwnConfig(checkpoint, beside, options.signal) : beside;
+    : { config: options.config, configProblem: undefined, brokenConfig: undefined };
+  const { config, configProblem, brokenConfig } = options.config === undefined ? await preferOwnConfig(checkpoint, beside, options.signal) : beside;
   const { family, detection, recipe } = options.recipe === undefined
     ? presetFor(checkpoint, config, options.family)
     : { family: knownFamily(options.recipe.family), detection: undefined, recipe: options.recipe };
-  return assemble({ checkpoint, family, detection, config, configProblem, recipe });
+  const elsewhere = family === undefined ? await whyAbsent(checkpoint, config, brokenConfig, options.signal) : undefined;
+  return assemble({ checkpoint, family, detection, config, configProblem, elsewhere, recipe });
 }
 
 /** The job with another recipe or config. */
@@ -64,6 +67,7 @@ export function updateJob(job: Job, changes: { readonly recipe?: Recipe; readonl
     detection: job.detection,
     config: changes.config ?? job.config,
     configProblem: changes.config === undefined ? job.configProblem : undefined,
+    elsewhere: changes.config === undefined ? job.elsewhere : absentEncoder(job.checkpoint.tensors, changes.config) ?? job.elsewhere,
     recipe,
     // Planning is the dear part for a large checkpoint, and a new config does not change it.
     plan: changes.recipe === undefined ? job.plan : undefined,
@@ -101,6 +105,11 @@ export async function companionFiles(job: Job, signal?: AbortSignal): Promise<Co
   };
 }
 
+/** A file beside the checkpoint as a config; undefined when there is none of that name. */
+export function configBeside({ checkpoint }: Job, name: string, signal?: AbortSignal): Promise<ConfigDocument | undefined> {
+  return readConfig(checkpoint, name, signal);
+}
+
 /** The preprocessor_config.json beside the checkpoint, if there is one. */
 export function ownPreprocessor({ checkpoint }: Job, signal?: AbortSignal): Promise<ConfigDocument | undefined> {
   return readConfig(checkpoint, 'preprocessor_config.json', signal);
@@ -112,18 +121,25 @@ export function ownPreprocessor({ checkpoint }: Job, signal?: AbortSignal): Prom
  */
 export function validated(job: Job): { readonly family: Family; readonly validation: Validation } {
   const { family, validation } = job;
+  if (family === undefined && job.elsewhere !== undefined) throw new UserError(job.elsewhere);
   if (job.configProblem !== undefined) throw job.configProblem;
   if (family === undefined || validation === undefined) {
-throw new UserError(notRecognised(job));
+    throw new UserError(notRecognised(job));
   }
   if (validation.problem !== undefined) throw new UserError(validation.problem.message);
   return { family, validation };
 }
 
-/** Why no family is known: the encoder is not in this checkpoint (and which model to get), or nobody knows it. */
-export function notRecognised({ checkpoint, config }: Job): string {
-  return absentEncoder(checkpoint.tensors, config)
+/** Why no family is known: the encoder is not in this checkpoint, or nobody knows it. */
+export function notRecognised({ checkpoint, elsewhere }: Job): string {
+  return elsewhere
     ?? `${checkpoint.name} is not recognised as a checkpoint with a vision encoder that this version knows (${knownFamilies()}). Choose a recipe that names its family.`;
+}
+
+/** `brokenConfig`, the text of a config.json that is no JSON, may name the model all the same; an adapter's own config names its base. */
+async function whyAbsent(checkpoint: Checkpoint, config: ConfigDocument | undefined, brokenConfig: string | undefined, signal: AbortSignal | undefined): Promise<string | undefined> {
+  const adapter = (await tryConfig(checkpoint, 'adapter_config.json', signal)).config?.value.base_model_name_or_path;
+  return absentEncoder(checkpoint.tensors, config, { ...(brokenConfig !== undefined && { brokenConfig }), ...(typeof adapter === 'string' && { baseModel: adapter }) });
 }
 
 function assemble(parts: Omit<Job, 'plan' | 'validation'> & { readonly plan?: Plan | undefined }): Job {
@@ -159,9 +175,9 @@ function knownFamilies(): string {
   return FAMILIES.map(family => family.id).join(', ');
 }
 
-interface ConfigBeside {
-  readonly config: ConfigDocument | undefined;
-  readonly configProblem: UserError | undefined;
+interface ConfigBeside extends Pick<Job, 'config' | 'configProblem'> {
+  /** The text of one that cannot be used. */
+  readonly brokenConfig?: string | undefined;
 }
 
 /** Configs under names of their own makers: OpenCLIP's and Mistral's. */
@@ -179,16 +195,24 @@ async function preferOwnConfig(checkpoint: Checkpoint, beside: ConfigBeside, sig
 }
 
 async function tryConfig(checkpoint: Checkpoint, name: string, signal: AbortSignal | undefined): Promise<ConfigBeside> {
+  let text: string | undefined;
   try {
-    return { config: await readConfig(checkpoint, name, signal), configProblem: undefined };
+    const file = await readText(checkpoint, name, signal);
+    text = file?.text;
+    return { config: file && parseConfig(file.text, file.location), configProblem: undefined };
   } catch (error) {
-    if (error instanceof UserError) return { config: undefined, configProblem: error };
+    if (error instanceof UserError) return { config: undefined, configProblem: error, brokenConfig: text };
     throw error;
   }
 }
 
 /** Undefined when the checkpoint's folder has no file of that name. */
 async function readConfig(checkpoint: Checkpoint, name: string, signal: AbortSignal | undefined): Promise<ConfigDocument | undefined> {
+  const file = await readText(checkpoint, name, signal);
+  return file && parseConfig(file.text, file.location);
+}
+
+async function readText(checkpoint: Checkpoint, name: string, signal: AbortSignal | undefined): Promise<{ readonly text: string; readonly location: string } | undefined> {
   const { store } = checkpoint;
   if (!(await store.list(signal)).some(file => file.name === name)) return undefined;
   const source = await store.open(name, signal);
@@ -197,7 +221,7 @@ async function readConfig(checkpoint: Checkpoint, name: string, signal: AbortSig
       throw new UserError(`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
     }
     const bytes = await readBytes(source, 0, source.size, signal);
-    return parseConfig(decodeUtf8(bytes, source.name), source.path ?? source.name);
+    return { text: decodeUtf8(bytes, source.name), location: source.path ?? `${store.location}/${source.name}` };
   } finally {
     await source.close();
   }

@@ -150,7 +150,7 @@ const refreshMaps = latest(async isCurrent => {
   stage.show(shown, { opacity: state.opacity, beside: state.arrangement === 'beside' && state.overlay !== 'none', grid: state.grid }, state.patch ?? undefined);
   stage.showHint(hint(current));
   if (shown.length > 0) prefetch(current, ready, patch);
-}, say);
+}, say, busy => { stage.element.setAttribute('aria-busy', String(busy)); });
 
 function captionOf({ picture, encoder }: Subject): string {
   const comparesPictures = state.compared !== null;

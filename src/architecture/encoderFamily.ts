@@ -3,7 +3,7 @@ import type { Recipe, Rule } from '../recipe/recipe';
 import { configName, type ConfigDocument } from './config';
 import { describedFields, locate, wholeModelName, type ConfigSpec } from './encoderConfig';
 import type { GraphSpec } from './graphSpec';
-import type { Detection, Family, Hyperparameters, Switch } from './family';
+import type { Detection, Family, Hyperparameters, Observed, Switch } from './family';
 import { valueOf } from './hyperparameters';
 import { keyIndex, type KeyIndex } from './keyIndex';
 import { HEADS_DIVIDE_WIDTH, observedBases, resolveSizes, suggestSize, type Relation, type Size, type ValueOf } from './sizes';
@@ -33,6 +33,8 @@ export interface EncoderSpec {
   /** Each after those that it follows from. */
   readonly sizes: readonly Size[];
   readonly tensors: Describe;
+  /** Values that the shapes tell together, where none tells them alone. */
+  readonly alsoObserve?: (kept: ReadonlyMap<string, readonly number[]>) => Observed;
   /** Unless told: heads divide the width, where a family has both. */
   readonly relations?: readonly Relation[];
   /** Keys that no other family has all of, from the encoder's own top; blocks are told by block 0. */
@@ -75,7 +77,7 @@ export function encoderFamily(spec: EncoderSpec): Family {
     recipe: (prefix, tensors) => recipe(spec, prefix, tensors),
     detect: (tensors, config) => detect(spec, tensors, config),
     acceptsConfig: config => locate(config, spec.config) !== undefined,
-    observe: kept => observedBases(sizes, observe(spec.tensors, kept, standard)),
+    observe: kept => observedBases(sizes, { ...observe(spec.tensors, kept, standard), ...spec.alsoObserve?.(kept) }),
     resolve: (config, settings, observed = {}) => resolveSizes(grounds, config, config && locate(config, spec.config), settings, observed),
     expectedTensors: hyperparameters => expand(spec.tensors, name => valueOf(hyperparameters, name)),
     suggest: (name, found, current) => suggestSize(grounds, name, found, current),

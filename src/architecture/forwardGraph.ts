@@ -45,7 +45,7 @@ export const POOL_OUTPUTS = ['features', 'pooled', 'projected', 'attn_pool.weigh
 export type PoolOutput = (typeof POOL_OUTPUTS)[number];
 
 /**
- * A vision encoder's forward pass as a chain of stages: embeddings, blocks 0 to layers - 1, pool.
+ * A vision encoder's forward pass over one grid of patches as a chain of stages: embeddings, blocks 0 to layers - 1, pool.
  * Hidden states are (batch * tokens, width) between the stages, float32.
  * Matrix products go through the builder's `product`, so that they can run in half precision.
  * Only operators that ONNX Runtime's CPU, CUDA, WebGPU, DirectML and CoreML providers have.
@@ -54,7 +54,9 @@ export interface ForwardGraph {
   readonly layers: number;
   readonly heads: number;
   readonly width: number;
-  readonly imageSize: number;
+  /** Of one picture's pixels: channels, height and width. */
+  readonly inputShape: readonly [number, number, number];
+  /** Tokens of patches are in its order, row by row, whatever order the family's own code has them in. */
   readonly grid: Grid;
   /** Tokens that are no patches (class token, registers); they come first. */
   readonly prefixTokens: number;
@@ -67,14 +69,16 @@ export interface ForwardGraph {
   /** The outputs that `pool` has, with their shapes after the batch. */
   readonly poolShapes: ReadonlyMap<PoolOutput, readonly number[]>;
   readonly derivedTables: readonly DerivedTable[];
-  /** From pixel values (batch, 3, imageSize, imageSize). */
+  /** From pixel values (batch, ...inputShape). */
   embeddings(builder: GraphBuilder, weight: BindWeight, pixels: Value): Value;
   /** The module path before the keys of block `layer`. */
   blockPath(layer: number): string;
-  /** One block; its weights are asked for by their keys within the block. */
-  block(builder: GraphBuilder, weight: BindWeight, hidden: Value): Value;
-  /** The attention map (batch, tokens, tokens) of one head of a block, from the block's input. Keys as in `block`. */
-  attention(builder: GraphBuilder, weight: BindWeight, hidden: Value, head: number): Value;
+  /** Blocks of one kind differ in nothing but their weights. */
+  blockKind(layer: number): string;
+  /** Block `layer`; its weights are asked for by their keys within the block. */
+  block(builder: GraphBuilder, weight: BindWeight, hidden: Value, layer: number): Value;
+  /** The attention map (batch, tokens, tokens) of one head of block `layer`, from the block's input. Keys as in `block`. */
+  attention(builder: GraphBuilder, weight: BindWeight, hidden: Value, layer: number, head: number): Value;
   /** What is wanted of the pool, each (batch, ...poolShapes). */
   pool(builder: GraphBuilder, weight: BindWeight, hidden: Value, wanted: readonly PoolOutput[]): ReadonlyMap<PoolOutput, Value>;
 }

@@ -1,11 +1,64 @@
+import { UserError } from '../errors';
 import type { ForwardGraph } from './forwardGraph';
 import type { GraphSpec } from './graphSpec';
+import type { Grid } from './positions';
 import { qwenVlGraph } from './qwenVlGraph';
 import { vitGraph } from './vitGraph';
 
-export function forwardGraph(spec: GraphSpec): ForwardGraph {
+/**
+ * The forward pass over a grid of patches; over that of the encoder's usual square picture unless told.
+ * @throws UserError when the encoder does not take such a grid
+ */
+export function forwardGraph(spec: GraphSpec, grid: Grid = usualGrid(spec)): ForwardGraph {
+  const fault = gridFault(spec, grid);
+  if (fault !== undefined) throw new UserError(`The encoder does not take pictures of ${grid.rows} x ${grid.columns} patches: ${fault}.`);
   switch (spec.kind) {
     case 'qwen-vl': return qwenVlGraph(spec.sizes);
-    case 'vit': return vitGraph(spec);
+    case 'vit': return vitGraph(spec, grid);
   }
+}
+
+/** Whether the picture decides the grid. */
+export function takesAnyGrid(spec: GraphSpec): boolean {
+  return multipleOf(spec) !== undefined;
+}
+
+/** Pixels on the side of the square picture that the encoder usually takes, or takes only. */
+export function usualSide(spec: GraphSpec): number {
+  return spec.kind === 'vit' ? spec.imageSize : spec.sizes.image_size ?? 0;
+}
+
+/** The patches of a picture of so many pixels. @throws UserError when the encoder does not take such pictures */
+export function gridOf(spec: GraphSpec, height: number, width: number): Grid {
+  const [side, patch] = [usualSide(spec), patchSize(spec)];
+  const grid = { rows: Math.floor(height / patch), columns: Math.floor(width / patch) };
+  const fault = takesAnyGrid(spec)
+    ? (height % patch === 0 && width % patch === 0 ? gridFault(spec, grid) : `patches are ${patch} x ${patch} pixels`)
+    : (height === side && width === side ? undefined : `they have to be ${side} x ${side}`);
+  if (fault !== undefined) throw new UserError(`The encoder does not take pictures of ${width} x ${height} pixels: ${fault}.`);
+  return grid;
+}
+
+function usualGrid(spec: GraphSpec): Grid {
+  const multiple = multipleOf(spec) ?? 1;
+  const side = Math.max(1, Math.floor(usualSide(spec) / patchSize(spec) / multiple)) * multiple;
+  return { rows: side, columns: side };
+}
+
+function gridFault(spec: GraphSpec, grid: Grid): string | undefined {
+  const multiple = multipleOf(spec);
+  if (multiple === undefined) {
+    const { rows } = usualGrid(spec);
+    return grid.rows === rows && grid.columns === rows ? undefined : `they have to be ${rows} x ${rows}`;
+  }
+  const fits = [grid.rows, grid.columns].every(side => Number.isInteger(side) && side > 0 && side % multiple === 0);
+  return fits ? undefined : `rows and columns have to be multiples of ${multiple}`;
+}
+
+function multipleOf(spec: GraphSpec): number | undefined {
+  return spec.kind === 'vit' ? spec.gridMultiple : undefined;
+}
+
+function patchSize(spec: GraphSpec): number {
+  return spec.kind === 'vit' ? spec.patchSize : spec.sizes.patch_size ?? 1;
 }

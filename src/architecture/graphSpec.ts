@@ -16,7 +16,7 @@ const weights = z.record(z.string(), weightPlace);
 
 export const ACTIVATIONS = ['gelu', 'gelu_tanh', 'quick_gelu', 'silu', 'relu'] as const;
 
-/** A vision transformer that norms what its sub-layers take: CLIP, SigLIP, DINOv2, InternViT, ... */
+/** A vision transformer with a table of positions: CLIP, SigLIP, DINOv2, InternViT, ... */
 const vit = z.object({
   kind: z.literal('vit'),
   width: count,
@@ -24,16 +24,26 @@ const vit = z.object({
   heads: count,
   mlpSize: count,
   patchSize: count,
-  /** Side of the square picture that is run. */
+  /** Side of the square picture that is run, or of the usual one where pictures decide the grid. */
   imageSize: count,
+  /** There when pictures of any size are taken whose rows and columns of patches are multiples of it. */
+  gridMultiple: count.exactOptional(),
+  /** Whether the patch embedding is stored as a linear layer over a patch's pixels, the channels of each side by side. */
+  patchRows: z.boolean(),
   norm: z.enum(['layer', 'rms']),
+  /** Whether blocks norm what their sub-layers give, not what they take. */
+  normAfter: z.boolean(),
   finalNormKind: z.enum(['layer', 'rms']),
   epsilon: z.number().nonnegative(),
   activation: z.enum(ACTIVATIONS),
   /** Tokens before the patches: a class token and registers. */
   registers: z.number().int().nonnegative(),
+  /** How many of these have a row in the table of positions, before the patches'. */
+  placedPrefix: z.number().int().nonnegative(),
   /** The final norm: over every token (then `features` are normed), over the class token that is pooled, or both. */
   finalNorm: z.object({ features: z.boolean(), pooled: z.boolean() }),
+  /** An attention pool of many queries, of a width of its own, before the final norm: CoCa's. */
+  latents: z.object({ queries: count, width: count, heads: count }).exactOptional(),
   /** What gives one vector for the picture. */
   pooled: z.enum(['none', 'class', 'mean', 'attention']),
   /** Width of the space that the pooled vector is projected to; 0 when there is no projection. */

@@ -4,6 +4,10 @@ export interface Grid {
   readonly columns: number;
 }
 
+export function sameGrid(one: Grid, other: Grid): boolean {
+  return one.rows === other.rows && one.columns === other.columns;
+}
+
 /** PyTorch's bicubic coefficient (ATen/native/UpSample.h); Pillow and OpenCV use others. */
 const A = -0.75;
 
@@ -15,7 +19,7 @@ const A = -0.75;
  * @returns (to.rows * to.columns, channels); `table` itself when the grids agree, as Qwen-VL's get_abs_pos does
  */
 export function resizePositions(table: Float32Array, channels: number, from: Grid, to: Grid): Float32Array {
-  if (from.rows === to.rows && from.columns === to.columns) return table;
+  if (sameGrid(from, to)) return table;
   const vertical = taps(from.rows, to.rows);
   const horizontal = taps(from.columns, to.columns);
   const result = new Float32Array(to.rows * to.columns * channels);

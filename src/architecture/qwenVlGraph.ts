@@ -60,7 +60,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
     return b.node('Reshape', [context, b.integers([-1, width])], 'attn.merged');
   }
 
-  function attention(b: GraphBuilder, weight: BindWeight, hidden: Value, head: number): Value {
+  function attention(b: GraphBuilder, weight: BindWeight, hidden: Value, _layer: number, head: number): Value {
     const dim = width / heads;
     const normed = norm(b, weight, 'ln_1', width, hidden);
     const project = (part: number, label: string): Value => b.node('Reshape', [
@@ -104,7 +104,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
   }
 
   return {
-    layers: value('layers'), heads, width, imageSize: value('image_size'), grid, prefixTokens: 0, tokens, queries, outputDim,
+    layers: value('layers'), heads, width, inputShape: [3, value('image_size'), value('image_size')], grid, prefixTokens: 0, tokens, queries, outputDim,
     poolShapes: new Map<PoolOutput, readonly number[]>([
       ['features', [queries, outputDim]], ['attn_pool.weights', [queries, tokens]], ['attn_pool.head_weights', [poolHeads, queries, tokens]],
     ]),
@@ -113,6 +113,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
       { key: POOL_TABLE, shape: [tokens, outputDim], from: 'attn_pool.pos_embed', derive: table => resizePositions(table, outputDim, { rows: poolSide, columns: poolSide }, grid) },
     ],
     blockPath: layer => `transformer.resblocks.${layer}`,
+    blockKind: () => 'block',
     embeddings, block, attention, pool,
   };
 }

@@ -1,6 +1,6 @@
 import type { Tensor } from '../checkpoint/checkpoint';
 import { UserError } from '../errors';
-import { explainAbsence } from './absent';
+import { explainAbsence, type AbsenceHints } from './absent';
 import type { ConfigDocument } from './config';
 import type { Detection, Family } from './family';
 import { aimv2 } from './families/aimv2';
@@ -49,6 +49,6 @@ export function detectFamily(tensors: readonly Tensor[], config?: ConfigDocument
 }
 
 /** Why the checkpoint has no encoder to extract, and which model to get in its place, in a sentence or two; undefined when it has one, or nobody knows. */
-export function absentEncoder(tensors: readonly Tensor[], config?: ConfigDocument): string | undefined {
-  return detectFamily(tensors, config) === undefined ? explainAbsence(tensors, config) : undefined;
+export function absentEncoder(tensors: readonly Tensor[], config?: ConfigDocument, hints: AbsenceHints = {}): string | undefined {
+  return detectFamily(tensors, config) === undefined ? explainAbsence(tensors, config, hints) : undefined;
 }

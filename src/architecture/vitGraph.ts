@@ -1,18 +1,18 @@
 import type { GraphBuilder, Value } from '../onnx/graphBuilder';
 import type { BindWeight, ForwardGraph, PoolOutput } from './forwardGraph';
 import type { VitSpec, WeightPlace } from './graphSpec';
+import type { Grid } from './positions';
 import { activation, attentionWeights, gather, rmsNorm } from './operators';
 
 /**
- * The forward pass of a vision transformer that norms what its sub-layers take (ViT, arXiv 2010.11929), with the parts
- * that the families differ in: pre-norm, registers, norms of queries and keys, layer scale, gated MLPs, a final norm,
- * pooling and projection. A part is there when its weights are.
+ * The forward pass of a vision transformer (ViT, arXiv 2010.11929), with the parts that the families differ in: pre-norm,
+ * registers, norms of queries and keys, layer scale, gated MLPs, norms before or after sub-layers, a final norm, pooling
+ * and projection. A part is there when its weights are.
  */
-export function vitGraph(spec: VitSpec): ForwardGraph {
-  const { width, layers, heads, mlpSize, patchSize, imageSize, registers, finalNorm, pooled } = spec;
-  const side = Math.floor(imageSize / patchSize);
-  const grid = { rows: side, columns: side };
-  const patches = side * side;
+export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
+  const { width, layers, heads, mlpSize, patchSize, imageSize, registers, placedPrefix, normAfter, finalNorm, latents, pooled } = spec;
+  const patches = grid.rows * grid.columns;
+  const inputShape = spec.gridMultiple === undefined ? [3, imageSize, imageSize] as const : [3, grid.rows * patchSize, grid.columns * patchSize] as const;
   const hasClass = spec.weights.class !== undefined;
   const prefixTokens = (hasClass ? 1 : 0) + registers;
   const tokens = prefixTokens + patches;
@@ -40,10 +40,10 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
       return b.product('Gemm', [input, this.get(`${name}.weight`, [some.count, inputs], rows), ...bias], name, { transB: 1 });
     }
 
-    norm(b: GraphBuilder, name: string, input: Value, kind = spec.norm): Value {
-      const scale = this.get(`${name}.weight`, [width]);
+    norm(b: GraphBuilder, name: string, input: Value, kind = spec.norm, size = width): Value {
+      const scale = this.get(`${name}.weight`, [size]);
       if (kind === 'rms') return rmsNorm(b, scale, spec.epsilon, input, name);
-      return b.node('LayerNormalization', [input, scale, this.get(`${name}.bias`, [width])], name, { axis: -1, epsilon: { float: spec.epsilon } });
+      return b.node('LayerNormalization', [input, scale, this.get(`${name}.bias`, [size])], name, { axis: -1, epsilon: { float: spec.epsilon } });
     }
 
     mlp(b: GraphBuilder, prefix: string, input: Value): Value {
@@ -58,20 +58,19 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
 
   function embeddings(b: GraphBuilder, bind: BindWeight, pixels: Value): Value {
     const w = outer(bind);
-    const kernel = w.get('patch.weight', [width, 3, patchSize, patchSize]);
     const bias = w.has('patch.bias') ? [w.get('patch.bias', [width])] : [];
-    const maps = b.product('Conv', [pixels, kernel, ...bias], 'patch', { kernel_shape: [patchSize, patchSize], strides: [patchSize, patchSize] });
+    const maps = b.product('Conv', [pixels, kernel(b, w), ...bias], 'patch', { kernel_shape: [patchSize, patchSize], strides: [patchSize, patchSize] });
     const flat = b.node('Reshape', [maps, b.integers([-1, width, patches])], 'patch.flat');
     let embedded = b.node('Transpose', [flat], 'patch.rows', { perm: [0, 2, 1] });
-    // The first row of the table is the class token's.
+    if (w.has('patchNorm.weight')) embedded = w.norm(b, 'patchNorm', embedded);
     const placed = w.has('positions');
-    if (placed) embedded = b.node('Add', [embedded, w.get('positions', [patches, width], { first: hasClass ? 1 : 0 })], 'patch.placed');
-    const before: Value[] = [];
-    if (hasClass) {
-      const token = w.get('class', [1, width]);
-      before.push(placed ? b.node('Add', [token, w.get('positions', [1, width])], 'class.placed') : token);
-    }
-    if (registers > 0) before.push(w.get('registers', [registers, width]));
+    if (placed) embedded = b.node('Add', [embedded, w.get('positions', [patches, width], { first: placedPrefix })], 'patch.placed');
+    // The first rows of the table are those of the tokens before the patches.
+    const prefixed = (name: string, count: number, first: number): Value => {
+      const rows = w.get(name, [count, width]);
+      return placed && first < placedPrefix ? b.node('Add', [rows, w.get('positions', [count, width], { first })], `${name}.placed`) : rows;
+    };
+    const before = [...(hasClass ? [prefixed('class', 1, 0)] : []), ...(registers > 0 ? [prefixed('registers', registers, hasClass ? 1 : 0)] : [])];
     if (before.length > 0) {
       const prefix = before.length === 1 ? before[0] ?? '' : b.node('Concat', before, 'prefix.rows', { axis: 0 });
       const batch = b.node('Shape', [pixels], 'batch', { start: 0, end: 1 });
@@ -82,13 +81,31 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
     return w.has('preNorm.weight') ? w.norm(b, 'preNorm', rows) : rows;
   }
 
+  /** The patch embedding's kernel, (width, 3, patchSize, patchSize). */
+  function kernel(b: GraphBuilder, w: Weights): Value {
+    if (!spec.patchRows) return w.get('patch.weight', [width, 3, patchSize, patchSize]);
+    const rows = w.get('patch.weight', [width, patchSize * patchSize * 3]);
+    const pixelwise = b.node('Reshape', [rows, b.integers([width, patchSize, patchSize, 3])], 'patch.pixelwise');
+    return b.node('Transpose', [pixelwise], 'patch.kernel', { perm: [0, 3, 1, 2] });
+  }
+
+  /** What a sub-layer takes. */
+  function taken(b: GraphBuilder, w: Weights, norm: string, hidden: Value): Value {
+    return normAfter ? hidden : w.norm(b, norm, hidden);
+  }
+
+  /** What a sub-layer gives. */
+  function given(b: GraphBuilder, w: Weights, norm: string, update: Value): Value {
+    return normAfter ? w.norm(b, norm, update) : update;
+  }
+
   function block(b: GraphBuilder, bind: BindWeight, hidden: Value): Value {
     const w = inner(bind);
-    const normed = w.norm(b, 'norm1', hidden);
+    const normed = taken(b, w, 'norm1', hidden);
     const [q, k, v] = [queries(b, w, normed, 'q'), queries(b, w, normed, 'k'), w.linear(b, 'v', width, width, normed)];
     const context = (b.style.fused ? fusedAttention : plainAttention)(b, q, k, v);
-    const attended = added(b, w, hidden, 'scale1', w.linear(b, 'out', width, width, context));
-    return added(b, w, attended, 'scale2', w.mlp(b, '', w.norm(b, 'norm2', attended)));
+    const attended = added(b, w, hidden, 'scale1', given(b, w, 'norm1', w.linear(b, 'out', width, width, context)));
+    return added(b, w, attended, 'scale2', given(b, w, 'norm2', w.mlp(b, '', taken(b, w, 'norm2', attended))));
   }
 
   function added(b: GraphBuilder, w: Weights, hidden: Value, scale: string, update: Value): Value {
@@ -103,8 +120,8 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
   }
 
   /** Rows (batch * rowCount, width) by head. */
-  function byHead(b: GraphBuilder, rows: Value, rowCount: number, label: string, perm: readonly number[]): Value {
-    return b.node('Transpose', [b.node('Reshape', [rows, b.integers([-1, rowCount, heads, headDim])], `${label}.by_head`)], `${label}.4d`, { perm });
+  function byHead(b: GraphBuilder, rows: Value, rowCount: number, label: string, perm: readonly number[], split = { heads, headDim }): Value {
+    return b.node('Transpose', [b.node('Reshape', [rows, b.integers([-1, rowCount, split.heads, split.headDim])], `${label}.by_head`)], `${label}.4d`, { perm });
   }
 
   function plainAttention(b: GraphBuilder, q: Value, k: Value, v: Value): Value {
@@ -128,45 +145,65 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
     return b.node('Reshape', [rows, b.integers([-1, tokens, headDim])], `head.${name}`);
   }
 
-  function attention(b: GraphBuilder, bind: BindWeight, hidden: Value, head: number): Value {
+  function attention(b: GraphBuilder, bind: BindWeight, hidden: Value, _layer: number, head: number): Value {
     const w = inner(bind);
-    const normed = w.norm(b, 'norm1', hidden);
+    const normed = taken(b, w, 'norm1', hidden);
     const q = oneHead(b, w, normed, 'q', head);
     const k = b.node('Transpose', [oneHead(b, w, normed, 'k', head)], 'head.kT', { perm: [0, 2, 1] });
     return attentionWeights(b, 'head', headDim, q, k);
   }
 
-  const poolShapes = new Map<PoolOutput, readonly number[]>([['features', [tokens, width]]]);
-  if (pooled !== 'none') poolShapes.set('pooled', [width]);
+  const outputDim = latents?.width ?? width;
+  const rowCount = latents?.queries ?? tokens;
+  const poolShapes = new Map<PoolOutput, readonly number[]>([['features', [rowCount, outputDim]]]);
+  if (pooled !== 'none') poolShapes.set('pooled', [outputDim]);
   const projection = spec.weights.projection;
   const projectedWidth = spec.projectedWidth;
   if (projection !== undefined && projectedWidth > 0) poolShapes.set('projected', [projectedWidth]);
-  if (pooled === 'attention') poolShapes.set('attn_pool.weights', [1, tokens]).set('attn_pool.head_weights', [heads, 1, tokens]);
+  const probes = latents?.queries ?? (pooled === 'attention' ? 1 : 0);
+  if (probes > 0) poolShapes.set('attn_pool.weights', [probes, tokens]).set('attn_pool.head_weights', [latents?.heads ?? heads, probes, tokens]);
 
   function pool(b: GraphBuilder, bind: BindWeight, hidden: Value, wanted: readonly PoolOutput[]): ReadonlyMap<PoolOutput, Value> {
     const w = outer(bind);
-    const rows = finalNorm.features ? w.norm(b, 'finalNorm', hidden, spec.finalNormKind) : hidden;
-    const features = b.node('Reshape', [rows, b.integers([-1, tokens, width])], 'features.batched');
     const outputs = new Map<PoolOutput, Value>();
+    const putWeights = (weights: Value): void => {
+      if (wanted.includes('attn_pool.weights')) outputs.set('attn_pool.weights', b.node('ReduceMean', [weights], 'attn_pool.mean', { axes: [1], keepdims: 0 }));
+      if (wanted.includes('attn_pool.head_weights')) outputs.set('attn_pool.head_weights', weights);
+    };
+    const gathered = latents === undefined ? hidden : latentRows(b, w, hidden, latents, putWeights);
+    const rows = finalNorm.features ? w.norm(b, 'finalNorm', gathered, spec.finalNormKind, outputDim) : gathered;
+    const features = b.node('Reshape', [rows, b.integers([-1, rowCount, outputDim])], 'features.batched');
     if (wanted.includes('features')) outputs.set('features', features);
     const vector = ['pooled', 'projected'].some(name => wanted.some(one => one === name));
     let one: Value | undefined;
     if (pooled === 'attention') {
       const weights = probeWeights(b, w, rows);
-      if (wanted.includes('attn_pool.weights')) outputs.set('attn_pool.weights', b.node('ReduceMean', [weights], 'attn_pool.mean', { axes: [1], keepdims: 0 }));
-      if (wanted.includes('attn_pool.head_weights')) outputs.set('attn_pool.head_weights', weights);
+      putWeights(weights);
       if (vector) one = probeVector(b, w, rows, weights);
     } else if (vector) {
       one = pooled === 'mean' ? meanOfPatches(b, features) : b.node('Gather', [features, b.integer(0)], 'class.row', { axis: 1 });
-      if (finalNorm.pooled) one = w.norm(b, 'finalNorm', one, spec.finalNormKind);
+      if (finalNorm.pooled) one = w.norm(b, 'finalNorm', one, spec.finalNormKind, outputDim);
     }
     if (one !== undefined && wanted.includes('pooled')) outputs.set('pooled', one);
     if (one !== undefined && wanted.includes('projected')) {
       const transposed = spec.projectionTransposed;
-      const matrix = w.get('projection', transposed ? [width, projectedWidth] : [projectedWidth, width]);
+      const matrix = w.get('projection', transposed ? [outputDim, projectedWidth] : [projectedWidth, outputDim]);
       outputs.set('projected', b.product('Gemm', [one, matrix], 'projection', { transB: transposed ? 0 : 1 }));
     }
     return outputs;
+  }
+
+  /** OpenCLIP's AttentionalPooler (open_clip/transformer.py): normed queries attend to normed tokens. Rows (batch * queries, latents.width). */
+  function latentRows(b: GraphBuilder, w: Weights, hidden: Value, { queries: count, width: size, heads: parts }: NonNullable<typeof latents>, onWeights: (weights: Value) => void): Value {
+    const split = { heads: parts, headDim: size / parts };
+    const tokenRows = w.norm(b, 'pool.tokenNorm', hidden);
+    const queryRows = w.norm(b, 'pool.queryNorm', w.get('pool.probe', [count, size]), 'layer', size);
+    const q = byHead(b, w.linear(b, 'pool.q', size, size, queryRows), count, 'pool.q', [0, 2, 1, 3], split);
+    const k = byHead(b, w.linear(b, 'pool.k', size, width, tokenRows), tokens, 'pool.k', [0, 2, 3, 1], split);
+    const v = byHead(b, w.linear(b, 'pool.v', size, width, tokenRows), tokens, 'pool.v', [0, 2, 1, 3], split);
+    const weights = attentionWeights(b, 'pool', split.headDim, q, k);
+    onWeights(weights);
+    return w.linear(b, 'pool.out', size, size, gather(b, 'pool', weights, v, size));
   }
 
   function meanOfPatches(b: GraphBuilder, features: Value): Value {
@@ -176,23 +213,26 @@ export function vitGraph(spec: VitSpec): ForwardGraph {
 
   /** How a learnt query attends to the tokens: (batch, heads, 1, tokens). */
   function probeWeights(b: GraphBuilder, w: Weights, rows: Value): Value {
-    const q = byHead(b, w.linear(b, 'pool.q', width, width, w.get('pool.probe', [1, width])), 1, 'pool.q', [0, 2, 1, 3]);
+    const probe = w.get('pool.probe', [1, width]);
+    const q = byHead(b, w.has('pool.q.weight') ? w.linear(b, 'pool.q', width, width, probe) : probe, 1, 'pool.q', [0, 2, 1, 3]);
     const k = byHead(b, w.linear(b, 'pool.k', width, width, rows), tokens, 'pool.k', [0, 2, 3, 1]);
     return attentionWeights(b, 'pool', headDim, q, k);
   }
 
-  /** SiglipMultiheadAttentionPoolingHead: what was gathered, plus an MLP of its norm. */
+  /** What was gathered; plus an MLP of its norm where there is one, as in SiglipMultiheadAttentionPoolingHead. */
   function probeVector(b: GraphBuilder, w: Weights, rows: Value, weights: Value): Value {
     const v = byHead(b, w.linear(b, 'pool.v', width, width, rows), tokens, 'pool.v', [0, 2, 1, 3]);
     const gathered = w.linear(b, 'pool.out', width, width, gather(b, 'pool', weights, v, width));
+    if (!w.has('pool.norm.weight')) return gathered;
     return b.node('Add', [gathered, w.mlp(b, 'pool.', w.norm(b, 'pool.norm', gathered))], 'pool.vector');
   }
 
   return {
-    layers, heads, width, imageSize, grid, prefixTokens, tokens,
-    queries: pooled === 'attention' ? 1 : 0, outputDim: width, poolShapes,
+    layers, heads, width, inputShape, grid, prefixTokens, tokens,
+    queries: probes, outputDim, poolShapes,
     derivedTables: [],
     blockPath: layer => `${spec.blocks}.${layer}`,
+    blockKind: () => 'block',
     embeddings, block, attention, pool,
   };
 }

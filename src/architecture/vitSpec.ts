@@ -23,6 +23,11 @@ export interface VitChoice {
   readonly finalNorm: VitSpec['finalNorm'];
   readonly pooled: VitSpec['pooled'];
   readonly registers?: number;
+  /** The class token alone, unless told. */
+  readonly placedPrefix?: number;
+  readonly patchRows?: boolean;
+  readonly normAfter?: boolean;
+  readonly latents?: NonNullable<VitSpec['latents']>;
   readonly mlpSize?: number;
   readonly projection?: { readonly width: number; readonly transposed: boolean };
 }
@@ -63,16 +68,18 @@ export function below(prefix: string, places: Places): Places {
 export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: ReadonlySet<string>): VitSpec {
   const present = (places: Places, path: string): Record<string, WeightPlace> =>
     Object.fromEntries(Object.entries(places).filter(([, { key }]) => keys.has(path + key)));
-  const { epsilon } = choice;
+  const { epsilon, latents } = choice;
+  const weights = present(choice.outer, '');
   if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${JSON.stringify(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
   return {
     kind: 'vit',
     width: value('width'), layers: value('layers'), heads: value('heads'), mlpSize: choice.mlpSize ?? value('mlp_size'),
-    patchSize: value('patch_size'), imageSize: value('image_size'),
-    norm: choice.norm ?? 'layer', finalNormKind: choice.finalNormKind ?? choice.norm ?? 'layer', epsilon, activation: activationNamed(choice.activation, title),
-    registers: choice.registers ?? 0, finalNorm: choice.finalNorm, pooled: choice.pooled,
+    patchSize: value('patch_size'), imageSize: value('image_size'), patchRows: choice.patchRows ?? false,
+    norm: choice.norm ?? 'layer', normAfter: choice.normAfter ?? false, finalNormKind: choice.finalNormKind ?? choice.norm ?? 'layer', epsilon, activation: activationNamed(choice.activation, title),
+    registers: choice.registers ?? 0, placedPrefix: choice.placedPrefix ?? (weights.class === undefined ? 0 : 1),
+    finalNorm: choice.finalNorm, pooled: choice.pooled, ...(latents && { latents }),
     projectedWidth: choice.projection?.width ?? 0, projectionTransposed: choice.projection?.transposed ?? false,
-    blocks: choice.blocks, weights: present(choice.outer, ''), block: present(choice.block, `${choice.blocks}.0.`),
+    blocks: choice.blocks, weights, block: present(choice.block, `${choice.blocks}.0.`),
   };
 }
 

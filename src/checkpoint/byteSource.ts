@@ -9,6 +9,8 @@ export interface ByteSource {
   readonly size: number;
   /** The local path, when there is one: copies and the ONNX graph need it. */
   readonly path?: string;
+  /** The open file's descriptor, when there is one: other threads read by it. Good until `close`. */
+  readonly fd?: number;
   /** Set when every read is a request over a network. */
   readonly remote?: RemoteBytes;
   /**

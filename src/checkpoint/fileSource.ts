@@ -28,6 +28,7 @@ export async function openFile(path: string, name = path): Promise<ByteSource> {
       name,
       size,
       path,
+      fd: handle.fd,
       async readInto(target, position, signal) {
         if (position < 0 || position + target.length > size) {
           throw new UserError(`Bytes ${position} to ${position + target.length} lie outside ${name}, which is ${size} bytes long.`);

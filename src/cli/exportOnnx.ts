@@ -6,10 +6,10 @@ import { exportOnnx } from '../encoder/exportOnnx';
 import { formatBytes } from '../format';
 import type { Job } from '../job';
 import { parsePath } from './input';
-import { runnable } from './runnable';
+import { cacheOptions, runnable, type CacheOptions } from './runnable';
 import type { Terminal } from './terminal';
 
-export interface ExportCommandOptions {
+export interface ExportCommandOptions extends CacheOptions {
   readonly out: string;
   readonly outputs: readonly string[];
   readonly weights: 'one-file' | 'in-place';
@@ -18,11 +18,11 @@ export interface ExportCommandOptions {
 }
 
 export function exportOptions(command: Command): Command {
-  return command
+  return cacheOptions(command
     .requiredOption('--out <model.onnx>', 'the model to write', parseModelPath)
     .option('--outputs <names>', 'features, embeddings, hidden_states.N, attn_pool.weights, ..., with commas between', (text: string) => text.split(',').map(name => name.trim()), ['features'])
     .addOption(new Option('--weights <how>', 'copy the weights into one file beside the model, or point at the checkpoint\'s own files, which must lie in the model\'s folder or below').choices(['one-file', 'in-place']).default('one-file'))
-    .option('--overwrite', 'replace the model if it exists')
+    .option('--overwrite', 'replace the model if it exists'))
     .addHelpText('after', `
 Examples:
   $ vision-encoder export Qwen-VL-Chat --out onnx/encoder.onnx --outputs features,hidden_states.47
@@ -31,7 +31,7 @@ Examples:
 
 /** Writes the model; gives what `--json` prints. */
 export async function runExport(job: Job, options: ExportCommandOptions, terminal: Terminal, signal: AbortSignal) {
-  const model = runnable(job);
+  const model = await runnable(job, options, terminal, signal);
   const bar = terminal.progress('Exporting');
   let paths: string[];
   try {

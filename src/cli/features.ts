@@ -1,10 +1,11 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { forwardGraph } from '../architecture/forwardGraphs';
+import { usualSide } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
-import { DEVICE_NAMES, type DeviceChoice } from '../encoder/devices';
+import type { Precision } from '../encoder/deviceEncoder';
+import { DEVICE_NAMES, type DeviceChoice, type LoadReport } from '../encoder/devices';
 import { featureOutputs, type FeatureChoice } from '../encoder/features';
 import type { EncoderModel } from '../encoder/model';
 import { writeFeatures } from '../encoder/writeFeatures';
@@ -13,14 +14,16 @@ import { formatBytes, formatCount, formatDuration, formatShape } from '../format
 import { PICTURE_EXTENSIONS } from '../image/format';
 import type { Job } from '../job';
 import { modelPreprocessing, preprocessingOrFamilys, withGeometry, type Preprocessing } from '../preprocessing';
+import type { Progress } from '../progress';
 import { parsePath } from './input';
-import { runnable } from './runnable';
+import { cacheOptions, runnable, type CacheOptions } from './runnable';
 import type { Terminal } from './terminal';
 
-export interface FeaturesCommandOptions {
+export interface FeaturesCommandOptions extends CacheOptions {
   readonly checkpoint: string;
   readonly out: string;
   readonly device: DeviceName;
+  readonly precision: Precision;
   readonly layers: FeatureChoice['layers'];
   readonly attentionPool?: boolean;
   readonly resize?: Geometry;
@@ -40,17 +43,18 @@ type DeviceName = keyof typeof DEVICES;
 const BATCH = 4;
 
 export function featuresOptions(command: Command): Command {
-  return command
+  return cacheOptions(command
     .argument('<picture...>', 'picture files, or folders of them', (text: string, before: string[] | undefined) => [...before ?? [], parsePath(text)])
     .requiredOption('--checkpoint <checkpoint>', 'a checkpoint or an extracted encoder: a folder, a weights file or an index', parsePath)
     .requiredOption('--out <file>', 'the file to write: .safetensors, or .npy for the features alone', parsePath)
     .addOption(new Option('--device <device>', 'where to run').choices(Object.keys(DEVICES)).default('auto'))
+    .addOption(new Option('--precision <precision>', 'what a device multiplies in: half needs half the memory of single; the CPU always takes single').choices(['float32', 'float16']).default('float32'))
     .option('--layers <layers>', 'hidden states to write too: all, or block numbers such as 0,11,23', parseLayers, [])
     .option('--attention-pool', 'write the attention pool\'s weights too')
     .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json or open_clip_config.json says, else the family\'s rule)').choices(['square', 'crop']))
     .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
     .option('--skip-broken', 'leave out pictures that cannot be read, with a warning')
-    .option('--overwrite', 'replace the file if it exists')
+    .option('--overwrite', 'replace the file if it exists'))
     .addHelpText('after', `
 Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given.
 
@@ -62,12 +66,17 @@ Examples:
 /** Writes the features of all pictures; gives what `--json` prints. */
 export async function runFeatures(job: Job, locations: readonly string[], options: FeaturesCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const format = formatOf(options);
-  const model = runnable(job);
+  const model = await runnable(job, options, terminal, signal);
   const preprocessing = await preprocessingFor(job, model, options.resize, signal);
   const pictures = await findPictures(locations);
   const skipped: { picture: string; reason: string }[] = [];
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
-  const bar = terminal.progress('Encoding', amount => `${Number(amount.toFixed(1))} pictures`);
+  const bars = phases(terminal);
+  const sayWhatRuns = (report: LoadReport): void => {
+    bars.stop();
+    if (report.warning !== undefined) terminal.warn(report.warning);
+    for (const { device, reason } of report.rejected) terminal.note(printable(`${DEVICE_NAMES[device]} was not used: ${reason}`));
+  };
   const started = Date.now();
   let written: Awaited<ReturnType<typeof writeFeatures>>;
   try {
@@ -79,17 +88,17 @@ export async function runFeatures(job: Job, locations: readonly string[], option
       preprocessing: preprocessing.spec,
       device: DEVICES[options.device],
       batchSize: options.batchSize ?? (options.layers === 'all' ? 1 : BATCH),
-      onProgress: bar.report,
+      precision: options.precision,
+      onProgress: bars.report,
+      onLoaded: sayWhatRuns,
       ...(options.skipBroken === true && { onBroken: (picture: string, { message }: UserError) => { skipped.push({ picture, reason: message }); } }),
     });
   } finally {
-    bar.stop();
+    bars.stop();
     await client.close();
   }
   const { device: report, shapes, milliseconds, memory } = written;
   for (const { reason } of skipped) terminal.warn(`Left out: ${reason}`);
-  if (report.warning !== undefined) terminal.warn(report.warning);
-  for (const { device, reason } of report.rejected) terminal.note(printable(`${DEVICE_NAMES[device]} was not used: ${reason}`));
   terminal.note(`Pictures are prepared by ${preprocessing.from}.`);
   const seconds = (Date.now() - started) / 1000;
   if (options.json !== true) {
@@ -99,7 +108,34 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   }
   return {
     out: written.out, device: report.device, precision: report.precision, rejected: report.rejected, warning: report.warning ?? null,
-    preprocessing: preprocessing.from, pictures: written.pictures, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
+    preprocessing: preprocessing.from, pictures: written.pictures, grids: written.grids, skipped, shapes, seconds, milliseconds, memory: memory ?? null,
+  };
+}
+
+/** One bar after the other, each under the name of what is done. */
+function phases(terminal: Terminal): { report: (progress: Progress) => void; stop: () => void } {
+  const pictures = (amount: number): string => formatCount(Number(amount.toFixed(1)), 'picture');
+  const named: Readonly<Record<string, () => ReturnType<Terminal['progress']>>> = {
+    decoding: () => terminal.progress('Reading pictures', pictures),
+    loading: () => terminal.progress('Loading the encoder', blocks => `${blocks} blocks`),
+    running: () => terminal.progress('Encoding', pictures),
+  };
+  let phase: string | undefined;
+  let bar: ReturnType<Terminal['progress']> | undefined;
+  const stop = (): void => {
+    bar?.stop();
+    bar = phase = undefined;
+  };
+  return {
+    stop,
+    report: progress => {
+      if (progress.label !== phase) {
+        stop();
+        phase = progress.label;
+        bar = named[phase ?? '']?.();
+      }
+      bar?.report(progress);
+    },
   };
 }
 
@@ -113,7 +149,7 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
 
 /** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
 async function preprocessingFor(job: Job, { graph }: EncoderModel, resize: Geometry | undefined, signal: AbortSignal): Promise<Preprocessing> {
-  const { imageSize } = forwardGraph(graph);
+  const imageSize = usualSide(graph);
   if (resize !== undefined) return { spec: withGeometry((await preprocessingOrFamilys(job, imageSize, signal)).spec, imageSize, resize), from: `--resize ${resize}` };
   try {
     return await modelPreprocessing(job, imageSize, signal);

@@ -8,6 +8,7 @@ import { systemErrorCode, UserError } from '../errors';
 import { formatBytes, parseBytes } from '../format';
 import { openJob, updateJob, type Job } from '../job';
 import { decodeUtf8, MAX_TEXT_BYTES } from '../json';
+import { switchParts } from '../parts';
 import { setSetting } from '../recipe/edit';
 import { parseRecipe, type Settings } from '../recipe/recipe';
 import { openLocation } from '../remote/open';
@@ -19,6 +20,9 @@ export interface InputOptions {
   readonly recipe?: string;
   readonly family?: string;
   readonly set?: Settings;
+  /** Optional parts to take in or leave behind. */
+  readonly with?: readonly string[];
+  readonly without?: readonly string[];
 }
 
 /** Runs `use` on the checkpoint with the recipe, config and settings of the command line, and closes it. */
@@ -33,7 +37,7 @@ export async function withInput<T>(location: string, options: InputOptions, term
       ...(recipe === undefined ? {} : { recipe }),
       ...(options.family === undefined ? {} : { family: options.family }),
     });
-    return await use(withSettings(job, options.set ?? {}));
+    return await use(withParts(withSettings(job, options.set ?? {}), options));
   } finally {
     await checkpoint.close();
   }
@@ -72,6 +76,17 @@ function withSettings(job: Job, settings: Settings): Job {
   if (Object.keys(settings).length === 0) return job;
   const recipe = Object.entries(settings).reduce((edited, [name, value]) => setSetting(edited, name, value), job.recipe);
   return updateJob(job, { recipe });
+}
+
+function withParts(job: Job, { with: taken = [], without: left = [] }: InputOptions): Job {
+  const both = taken.find(part => left.includes(part));
+  if (both !== undefined) throw new UserError(`--with ${both} and --without ${both} contradict each other. Give one of them.`);
+  return switchParts(job, Object.fromEntries([...taken.map(part => [part, true] as const), ...left.map(part => [part, false] as const)]));
+}
+
+/** commander's parser for an option that may be given again. */
+export function parsePart(text: string, before: readonly string[] = []): string[] {
+  return [...before, text];
 }
 
 /** Reads a config or recipe from a file, or from a pipe (`--config <(jq ...)`). */

@@ -1,6 +1,7 @@
 import { printable } from '../checkpoint/wording';
 import { formatBytes, formatCount, formatShape } from '../format';
 import { notRecognised, type Job } from '../job';
+import { optionalParts } from '../parts';
 import { describeDecision } from '../recipe/describe';
 import type { Mark } from '../recipe/recipe';
 import type { PlannedTensor } from '../recipe/plan';
@@ -33,6 +34,8 @@ export function printKeys(job: Job, options: KeysOptions, terminal: Terminal): v
   terminal.note(`${formatCount(plan.tensors.length, 'tensor')} in ${formatCount(checkpoint.files.length, 'file')}, ${formatBytes(bytes)}${shown.length === plan.tensors.length ? '' : `; ${shown.length} shown`}`);
   terminal.note(`${counts.join('   ')}   into the encoder: ${formatCount(plan.kept.length, 'tensor')}, ${formatBytes(plan.keptBytes)}`);
   terminal.note(recipeLine(job));
+  const parts = optionalParts(job).map(({ id, kept }) => (kept ? `${id} is taken in (--without ${id} leaves it behind)` : `${id} is left behind (--with ${id} takes it in)`));
+  if (parts.length > 0) terminal.note(`Optional parts: ${parts.join('; ')}`);
 }
 
 /** What `keys --json` prints. */
@@ -45,6 +48,7 @@ export function keysToJson(job: Job, options: KeysOptions) {
     detection: detection?.reason ?? null,
     config: config?.location ?? null,
     recipe,
+    parts: optionalParts(job),
     kept: { tensors: plan.kept.length, bytes: plan.keptBytes },
     tensors: select(plan.tensors, options).map(planned => ({
       key: planned.tensor.key,

@@ -1,9 +1,12 @@
 import * as vscode from 'vscode';
 import { isAbort, UserError } from '../errors';
+import { HubRefusal } from '../remote/hubErrors';
 import type { KeyTreeView } from '../views/keyTree';
 import { unlinked } from '../views/markdown';
 import type { Session } from '../views/session';
 import type { ValidationTreeView } from '../views/validationTree';
+import type { HubAccess } from './hubAccess';
+import type { RecentCheckpoints } from './recent';
 
 /** What commands work on. */
 export interface App {
@@ -13,15 +16,20 @@ export interface App {
   readonly log: vscode.LogOutputChannel;
   /** Where the extension itself is installed. */
   readonly extensionFolder: string;
+  /** Where the extension keeps files, for all workspaces. */
+  readonly storageFolder: string;
+  readonly hub: HubAccess;
+  readonly recent: RecentCheckpoints;
 }
 
 /** Registers a command whose errors reach the person. */
-export function command(app: Pick<App, 'log'>, id: string, run: (...args: never[]) => Promise<void> | void): vscode.Disposable {
+export function command(app: Pick<App, 'log' | 'hub'>, id: string, run: (...args: never[]) => Promise<void> | void): vscode.Disposable {
   return vscode.commands.registerCommand(`visionEncoder.${id}`, async (...args: never[]) => {
     try {
       await run(...args);
     } catch (error) {
-      report(app.log, error);
+      if (error instanceof HubRefusal) await app.hub.explain(error);
+      else report(app.log, error);
     }
   });
 }

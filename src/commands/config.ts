@@ -1,10 +1,12 @@
 import * as vscode from 'vscode';
 import { join } from 'node:path';
-import { parseConfig } from '../architecture/config';
-import { findConfigs } from '../job';
+import { parseConfig, type ConfigDocument } from '../architecture/config';
+import { configBeside, findConfigs } from '../job';
 import { applyMark, setSetting } from '../recipe/edit';
 import type { Recipe } from '../recipe/recipe';
+import { isRemote } from '../remote/location';
 import type { Fix } from '../validation/validation';
+import { documentUri } from '../views/remoteDocuments';
 import { fixesOf, type ValidationNode } from '../views/validationTree';
 import { command, type App } from './app';
 import { readText } from './files';
@@ -12,12 +14,12 @@ import { readText } from './files';
 export function configCommands(app: App): vscode.Disposable[] {
   return [
     command(app, 'chooseConfig', async (uri?: unknown) => {
-      const chosen = uri instanceof vscode.Uri ? uri : await pickConfig(app);
-      if (chosen !== undefined) app.session.setConfig(parseConfig(await readText(chosen), chosen.fsPath));
+      const config = uri instanceof vscode.Uri ? await readConfig(uri) : await pickConfig(app);
+      if (config !== undefined) app.session.setConfig(config);
     }),
     command(app, 'openConfig', async () => {
       const location = app.session.job?.config?.location;
-      if (location !== undefined) await vscode.window.showTextDocument(vscode.Uri.file(location));
+      if (location !== undefined) await vscode.window.showTextDocument(documentUri(location));
     }),
     command(app, 'editSetting', (node?: ValidationNode) => editSetting(app, node)),
     command(app, 'resetSetting', (node?: ValidationNode) => {
@@ -35,16 +37,24 @@ export function configCommands(app: App): vscode.Disposable[] {
   ];
 }
 
-async function pickConfig(app: App): Promise<vscode.Uri | undefined> {
+async function readConfig(uri: vscode.Uri): Promise<ConfigDocument> {
+  return parseConfig(await readText(uri), uri.fsPath);
+}
+
+async function pickConfig(app: App): Promise<ConfigDocument | undefined> {
   const { job } = app.session;
   if (job === undefined) return undefined;
   const folder = job.checkpoint.store.location;
+  const placeOf = (name: string): string => (isRemote(folder) ? `${folder}/${name}` : join(folder, name));
   const names = await findConfigs(job);
-  const found = names.map(name => ({ label: name, iconPath: new vscode.ThemeIcon('json'), description: join(folder, name) === job.config?.location ? vscode.l10n.t('in use') : '', uri: vscode.Uri.file(join(folder, name)) }));
-  const browse = { label: vscode.l10n.t('Browse…'), iconPath: new vscode.ThemeIcon('folder-opened'), description: vscode.l10n.t('Qwen-VL’s own config.json, or a CLIP style one'), uri: undefined };
+  const found = names.map(name => ({ label: name, iconPath: new vscode.ThemeIcon('json'), description: placeOf(name) === job.config?.location ? vscode.l10n.t('in use') : '', name }));
+  const browse = { label: vscode.l10n.t('Browse…'), iconPath: new vscode.ThemeIcon('folder-opened'), description: vscode.l10n.t('Qwen-VL’s own config.json, or a CLIP style one'), name: undefined };
   const choice = found.length === 0 ? browse : await vscode.window.showQuickPick([...found, browse], { title: vscode.l10n.t('Choose Config'), placeHolder: vscode.l10n.t('The config to validate against') });
-  if (choice === undefined || choice.uri !== undefined) return choice?.uri;
-  return (await vscode.window.showOpenDialog({ title: vscode.l10n.t('Choose the config to validate against'), defaultUri: vscode.Uri.file(folder), filters: { JSON: ['json'] } }))?.[0];
+  if (choice === undefined) return undefined;
+  if (choice.name !== undefined) return configBeside(job, choice.name);
+  const defaultUri = isRemote(folder) ? vscode.workspace.workspaceFolders?.[0]?.uri : vscode.Uri.file(folder);
+  const [uri] = await vscode.window.showOpenDialog({ title: vscode.l10n.t('Choose the config to validate against'), ...(defaultUri && { defaultUri }), filters: { JSON: ['json'] } }) ?? [];
+  return uri === undefined ? undefined : readConfig(uri);
 }
 
 async function editSetting(app: App, node: ValidationNode | undefined): Promise<void> {

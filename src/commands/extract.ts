@@ -3,10 +3,13 @@ import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve as resolvePath, sep } from 'node:path';
 import { isAbort, systemErrorCode, UserError } from '../errors';
-import { extract, type ExtractOptions } from '../extraction/extract';
+import { downloadEstimate } from '../extraction/downloadEstimate';
+import { extract, findLeftover, type ExtractOptions } from '../extraction/extract';
 import { MANIFEST_NAME } from '../extraction/manifest';
+import { discardLeftover, type Leftover } from '../extraction/outputFolder';
 import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
+import { isRemote } from '../remote/location';
 import { command, type App } from './app';
 import { chooseOutput, configuredOutput, type OutputOptions } from './extractOptions';
 import { reveal } from './find';
@@ -33,23 +36,54 @@ async function runExtract(app: App, job: Job, choose: () => Promise<OutputOption
   }
   const output = await choose();
   if (output === undefined) return;
-  const out = await askFolder(defaultFolder(job, app.extensionFolder), vscode.l10n.t('{0}, {1}, as {2} into this folder.', formatCount(job.plan.kept.length, 'tensor'), formatBytes(job.plan.keptBytes), output.format === 'torch' ? 'PyTorch' : 'safetensors'));
+  const out = await askFolder(defaultFolder(job, app.extensionFolder), whatIsWritten(job, output));
   if (out === undefined) return;
   const overwrite = await filesIn(out) > 0;
   if (overwrite && !(await mayReplace(out))) return;
 
+  const leftover = await findLeftover(job.plan, { ...output, out });
+  const startOver = leftover === undefined ? false : await askStartOver(leftover);
+  if (startOver === undefined) return;
+
   const started = Date.now();
+  let kept: Leftover | undefined;
   const result = await cancellable(withProgress(vscode.l10n.t('Extracting the vision encoder'), async options => extract(job.plan, validation, {
-    ...(await companionFiles(job, options.signal)), ...output, ...options, out, overwrite,
+    ...(await companionFiles(job, options.signal)), ...output, ...options, out, overwrite, startOver,
+    onResume: bytes => { app.log.info(`Going on from ${bytes} bytes that an interrupted extraction left.`); },
+    onKept: left => { kept = left; },
   } satisfies ExtractOptions)));
   if (result === undefined) {
-    void vscode.window.showInformationMessage(overwrite ? vscode.l10n.t('Cancelled. {0} is as it was.', basename(out)) : vscode.l10n.t('Cancelled. Nothing was left behind.'));
+    if (kept !== undefined) void offerToDelete(app, kept);
+    else void vscode.window.showInformationMessage(overwrite ? vscode.l10n.t('Cancelled. {0} is as it was.', basename(out)) : vscode.l10n.t('Cancelled. Nothing was left behind.'));
     return;
   }
   app.log.info(`Extracted ${result.tensors} tensors, ${result.bytes} bytes, to ${result.out}.`);
   const seconds = (Date.now() - started) / 1000;
   const [what, where] = [`${formatCount(result.tensors, 'tensor')}, ${formatBytes(result.bytes)}`, basename(result.out)];
   void announce(app, result.out, seconds < 1 ? vscode.l10n.t('{0}, extracted to {1}.', what, where) : vscode.l10n.t('{0}, extracted to {1} in {2}.', what, where, formatDuration(seconds)));
+}
+
+/** How much goes where, and what of it comes over the network. */
+function whatIsWritten({ plan }: Job, { format }: OutputOptions): string {
+  const written = vscode.l10n.t('{0}, {1}, as {2} into this folder.', formatCount(plan.kept.length, 'tensor'), formatBytes(plan.keptBytes), format === 'torch' ? 'PyTorch' : 'safetensors');
+  const estimate = downloadEstimate(plan);
+  return estimate === undefined ? written : vscode.l10n.t('{0} Downloads {1} of {2}; the other {3} are not needed.', written, formatBytes(estimate.download), formatBytes(estimate.total), formatBytes(estimate.saved));
+}
+
+/** Whether what an interrupted extraction left is thrown away; undefined when the person turns back. */
+async function askStartOver({ bytes }: Leftover): Promise<boolean | undefined> {
+  const [resume, startOver] = [vscode.l10n.t('Resume'), vscode.l10n.t('Start Over')];
+  const choice = await vscode.window.showInformationMessage(vscode.l10n.t('An extraction of this encoder was interrupted.'), { modal: true, detail: vscode.l10n.t('{0} of it are on the disk already and need not be downloaded again.', formatBytes(bytes)) }, resume, startOver);
+  return choice === undefined ? undefined : choice === startOver;
+}
+
+async function offerToDelete(app: App, { folder, bytes }: Leftover): Promise<void> {
+  const remove = vscode.l10n.t('Delete');
+  const choice = await vscode.window.showInformationMessage(vscode.l10n.t('Cancelled. {0} have arrived and are kept: extracting into the same folder goes on from there.', formatBytes(bytes)), vscode.l10n.t('Keep'), remove);
+  if (choice !== remove) return;
+  await discardLeftover(folder);
+  app.log.info(`Deleted ${folder}.`);
+  void vscode.window.showInformationMessage(vscode.l10n.t('Deleted. Nothing was left behind.'));
 }
 
 async function announce(app: App, folder: string, message: string): Promise<void> {
@@ -73,7 +107,7 @@ async function cancellable<T>(task: Promise<T>): Promise<T | undefined> {
 /** Beside the checkpoint's folder, or beside its file; the extension's own folder is no place to write to. */
 function defaultFolder({ checkpoint }: Job, extensionFolder: string): string {
   const folder = checkpoint.store.location;
-  if (folder.startsWith(extensionFolder + sep)) return join(vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? homedir(), `${basename(folder)}-vision-encoder`);
+  if (isRemote(folder) || folder.startsWith(extensionFolder + sep)) return join(vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? homedir(), `${basename(folder)}-vision-encoder`);
   const isFile = checkpoint.location !== folder && !checkpoint.location.endsWith('.index.json');
   return isFile
     ? join(folder, `${basename(checkpoint.location).replace(/\.[^.]+$/, '')}-vision-encoder`)

@@ -3,7 +3,9 @@ import { formatBytes, formatCount, formatShape } from '../format';
 import type { PlannedTensor } from '../recipe/plan';
 import { NO_FILTER, search } from '../views/keyFilter';
 import { shardPath, stateIcon, stateWord } from '../views/keyItem';
-import { visible } from '../views/markdown';
+import { hubEndpoint } from '../remote/hubOptions';
+import { hubPage, parseLocation } from '../remote/location';
+import { unlinked, visible } from '../views/markdown';
 import { KEY_STATES, keyState, type KeyNode, type KeyState } from '../views/treeModel';
 import { command, type App } from './app';
 
@@ -35,6 +37,7 @@ export function findCommands(app: App): vscode.Disposable[] {
       const planned = chosen?.kind === 'tensor' ? plannedOf(app, chosen) : undefined;
       const path = planned === undefined || job === undefined ? undefined : shardPath(planned, job);
       if (path !== undefined) await reveal(vscode.Uri.file(path));
+      else if (planned !== undefined && job !== undefined) await showRemoteShard(`${job.checkpoint.store.location}/${job.checkpoint.files[planned.tensor.file]?.name ?? ''}`);
     }),
   ];
 }
@@ -42,6 +45,17 @@ export function findCommands(app: App): vscode.Disposable[] {
 /** In the Explorer when the workspace holds it, else in the system's file manager. */
 export async function reveal(uri: vscode.Uri): Promise<void> {
   await vscode.commands.executeCommand(vscode.workspace.getWorkspaceFolder(uri) === undefined ? 'revealFileInOS' : 'revealInExplorer', uri);
+}
+
+/** A shard that is elsewhere: its page where there is one, else its address. */
+async function showRemoteShard(address: string): Promise<void> {
+  const endpoint = hubEndpoint();
+  const place = parseLocation(address, endpoint);
+  const open = vscode.l10n.t('Open Page');
+  const copy = vscode.l10n.t('Copy Address');
+  const choice = await vscode.window.showInformationMessage(unlinked(vscode.l10n.t('The shard is not on this machine: {0}', visible(address))), ...(place.kind === 'hub' ? [open] : []), copy);
+  if (choice === copy) await vscode.env.clipboard.writeText(address);
+  if (choice === open && place.kind === 'hub') await vscode.env.openExternal(vscode.Uri.parse(hubPage(place, endpoint), true));
 }
 
 function plannedOf(app: App, node: KeyNode): PlannedTensor | undefined {

@@ -1,13 +1,13 @@
 import * as vscode from 'vscode';
 import { join } from 'node:path';
-import { absentEncoder } from '../architecture/registry';
-import { findCheckpoints, openCheckpoint, type Candidate } from '../checkpoint/open';
+import type { Candidate } from '../checkpoint/open';
 import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
 import { openJob, type Job } from '../job';
-import { isRemote } from '../remote/location';
+import { isRemote, shownAddress } from '../remote/location';
+import { findAt, openFound } from '../remote/open';
 import { KEYS_VIEW } from '../views/keyTree';
-import { unlinked } from '../views/markdown';
+import { unlinked, visible } from '../views/markdown';
 import { command, type App } from './app';
 import { withProgress } from './progress';
 
@@ -41,37 +41,43 @@ export async function openDropped(app: App, uris: readonly vscode.Uri[]): Promis
   await openLocation(app, first);
 }
 
-/** Opens a checkpoint's folder, weights file or index, and shows it. */
-export async function openLocation(app: App, uri: vscode.Uri): Promise<void> {
+/**
+ * Opens a checkpoint and shows it: a folder, a weights file or an index on this machine, or what an address names, on the
+ * Hub or elsewhere. While the Hub refuses, another token can be given.
+ */
+export async function openLocation(app: App, place: vscode.Uri | string): Promise<void> {
+  const location = typeof place === 'string' ? place : pathOf(place);
   const opening = app.session.startOpening();
   await vscode.commands.executeCommand(`${KEYS_VIEW}.focus`);
-  const job = await readLocation(uri);
+  const job = await app.hub.retrying(() => readJob(app, location));
   if (job === undefined) return;
   if (!(await app.session.open(job, opening))) return;
   app.log.info(`Opened ${job.checkpoint.location}: ${job.checkpoint.tensors.length} tensors in ${job.checkpoint.files.length} files. ${job.detection?.reason ?? 'No family recognised.'}`);
+  await app.recent.add(job.checkpoint);
   void announce(job);
 }
 
-/** Reads the headers at a location, whose checkpoint is then the caller's to close; undefined when the person chose none of several. */
-export async function readLocation(uri: vscode.Uri): Promise<Job | undefined> {
-  if (uri.scheme !== 'file') throw new UserError(vscode.l10n.t('{0} is not on a disk that this extension can read. Open a local folder, or one of the machine that this window is connected to.', uri.toString(true)));
-  const name = vscode.workspace.asRelativePath(uri);
-  const candidate = await choose(await withProgress(vscode.l10n.t('Looking into {0}', name), ({ signal }) => findCheckpoints(uri.fsPath, signal), KEYS_VIEW));
+/** Reads the headers of a checkpoint that is then the caller's to close; undefined when the person does not choose one of several. */
+export async function readJob(app: App, location: string): Promise<Job | undefined> {
+  const name = isRemote(location) ? visible(shownAddress(location), 80) : vscode.workspace.asRelativePath(location);
+  const hub = await app.hub.options();
+  const found = await withProgress(vscode.l10n.t('Looking into {0}', name), ({ signal }) => findAt(location, { signal, hub }), KEYS_VIEW);
+  const candidate = await choose(found.candidates);
   if (candidate === undefined) return undefined;
   return withProgress(vscode.l10n.t('Reading the headers of {0}', name), async options => {
-    const checkpoint = await openCheckpoint(candidate, options);
+    const checkpoint = await openFound(found, candidate, options);
     try {
       return await openJob(checkpoint, options);
     } catch (error) {
       await checkpoint.close();
       throw error;
     }
-  }, KEYS_VIEW);
+  }, KEYS_VIEW, ({ done, total }) => vscode.l10n.t('{0} of {1}', done, formatCount(total, 'file')));
 }
 
-/** The address of what `Checkpoint.location` names. */
-export function locationUri(location: string): vscode.Uri {
-  return isRemote(location) ? vscode.Uri.parse(location, true) : vscode.Uri.file(location);
+function pathOf(uri: vscode.Uri): string {
+  if (uri.scheme === 'file') return uri.fsPath;
+  throw new UserError(vscode.l10n.t('{0} is not on a disk that this extension can read. Open a local folder, or one of the machine that this window is connected to.', uri.toString(true)));
 }
 
 /** Says which preset was picked and why; what a person does next is one click away. */
@@ -79,7 +85,7 @@ async function announce(job: Job): Promise<void> {
   const { family, detection, plan } = job;
   if (family === undefined || detection === undefined) {
     const presets = vscode.l10n.t('Choose Preset…');
-    const choice = await vscode.window.showWarningMessage(unlinked(absentEncoder(job.checkpoint.tensors, job.config) ?? vscode.l10n.t('No vision encoder was recognised in {0}. Choose a preset, or mark the tensors to keep.', job.checkpoint.name)), presets);
+    const choice = await vscode.window.showWarningMessage(unlinked(job.elsewhere ?? vscode.l10n.t('No vision encoder was recognised in {0}. Choose a preset, or mark the tensors to keep.', job.checkpoint.name)), presets);
     if (choice === presets) await vscode.commands.executeCommand('visionEncoder.choosePreset');
     return;
   }

@@ -3,12 +3,14 @@ import * as z from 'zod';
 import type { PictureFile, PreviewModel } from '../encoder/preview';
 import { UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
+import type { Job } from '../job';
 import { previewModel } from '../previewModel';
 import { panelStateSchema, precisionSchema } from '../protocol';
 import { PictureStore, readPicture } from '../views/preview/pictureStore';
 import { PreviewPanel, PREVIEW_TYPE, type OtherEncoder, type Remembered } from '../views/preview/previewPanel';
 import { command, report, type App } from './app';
-import { locationUri, openLocation, pick, readLocation } from './open';
+import { openLocation, pick, readJob } from './open';
+import { planOnThisMachine } from './storedEncoders';
 
 const MEMORY = 'preview';
 const rememberedSchema = z.object({
@@ -51,7 +53,8 @@ class Previews {
     return this.inTurn(async () => {
       const { job } = this.app.session;
       if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the preview runs its vision encoder.'));
-      const model = await previewModel(job);
+      const model = await runnableModel(this.app, job);
+      if (model === undefined) return;
       if (this.panel !== undefined) {
         this.panel.reveal();
         this.panel.setModel(model);
@@ -72,10 +75,14 @@ class Previews {
       const remembered = this.remembered();
       try {
         if (remembered === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-        if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, locationUri(remembered.checkpoint));
+        if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, remembered.checkpoint);
         const { job } = this.app.session;
         if (job === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-        const model = await previewModel(job);
+        const model = await runnableModel(this.app, job);
+        if (model === undefined) {
+          webview.dispose();
+          return;
+        }
         this.panel?.dispose();
         await this.refill(this.show(webview, model, remembered), remembered);
       } catch (error) {
@@ -119,7 +126,7 @@ class Previews {
     panel.add(await this.store.load(pictures), false);
     try {
       if (folder !== undefined) await panel.openFolder(vscode.Uri.parse(folder.location, true), folder.position, false);
-      if (other !== undefined) await panel.setOther(await otherEncoder(locationUri(other.location), other.precision));
+      if (other !== undefined) await panel.setOther(await otherEncoder(this.app, other.location, other.precision));
     } catch (error) {
       report(this.app.log, error);
     }
@@ -135,10 +142,11 @@ class Previews {
     if (choice.from === 'half') {
       const { job } = this.app.session;
       if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the preview runs its vision encoder.'));
-      return { location: job.checkpoint.location, model: await previewModel(job), precision: 'float16' };
+      const model = await runnableModel(this.app, job);
+      return model && { location: job.checkpoint.location, model, precision: 'float16' };
     }
     const uri = await pick({ canSelectFolders: choice.from === 'folder', canSelectFiles: choice.from === 'file', openLabel: vscode.l10n.t('Compare'), title: vscode.l10n.t('The encoder to compare with') });
-    return uri && otherEncoder(uri, 'float32');
+    return uri && otherEncoder(this.app, uri.fsPath, 'float32');
   }
 
   private remembered(): Remembered | undefined {
@@ -155,14 +163,25 @@ class Previews {
 }
 
 /** The encoder at another location, read for its byte ranges only. */
-async function otherEncoder(uri: vscode.Uri, precision: OtherEncoder['precision']): Promise<OtherEncoder | undefined> {
-  const job = await readLocation(uri);
+async function otherEncoder(app: App, location: string, precision: OtherEncoder['precision']): Promise<OtherEncoder | undefined> {
+  const job = await app.hub.retrying(() => readJob(app, location));
   if (job === undefined) return undefined;
   try {
-    return { location: job.checkpoint.location, model: await previewModel(job), precision };
+    const model = await runnableModel(app, job);
+    return model && { location: job.checkpoint.location, model, precision };
   } finally {
     await job.checkpoint.close();
   }
+}
+
+/**
+ * The job's encoder on this machine; undefined when it is elsewhere and the person does not want it downloaded.
+ * @throws UserError when the encoder would not load, so it cannot run either
+ */
+async function runnableModel(app: App, job: Job): Promise<PreviewModel | undefined> {
+  // What cannot be run is not downloaded.
+  const plan = job.family?.graph === undefined || job.validation?.valid !== true ? job.plan : await planOnThisMachine(app, job);
+  return plan && app.session.reading(job.checkpoint, () => previewModel(job, plan));
 }
 
 async function pickPictures(): Promise<PictureFile[]> {

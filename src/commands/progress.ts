@@ -7,8 +7,11 @@ import { Meter } from './meter';
 const PATIENCE_MS = 500;
 const UPDATE_MS = 100;
 
-/** Runs a task with a notification that can cancel it; a short task shows none, at most the bar of `view`. */
-export async function withProgress<T>(title: string, task: (options: Required<RunOptions>) => Promise<T>, view?: string): Promise<T> {
+/**
+ * Runs a task with a notification that can cancel it; a short task shows none, at most the bar of `view`.
+ * @param describe an amount of what the task counts, in words, with its rate; bytes unless told
+ */
+export async function withProgress<T>(title: string, task: (options: Required<RunOptions>) => Promise<T>, view?: string, describe: (progress: Progress, meter: Meter, now: number) => string = inBytes): Promise<T> {
   const controller = new AbortController();
   let latest: Progress | undefined;
   const running = task({ signal: controller.signal, onProgress: progress => { latest = progress; } });
@@ -34,7 +37,7 @@ export async function withProgress<T>(title: string, task: (options: Required<Ru
   return running;
 }
 
-function describe({ done, total }: Progress, meter: Meter, now: number): string {
+function inBytes({ done, total }: Progress, meter: Meter, now: number): string {
   const { rate, left } = meter.update(done, total, now);
   const amount = vscode.l10n.t('{0} of {1}', formatBytes(done), formatBytes(total));
   if (rate === undefined || left === undefined) return amount;

@@ -1,15 +1,19 @@
 import * as vscode from 'vscode';
+import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { FAMILIES } from '../architecture/registry';
 import { UserError } from '../errors';
 import { openJob, type Job } from '../job';
+import { optionalParts, switchParts } from '../parts';
 import { parseRecipe, recipeToJson } from '../recipe/recipe';
+import { isRemote } from '../remote/location';
 import { command, type App } from './app';
 import { readText } from './files';
 
 export function recipeCommands(app: App): vscode.Disposable[] {
   return [
     command(app, 'choosePreset', () => choosePreset(app)),
+    command(app, 'chooseParts', () => chooseParts(app)),
     command(app, 'saveRecipe', () => saveRecipe(app)),
     command(app, 'loadRecipe', async (uri?: vscode.Uri) => {
       if (app.session.job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the recipe is then applied to it.'));
@@ -35,6 +39,18 @@ async function choosePreset(app: App): Promise<void> {
   if (app.session.isOpen(job.checkpoint)) app.session.setRecipe(fresh.recipe, { kind: 'preset', reason: choice.detection?.reason ?? '' });
 }
 
+async function chooseParts(app: App): Promise<void> {
+  const { job } = app.session;
+  if (job === undefined) return;
+  const parts = optionalParts(job);
+  if (parts.length === 0) throw new UserError(vscode.l10n.t('This encoder has no optional parts: what is marked is what its class wants.'));
+  const items = parts.map(({ id, title, kept, tensors }) => ({ label: title, description: vscode.l10n.t('{0} · {1} tensors', id, tensors), picked: kept, id }));
+  const chosen = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Optional Parts'), placeHolder: vscode.l10n.t('Checked parts go into the encoder, the others stay behind'), canPickMany: true });
+  if (chosen === undefined || !app.session.isOpen(job.checkpoint)) return;
+  const ids = new Set(chosen.map(({ id }) => id));
+  app.session.setRecipe(switchParts(job, Object.fromEntries(parts.filter(({ id, kept }) => ids.has(id) !== kept).map(({ id }) => [id, ids.has(id)]))).recipe);
+}
+
 async function saveRecipe(app: App): Promise<void> {
   const { job } = app.session;
   if (job === undefined) return;
@@ -48,6 +64,6 @@ async function saveRecipe(app: App): Promise<void> {
 }
 
 function defaultPath({ checkpoint }: Job): string {
-  const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? dirname(checkpoint.location);
+  const folder = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? (isRemote(checkpoint.location) ? homedir() : dirname(checkpoint.location));
   return join(folder, `${checkpoint.name.replace(/\.[^.]*$/, '')}.recipe.json`);
 }

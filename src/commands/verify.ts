@@ -66,11 +66,11 @@ async function mayOpenSource(folder: string, location: string): Promise<boolean 
 }
 
 /** Hands over the source: the open checkpoint when it is that; undefined when there is none to compare with. */
-async function withSource<T>({ session, log }: App, source: Source | undefined, signal: AbortSignal, use: (checkpoint: Checkpoint | undefined) => Promise<T>): Promise<T> {
+async function withSource<T>({ session, log, hub }: App, source: Source | undefined, signal: AbortSignal, use: (checkpoint: Checkpoint | undefined) => Promise<T>): Promise<T> {
   if (source === undefined) return use(undefined);
   const open = session.job?.checkpoint;
   if (open?.location === source.location) return session.reading(open, () => use(open));
-  const checkpoint = await openLocation(source.location, { signal }).catch((error: unknown) => {
+  const checkpoint = await openLocation(source.location, { signal, hub: await hub.options() }).catch((error: unknown) => {
     if (source.mustOpen || !(error instanceof UserError)) throw error;
     log.warn(error.message);
     return undefined;

@@ -1,4 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process';
+import type { Grid } from '../architecture/positions';
 import { UserError } from '../errors';
 import type { RunOptions } from '../progress';
 import type { LoadOptions, LoadReport } from './devices';
@@ -69,7 +70,8 @@ export class EncoderClient {
    * @throws UserError when it cannot be loaded on any device; AbortError when cancelled
    */
   async load(model: EncoderModel, options: LoadOptions & RunOptions, slot: EncoderSlot = 'main'): Promise<LoadReport> {
-    this.wanted.set(slot, { model, options: { device: options.device, precision: options.precision } });
+    const { device, precision, batch } = options;
+    this.wanted.set(slot, { model, options: { device, precision, ...(batch !== undefined && { batch }) } });
     this.loaded.delete(slot);
     return this.ensureLoaded(options, slot);
   }
@@ -83,7 +85,7 @@ export class EncoderClient {
 
   /**
    * Runs the loaded model; starts and loads it again first when its process has ended. Progress counts stages.
-   * @param pixels (batch, 3, imageSize, imageSize)
+   * @param pixels (batch, 3, height, width)
    * @param outputs names as `wantedOutputs` knows them
    * @returns the outputs by name, float32
    * @throws UserError when the process ended; AbortError when cancelled
@@ -103,12 +105,12 @@ export class EncoderClient {
 
   /**
    * The attention map (batch, tokens, tokens) of one head, from the hidden state that goes into the block:
-   * `embeddings` for block 0, else `hidden_states.(layer - 1)`.
+   * `embeddings` for block 0, else `hidden_states.(layer - 1)`, and the patches that it came of.
    */
-  async attention(layer: number, head: number, hidden: Array32, options: RunOptions = {}): Promise<Array32> {
+  async attention(layer: number, head: number, hidden: Array32, grid: Grid, options: RunOptions = {}): Promise<Array32> {
     let map: Array32 | undefined;
     await this.ensureLoaded(options);
-    await this.ask({ type: 'attention', layer, head, hidden: hidden }, { ...options, onOutput: (_, value) => { map = value; } });
+    await this.ask({ type: 'attention', layer, head, hidden, grid }, { ...options, onOutput: (_, value) => { map = value; } });
     if (map === undefined) throw new Error('The encoder gave no attention map.');
     return map;
   }
@@ -197,8 +199,8 @@ export class EncoderClient {
   private async ensureLoaded(options: RunOptions, slot: EncoderSlot = 'main'): Promise<LoadReport> {
     const wanted = this.wanted.get(slot);
     if (wanted === undefined) throw new Error('The encoder is used before a model is loaded.');
-    const { model, options: { device, precision } } = wanted;
-    const loading = this.loaded.get(slot) ?? this.ask({ type: 'load', encoder: slot, model: { ...model, sizes: { ...model.sizes } }, device, precision }, options).then(reply => {
+    const { model, options: choice } = wanted;
+    const loading = this.loaded.get(slot) ?? this.ask({ type: 'load', encoder: slot, model: { ...model, sizes: { ...model.sizes } }, ...choice }, options).then(reply => {
       if (reply.type !== 'loaded') throw new Error(`The encoder answered a load with ${reply.type}.`);
       return reply.report;
     });

@@ -1,14 +1,60 @@
 import type { ForwardGraph } from '../architecture/forwardGraph';
+import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
+import type { GraphSpec } from '../architecture/graphSpec';
 import { blocksNeeded, outputShape, wantedOutputs } from '../architecture/outputs';
+import type { Grid } from '../architecture/positions';
 import type { Array32, LoadedEncoder, RunHooks } from './encoder';
 import { FedStage, type StageGraph } from './fedStage';
-import type { Weights } from './weights';
+import type { WeightReader, Weights } from './weights';
+
+/** Grids whose stages are kept: pictures of one folder often have a few shapes. */
+const MOST_GRIDS = 4;
 
 /** Runs the encoder stage by stage on the CPU. Nothing is loaded ahead: weights are read as the stages need them. */
 export class CpuEncoder implements LoadedEncoder {
+  /** By rows and columns, the one used last at the end. */
+  private readonly grids = new Map<string, GridStages>();
+
+  constructor(private readonly spec: GraphSpec, private readonly weights: Weights) {}
+
+  async run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void> {
+    const [, , height = 0, width = 0] = pixels.shape;
+    await (await this.stagesFor(gridOf(this.spec, height, width))).run(pixels, outputs, hooks);
+  }
+
+  async attention(layer: number, head: number, hidden: Array32, grid: Grid): Promise<Array32> {
+    return (await this.stagesFor(grid)).attention(layer, head, hidden);
+  }
+
+  async close(): Promise<void> {
+    for (const stages of this.grids.values()) await stages.close();
+    this.grids.clear();
+    await this.weights.close();
+  }
+
+  private async stagesFor(grid: Grid): Promise<GridStages> {
+    const name = `${grid.rows} ${grid.columns}`;
+    let stages = this.grids.get(name);
+    if (stages === undefined) {
+      const graph = forwardGraph(this.spec, grid);
+      stages = new GridStages(graph, this.weights.withTables(graph.derivedTables));
+    }
+    this.grids.delete(name);
+    this.grids.set(name, stages);
+    const [oldest] = this.grids;
+    if (this.grids.size > MOST_GRIDS && oldest !== undefined) {
+      this.grids.delete(oldest[0]);
+      await oldest[1].close();
+    }
+    return stages;
+  }
+}
+
+/** The stages for pictures of one grid. */
+class GridStages {
   private readonly stages = new Map<string, Promise<FedStage>>();
 
-  constructor(private readonly graph: ForwardGraph, private readonly weights: Weights) {}
+  constructor(private readonly graph: ForwardGraph, private readonly weights: WeightReader) {}
 
   async run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void> {
     const { graph } = this;
@@ -20,7 +66,7 @@ export class CpuEncoder implements LoadedEncoder {
 
     hooks.onProgress(0, total, 'patch embedding');
     let hidden = await this.one('embeddings', {
-      input: ['batch', 3, graph.imageSize, graph.imageSize],
+      input: ['batch', ...graph.inputShape],
       build: (b, weight, input) => new Map([['hidden', graph.embeddings(b, weight, input)]]),
     }, '', pixels);
     if (wanted.embeddings) await emit('embeddings', hidden);
@@ -29,7 +75,7 @@ export class CpuEncoder implements LoadedEncoder {
       for (const head of wanted.attentions.get(layer) ?? []) await emit(`attentions.${layer}.${head}`, await this.attentionRows(layer, head, hidden));
       if (layer >= blocks) break;
       hooks.onProgress(1 + layer, total, `block ${layer}`);
-      hidden = await this.one('block', this.onRows((b, weight, input) => new Map([['hidden', graph.block(b, weight, input)]])), graph.blockPath(layer), this.rows(hidden));
+      hidden = await this.one(`block ${graph.blockKind(layer)}`, this.onRows((b, weight, input) => new Map([['hidden', graph.block(b, weight, input, layer)]])), graph.blockPath(layer), this.rows(hidden));
       if (wanted.hidden.has(layer)) await emit(`hidden_states.${layer}`, hidden);
     }
     hooks.check();
@@ -51,11 +97,11 @@ export class CpuEncoder implements LoadedEncoder {
     const stages = [...this.stages.values()];
     this.stages.clear();
     for (const stage of stages) await (await stage).close();
-    await this.weights.close();
   }
 
   private attentionRows(layer: number, head: number, hidden: Float32Array): Promise<Float32Array> {
-    return this.one(`attention ${head}`, this.onRows((b, weight, input) => new Map([['hidden', this.graph.attention(b, weight, input, head)]])), this.graph.blockPath(layer), this.rows(hidden));
+    const { graph } = this;
+    return this.one(`attention ${graph.blockKind(layer)} ${head}`, this.onRows((b, weight, input) => new Map([['hidden', graph.attention(b, weight, input, layer, head)]])), graph.blockPath(layer), this.rows(hidden));
   }
 
   private rows(data: Float32Array): Array32 {

@@ -1,6 +1,9 @@
 import type { InferenceSession } from 'onnxruntime-node';
 import type { ForwardGraph } from '../architecture/forwardGraph';
+import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
+import type { GraphSpec } from '../architecture/graphSpec';
 import { blocksNeeded, outputShape, wantedOutputs, type WantedOutputs } from '../architecture/outputs';
+import { sameGrid, type Grid } from '../architecture/positions';
 import { HIDDEN, PIXELS, segmentModel, type Segment } from '../onnx/encoderGraph';
 import type { CpuEncoder } from './cpuEncoder';
 import type { Array32, LoadedEncoder, RunHooks, StageHooks } from './encoder';
@@ -18,20 +21,64 @@ interface Loaded {
   readonly session: InferenceSession;
 }
 
+export interface DeviceOptions {
+  readonly provider: Provider;
+  readonly precision: Precision;
+  readonly blockBytes: number;
+  /** Where the weights of a graph lie. */
+  readonly locate: (graph: ForwardGraph) => Promise<Located>;
+}
+
 /**
- * The encoder on a device that keeps its weights: a chain of sessions whose initialisers point into the checkpoint's
- * files. Every hidden state is an output of its session, but only those asked for leave the device.
+ * The encoder on a device that keeps its weights, for one grid of patches at a time: another one loads it anew.
  */
 export class DeviceEncoder implements LoadedEncoder {
   private constructor(
-    private readonly graph: ForwardGraph,
-    private readonly loaded: readonly Loaded[],
+    private readonly spec: GraphSpec,
+    /** Undefined when loading it for another grid failed. */
+    private chain: SessionChain | undefined,
     /** Attention maps are computed beside the chain, from a hidden state: one head is little work. */
     private readonly cpu: CpuEncoder,
+    private readonly options: DeviceOptions,
   ) {}
 
-  static async load(graph: ForwardGraph, located: Located, cpu: CpuEncoder, options: { provider: Provider; precision: Precision; blockBytes: number }, hooks: StageHooks): Promise<DeviceEncoder> {
+  /** Loads it for the encoder's usual grid. */
+  static async load(spec: GraphSpec, cpu: CpuEncoder, options: DeviceOptions, hooks: StageHooks): Promise<DeviceEncoder> {
+    return new DeviceEncoder(spec, await SessionChain.load(forwardGraph(spec), options, hooks), cpu, options);
+  }
+
+  async run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void> {
+    const [, , height = 0, width = 0] = pixels.shape;
+    const grid = gridOf(this.spec, height, width);
+    if (this.chain === undefined || !sameGrid(grid, this.chain.graph.grid)) {
+      const before = this.chain;
+      this.chain = undefined;
+      await before?.close();
+      this.chain = await SessionChain.load(forwardGraph(this.spec, grid), this.options, hooks);
+    }
+    await this.chain.run(pixels, outputs, this.cpu, hooks);
+  }
+
+  attention(layer: number, head: number, hidden: Array32, grid: Grid): Promise<Array32> {
+    return this.cpu.attention(layer, head, hidden, grid);
+  }
+
+  async close(): Promise<void> {
+    await this.chain?.close();
+    await this.cpu.close();
+  }
+}
+
+/**
+ * A chain of sessions whose initialisers point into the checkpoint's files. Every hidden state is an output of its
+ * session, but only those asked for leave the device.
+ */
+class SessionChain {
+  private constructor(readonly graph: ForwardGraph, private loaded: readonly Loaded[]) {}
+
+  static async load(graph: ForwardGraph, options: DeviceOptions, hooks: StageHooks): Promise<SessionChain> {
     const { InferenceSession: Session } = await loadRuntime();
+    const located = await options.locate(graph);
     const segments = splitBlocks(graph.layers, Math.max(1, Math.floor(SEGMENT_BYTES / options.blockBytes)));
     const loaded: Loaded[] = [];
     try {
@@ -48,10 +95,10 @@ export class DeviceEncoder implements LoadedEncoder {
       for (const { session } of loaded) await session.release();
       throw error;
     }
-    return new DeviceEncoder(graph, loaded, cpu);
+    return new SessionChain(graph, loaded);
   }
 
-  async run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void> {
+  async run(pixels: Array32, outputs: readonly string[], cpu: CpuEncoder, hooks: RunHooks): Promise<void> {
     const { Tensor } = await loadRuntime();
     const { graph } = this;
     const wanted = wantedOutputs(graph, outputs);
@@ -79,18 +126,15 @@ export class DeviceEncoder implements LoadedEncoder {
       hooks.check();
       const hidden = attended.get(layer);
       if (hidden === undefined) throw new Error(`The input of block ${layer} was not computed.`);
-      for (const head of heads) await hooks.onOutput(`attentions.${layer}.${head}`, await this.cpu.attention(layer, head, { shape: outputShape(graph, HIDDEN, batch), data: hidden }));
+      for (const head of heads) await hooks.onOutput(`attentions.${layer}.${head}`, await cpu.attention(layer, head, { shape: outputShape(graph, HIDDEN, batch), data: hidden }, graph.grid));
     }
     hooks.onProgress(graph.layers, graph.layers, 'done');
   }
 
-  attention(layer: number, head: number, hidden: Array32): Promise<Array32> {
-    return this.cpu.attention(layer, head, hidden);
-  }
-
   async close(): Promise<void> {
-    for (const { session } of this.loaded) await session.release();
-    await this.cpu.close();
+    const sessions = this.loaded;
+    this.loaded = [];
+    for (const { session } of sessions) await session.release();
   }
 }
 

@@ -33,6 +33,8 @@ export interface LoadReport {
 export interface LoadOptions {
   readonly device: DeviceChoice;
   readonly precision: Precision;
+  /** Pictures that will run together, for the estimate of the memory needed; 1 unless told. */
+  readonly batch?: number;
 }
 
 /**
@@ -49,7 +51,7 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
     const free = freeMemory();
     const loaded = async (precision: Precision, ...warnings: (string | undefined)[]): Promise<{ encoder: LoadedEncoder; report: LoadReport }> => {
       const encoder = await loadOnDevice(model, graph, device, precision, hooks);
-      return { encoder, report: { device, precision, rejected, ...joined(memoryWarning(memoryNeed(model, graph, device, precision), device, free), ...warnings) } };
+      return { encoder, report: { device, precision, rejected, ...joined(memoryWarning(memoryNeed(model, graph, device, precision, options.batch), device, precision, free), ...warnings) } };
     };
     try {
       await tryDevice(device, options.device === 'auto');
@@ -64,12 +66,12 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
       rejected.push({ device, reason: reasonOf(error) });
     }
   }
-  const need = memoryNeed(model, graph, 'cpu', 'float32');
+  const need = memoryNeed(model, graph, 'cpu', 'float32', options.batch);
   const free = freeMemory();
   const half = options.precision === 'float16' ? 'The CPU calculates in single precision, whatever is asked for.' : undefined;
   // A fifth of what a run leaves free is for the page cache, which saves reading the files again.
-  const weights = new Weights(model, graph.derivedTables, Math.max(0, (free - need.least) * 0.8));
-  return { encoder: new CpuEncoder(graph, weights), report: { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(need, 'cpu', free), half) } };
+  const weights = new Weights(model, Math.max(0, (free - need.least) * 0.8));
+  return { encoder: new CpuEncoder(model.graph, weights), report: { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(need, 'cpu', 'float32', free), half) } };
 }
 
 function joined(...warnings: (string | undefined)[]): { warning?: string } {
@@ -78,10 +80,11 @@ function joined(...warnings: (string | undefined)[]): { warning?: string } {
 }
 
 async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, provider: Provider, precision: Precision, hooks: StageHooks): Promise<LoadedEncoder> {
-  const weights = new Weights(model, graph.derivedTables, 0);
+  const weights = new Weights(model, 0);
   try {
-    const located = await locateWeights(model, graph, weights);
-    return await DeviceEncoder.load(graph, located, new CpuEncoder(graph, weights), { provider, precision, blockBytes: blockParameters(model, graph) * 4 }, hooks);
+    return await DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, weights), {
+      provider, precision, blockBytes: blockParameters(model, graph) * 4, locate: each => locateWeights(model, each, weights),
+    }, hooks);
   } catch (error) {
     await weights.close();
     throw error;

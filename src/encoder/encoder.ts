@@ -1,3 +1,5 @@
+import type { Grid } from '../architecture/positions';
+
 /** A value on its way between stages: float32, row-major. */
 export interface Array32 {
   readonly shape: readonly number[];
@@ -15,17 +17,18 @@ export interface RunHooks extends StageHooks {
   onOutput: (name: string, value: Array32) => Promise<void>;
 }
 
-/** An encoder on a device. */
+/** An encoder on a device, for every size of picture that it takes. */
 export interface LoadedEncoder {
   /**
-   * @param pixels (batch, 3, imageSize, imageSize)
+   * @param pixels (batch, 3, height, width)
    * @param outputs names as `wantedOutputs` knows them; handed out as soon as each is ready
    */
   run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void>;
   /**
    * The attention map (batch, tokens, tokens) of one head.
    * @param hidden the hidden state that goes into the block, (batch, tokens, width)
+   * @param grid the patches that it came of
    */
-  attention(layer: number, head: number, hidden: Array32): Promise<Array32>;
+  attention(layer: number, head: number, hidden: Array32, grid: Grid): Promise<Array32>;
   close(): Promise<void>;
 }

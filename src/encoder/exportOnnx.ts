@@ -3,6 +3,7 @@ import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'nod
 import type { ForwardGraph, WeightPart } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { wantedOutputs } from '../architecture/outputs';
+import type { Grid } from '../architecture/positions';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import { openFile } from '../checkpoint/fileSource';
 import { tensorBytes } from '../checkpoint/tensorBytes';
@@ -26,6 +27,8 @@ export interface ExportOptions extends RunOptions {
    * the model's folder or below: ONNX Runtime refuses others.
    */
   readonly weights: 'one-file' | 'in-place';
+  /** The patches of the pictures that the model takes; those of the encoder's usual square unless told. */
+  readonly grid?: Grid;
   readonly overwrite?: boolean;
 }
 
@@ -33,7 +36,7 @@ export interface ExportOptions extends RunOptions {
 const ALIGNMENT = 4096;
 
 /**
- * Writes the encoder as a standalone ONNX model with a dynamic batch: input `pixel_values` (batch, 3, size, size),
+ * Writes the encoder as a standalone ONNX model with a dynamic batch: input `pixel_values` (batch, 3, height, width),
  * outputs as asked for, float32; weights in the dtype they are stored in. Progress counts bytes of weights.
  * Nothing is left behind when it fails.
  * @returns the files written
@@ -43,10 +46,10 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
   const path = resolve(options.path);
   const data = `${path}.data`;
   if (options.overwrite !== true) for (const file of [path, data]) await refuseExisting(file);
-  const graph = forwardGraph(model.graph);
+  const graph = forwardGraph(model.graph, options.grid);
   const wanted = wantedOutputs(graph, options.outputs);
   if (options.outputs.length === 0) throw new UserError('An ONNX model needs at least one output, for example features.');
-  const weights = new Weights(model, graph.derivedTables, 0);
+  const weights = new Weights(model, 0);
   const folder = await OutputFolder.prepare(dirname(path));
   try {
     await writing(path, async () => {
@@ -103,9 +106,10 @@ async function writeData(model: EncoderModel, graph: ForwardGraph, weights: Weig
     placed.set(key, { type, offset: end });
   };
   try {
+    const reader = weights.withTables(graph.derivedTables);
     for (const { key, shape } of graph.derivedTables) {
       place(key, 'F32');
-      const values = await weights.float32({ key, shape, firstRow: 0 });
+      const values = await reader.float32({ key, shape, firstRow: 0 });
       end = await write(handle, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), end);
     }
     for (const [key, stored] of model.weights) {

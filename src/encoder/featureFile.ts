@@ -3,8 +3,7 @@ import { elementCount } from '../checkpoint/dtype';
 import { safetensorsHeader } from '../extraction/safetensorsWriter';
 import { npyHeader } from '../features/npy';
 
-/** `raw`: one array's values and nothing else. */
-export type FeatureFormat = 'safetensors' | 'npy' | 'raw';
+export type FeatureFormat = 'safetensors' | 'npy';
 
 /** A float32 array of a file: its name and the shape of all pictures together, batch first. */
 export interface Stacked {
@@ -24,7 +23,7 @@ export class FeatureFile {
    * @param metadata for a safetensors header
    */
   static async create(path: string, format: FeatureFormat, arrays: readonly Stacked[], metadata: Readonly<Record<string, string>>): Promise<FeatureFile> {
-    const { header, offsets } = format === 'safetensors' ? safetensorsPlan(arrays, metadata) : singlePlan(arrays, format);
+    const { header, offsets } = format === 'safetensors' ? safetensorsPlan(arrays, metadata) : npyPlan(arrays);
     const handle = await open(path, 'wx');
     const file = new FeatureFile(handle, offsets);
     try {
@@ -62,10 +61,10 @@ interface FilePlan {
   readonly offsets: ReadonlyMap<string, number>;
 }
 
-function singlePlan(arrays: readonly Stacked[], format: 'npy' | 'raw'): FilePlan {
+function npyPlan(arrays: readonly Stacked[]): FilePlan {
   const [array, ...more] = arrays;
   if (array === undefined || more.length > 0) throw new Error('Such a file holds one array.');
-  const header = format === 'npy' ? npyHeader('<f4', array.shape) : new Uint8Array();
+  const header = npyHeader('<f4', array.shape);
   return { header, offsets: new Map([[array.key, header.length]]) };
 }
 

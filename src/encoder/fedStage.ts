@@ -3,7 +3,7 @@ import type { BindWeight, WeightPart } from '../architecture/forwardGraph';
 import { GraphBuilder, type Dim } from '../onnx/graphBuilder';
 import type { Array32 } from './encoder';
 import { loadRuntime } from './runtime';
-import type { Weights } from './weights';
+import type { WeightReader } from './weights';
 
 /** What a stage's graph is made of: where its input comes in, and the outputs by name. */
 export interface StageGraph {
@@ -48,7 +48,7 @@ export class FedStage {
   }
 
   /** @param path module path before the keys of the stage's weights, empty for none */
-  async run(weights: Weights, path: string, input: Array32): Promise<ReadonlyMap<string, Float32Array>> {
+  async run(weights: WeightReader, path: string, input: Array32): Promise<ReadonlyMap<string, Float32Array>> {
     const { Tensor } = await loadRuntime();
     const feeds: Record<string, InstanceType<typeof Tensor>> = { input: new Tensor('float32', input.data, input.shape) };
     for (const [name, part] of this.parts) {

@@ -9,6 +9,8 @@ import { seenArea, type Rectangle } from '../image/geometry';
 import { decodeImage } from '../image/decode';
 import { preprocess, type PreprocessSpec } from '../image/preprocess';
 import type { ForwardGraph } from '../architecture/forwardGraph';
+import { gridOf } from '../architecture/forwardGraphs';
+import type { GraphSpec } from '../architecture/graphSpec';
 import type { Grid } from '../architecture/positions';
 import { UserError } from '../errors';
 import type { Answers, Comparison, EncoderSlot, FeatureStatistics, MapKind, PatchMap, Question, ResizeMode, Subject } from '../protocol';
@@ -37,6 +39,8 @@ export interface OpenedPicture {
 /** A loaded encoder with its forward pass. */
 export interface Running {
   readonly encoder: LoadedEncoder;
+  readonly spec: GraphSpec;
+  /** For its usual picture; what depends on the grid is asked of `spec`. */
   readonly graph: ForwardGraph;
 }
 
@@ -74,17 +78,15 @@ export class Gallery {
   private attention: { readonly name: string; readonly map: Float32Array } | undefined;
 
   /** @throws UserError when it is no picture that can be decoded, or the encoder does not take its size */
-  async open(id: string, name: string, bytes: Uint8Array, slot: EncoderSlot, graph: ForwardGraph, spec: PreprocessSpec): Promise<OpenedPicture> {
+  async open(id: string, name: string, bytes: Uint8Array, slot: EncoderSlot, running: Pick<Running, 'spec' | 'graph'>, spec: PreprocessSpec): Promise<OpenedPicture> {
     const started = performance.now();
     const image = await decodeImage(bytes, { name });
     const decoded = performance.now();
     const { pixels, geometry } = preprocess(image, spec);
     const resized = performance.now();
-    if (geometry.width !== graph.imageSize || geometry.height !== graph.imageSize) {
-      throw new UserError(`${name} becomes ${geometry.width} x ${geometry.height} pixels by the checkpoint's preprocessor_config.json, but the encoder takes ${graph.imageSize} x ${graph.imageSize}. Choose another way to resize.`);
-    }
+    const grid = gridOf(running.spec, geometry.height, geometry.width);
     const picture = this.pictures.get(id) ?? { name, encoded: new Map<EncoderSlot, Encoded>() };
-    picture.encoded.set(slot, { pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, grid: graph.grid, graph, values: new Map() });
+    picture.encoded.set(slot, { pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, grid, graph: running.graph, values: new Map() });
     this.pictures.set(id, picture);
     this.forgetDerived();
     const { x, y, width, height } = seenArea(geometry);
@@ -92,7 +94,7 @@ export class Gallery {
       width: image.width,
       height: image.height,
       seen: { x: x / image.width, y: y / image.height, width: width / image.width, height: height / image.height },
-      grid: graph.grid,
+      grid,
       display: await encodeDisplay(image),
       thumbnail: await encodeThumbnail(image),
       decodeMs: decoded - started,
@@ -184,12 +186,12 @@ export class Gallery {
     const { heads, prefixTokens } = this.encoded(subject).graph;
     if (encoder === undefined) throw new UserError('The encoder is not loaded any more. Start it again.');
     if (patch === undefined && prefixTokens === 0) throw new UserError('This encoder has no class token, so attention is shown from a patch: choose one.');
-    const { pixels, values } = this.encoded(subject);
+    const { pixels, values, grid } = this.encoded(subject);
     const name = [subject.encoder, subject.picture, layer, head ?? 'mean'].join(' ');
     let map = this.attention?.name === name ? this.attention.map : undefined;
     if (map === undefined) {
       const wanted = head === undefined ? Array.from({ length: heads }, (_, each) => each) : [head];
-      map = await meanAttention(encoder, layer, wanted, values.get(layer === 0 ? 'embeddings' : `hidden_states.${layer - 1}`), pixels);
+      map = await meanAttention(encoder, layer, wanted, values.get(layer === 0 ? 'embeddings' : `hidden_states.${layer - 1}`), { pixels, grid });
       this.attention = { name, map };
     }
     const tokens = Math.sqrt(map.length);
@@ -284,13 +286,13 @@ export function isQuick(question: Question): boolean {
  * The mean of the heads' attention maps, (tokens, tokens).
  * @param input what goes into the block; when it was not kept, the encoder runs anew from the pixels
  */
-async function meanAttention(encoder: LoadedEncoder, layer: number, heads: readonly number[], input: Array32 | undefined, pixels: Array32): Promise<Float32Array> {
+async function meanAttention(encoder: LoadedEncoder, layer: number, heads: readonly number[], input: Array32 | undefined, { pixels, grid }: Pick<Encoded, 'pixels' | 'grid'>): Promise<Float32Array> {
   let sum: Float64Array | undefined;
   const add = ({ data }: Array32): void => {
     sum ??= new Float64Array(data.length);
     for (let at = 0; at < sum.length; at++) sum[at] = (sum[at] ?? 0) + (data[at] ?? 0);
   };
-  if (input !== undefined) for (const head of heads) add(await encoder.attention(layer, head, input));
+  if (input !== undefined) for (const head of heads) add(await encoder.attention(layer, head, input, grid));
   else {
     await encoder.run(pixels, heads.map(head => `attentions.${layer}.${head}`), {
       onProgress: () => undefined, check: () => undefined,

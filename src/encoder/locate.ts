@@ -29,12 +29,13 @@ export async function locateWeights(model: EncoderModel, graph: ForwardGraph, we
   const real = new Map(await Promise.all(paths.map(async path => [path, await realpath(path)] as const)));
   const folder = commonFolder([...real.values()]);
 
+  const reader = weights.withTables(graph.derivedTables);
   const inline = new Map<string, Float32Array>();
   let inlineBytes = 0;
   const put = async (key: string, shape: readonly number[]): Promise<void> => {
     inlineBytes += elementCount(shape) * 4;
     if (inlineBytes > MOST_INLINE) throw new UserError(`Too many of ${model.name}'s tensors are views or compressed entries to be run from where they lie. Extract the encoder first, then run the result.`);
-    inline.set(key, await weights.float32({ key, shape, firstRow: 0 }));
+    inline.set(key, await reader.float32({ key, shape, firstRow: 0 }));
   };
   for (const { key, shape } of graph.derivedTables) await put(key, shape);
   for (const [key, stored] of model.weights) if (stored.indirect !== undefined) await put(key, stored.shape);

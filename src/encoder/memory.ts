@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { elementCount } from '../checkpoint/dtype';
 import { formatBytes } from '../format';
@@ -6,13 +7,13 @@ import { parameterCount, type EncoderModel } from './model';
 
 /** Bytes that a run needs. An estimate, on the safe side. */
 export interface MemoryNeed {
-  /** All weights in the compute type: what a device holds, and what the CPU keeps when there is room. */
+  /** All weights in the precision that they are multiplied in: what a device holds, and what the CPU keeps when there is room. */
   readonly weights: number;
   /** The least in this machine's own memory: a block's weights, the working values, and the hidden states handed out. */
   readonly least: number;
 }
 
-/** The compute type's bytes per number. On the CPU it is always float32. */
+/** Bytes per number of the weights. On the CPU they are always float32. */
 function numberBytes(provider: Provider, precision: Precision): number {
   return provider !== 'cpu' && precision === 'float16' ? 2 : 4;
 }
@@ -38,13 +39,22 @@ export function freeMemory(): number {
   return process.availableMemory();
 }
 
+/** The most bytes of memory that this process has held. */
+export async function peakMemory(): Promise<number> {
+  // On Linux maxRSS starts at what the parent process had; the kernel's own figure does not.
+  const status = process.platform === 'linux' ? await readFile('/proc/self/status', 'utf8').catch(() => '') : '';
+  const [, kibibytes] = /^VmHWM:\s+(\d+) kB$/m.exec(status) ?? [];
+  return (kibibytes === undefined ? process.resourceUsage().maxRSS : Number(kibibytes)) * 1024;
+}
+
 /** A warning with ways out, when the machine is short of memory for `need`. Pure: the caller says what is free. */
-export function memoryWarning(need: MemoryNeed, provider: Provider, free: number): string | undefined {
+export function memoryWarning(need: MemoryNeed, provider: Provider, precision: Precision, free: number): string | undefined {
   if (need.least > free) {
     return `A run needs about ${formatBytes(need.least)} of memory, and ${formatBytes(free)} are free. Close other programs, ask for fewer layers, or run fewer pictures at once.`;
   }
-  if (provider === 'cpu' && need.least + need.weights > free) {
+  if (need.least + need.weights <= free) return undefined;
+  if (provider === 'cpu') {
     return `The weights take ${formatBytes(need.weights)} as float32, and ${formatBytes(free)} of memory are free, so some are read anew for every picture. It works, but slower.`;
   }
-  return undefined;
+  return `The weights take ${formatBytes(need.weights)} on the device, and ${formatBytes(free)} of this machine's memory are free. That is too little for a device without memory of its own: ${precision === 'float32' ? 'half precision needs half as much, and ' : ''}the CPU runs with less.`;
 }

@@ -6,6 +6,7 @@ import { loadEncoder } from './devices';
 import type { EncoderSlot } from '../protocol';
 import type { Array32, StageHooks } from './encoder';
 import { Gallery, isQuick, type Running } from './gallery';
+import { peakMemory } from './memory';
 import { requestSchema, type Reply, type Request } from './protocol';
 
 /**
@@ -59,7 +60,7 @@ async function work(job: Job): Promise<Reply> {
     case 'load': {
       await unload(job.encoder);
       const { encoder, report } = await loadEncoder(job.model, job, hooks);
-      loaded.set(job.encoder, { encoder, graph: forwardGraph(job.model.graph) });
+      loaded.set(job.encoder, { encoder, spec: job.model.graph, graph: forwardGraph(job.model.graph) });
       return { type: 'loaded', id, report };
     }
     case 'unload':
@@ -69,7 +70,7 @@ async function work(job: Job): Promise<Reply> {
       await needed('main').encoder.run(job.pixels, job.outputs, { ...hooks, onOutput });
       break;
     case 'attention':
-      await onOutput('attention', await needed('main').encoder.attention(job.layer, job.head, job.hidden));
+      await onOutput('attention', await needed('main').encoder.attention(job.layer, job.head, job.hidden, job.grid));
       break;
     case 'preprocess': {
       const started = performance.now();
@@ -81,7 +82,7 @@ async function work(job: Job): Promise<Reply> {
       return { type: 'preprocessed', id, decodeMs: decoded - started, resizeMs };
     }
     case 'openPicture':
-      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, job.encoder, needed(job.encoder).graph, job.spec) };
+      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, job.encoder, needed(job.encoder), job.spec) };
     case 'encodePicture':
       return { type: 'encoded', id, runMs: await gallery.encode(job.picture, job.encoder, needed(job.encoder), job.layers, hooks) };
     case 'closePicture':
@@ -98,7 +99,7 @@ async function work(job: Job): Promise<Reply> {
     case 'ask':
       return { type: 'answer', id, answer: await gallery.answer(job.question, loaded) };
     case 'memory':
-      return { type: 'memory', id, residentBytes: process.memoryUsage.rss(), peakBytes: process.resourceUsage().maxRSS * 1024 };
+      return { type: 'memory', id, residentBytes: process.memoryUsage.rss(), peakBytes: await peakMemory() };
   }
   return { type: 'done', id };
 }

@@ -8,6 +8,7 @@ import { FILTERS } from '../image/resize';
 
 const id = z.number().int().nonnegative();
 const count = z.number().int().nonnegative();
+const gridSchema = z.object({ rows: z.number().int().positive(), columns: z.number().int().positive() });
 
 const array32 = z.object({ shape: z.array(count).readonly(), data: z.custom<Float32Array>(value => value instanceof Float32Array) });
 
@@ -49,10 +50,10 @@ export const providerSchema = z.enum(['cpu', 'cuda', 'webgpu', 'dml', 'coreml'])
 const encoder = z.enum(ENCODER_SLOTS);
 
 export const requestSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('load'), id, encoder, model, device: deviceChoiceSchema, precision: precisionSchema }),
+  z.object({ type: z.literal('load'), id, encoder, model, device: deviceChoiceSchema, precision: precisionSchema, batch: count.exactOptional() }),
   z.object({ type: z.literal('unload'), id, encoder }),
   z.object({ type: z.literal('run'), id, pixels: array32, outputs: z.array(z.string()).readonly() }),
-  z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32 }),
+  z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32, grid: gridSchema }),
   z.object({ type: z.literal('memory'), id }),
   /** Makes the encoder's input of a picture; it is answered with the output `pixel_values`. Needs no model. */
   z.object({ type: z.literal('preprocess'), id, name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), spec: preprocessSpec }),
@@ -79,7 +80,7 @@ const openedPicture = z.object({
   width: count,
   height: count,
   seen: z.object({ x: z.number(), y: z.number(), width: z.number(), height: z.number() }),
-  grid: z.object({ rows: count, columns: count }),
+  grid: gridSchema,
   display: z.custom<Uint8Array>(value => value instanceof Uint8Array),
   thumbnail: z.custom<Uint8Array>(value => value instanceof Uint8Array),
   decodeMs: z.number(),

@@ -10,39 +10,57 @@ import type { EncoderModel, StoredWeight } from './model';
 /** Bytes read and cast at a time: few enough to stay in the processor's cache. */
 const CHUNK_BYTES = 1 << 19;
 
+/** Where a graph's weights come from, as float32. */
+export interface WeightReader {
+  /**
+   * The part's values, row-major. Not to be written to.
+   * @param scratch gives a buffer to fill when the part is not kept; fresh memory costs more than the cast does
+   * @throws UserError
+   */
+  float32(part: WeightPart, scratch?: (count: number) => Float32Array): Promise<Float32Array>;
+}
+
 /**
  * An encoder's weights as float32, read from the checkpoint's files when they are asked for and kept while there is room.
  * Whatever the reader can read serves: any float dtype, views with strides, deflated entries, legacy PyTorch files.
  */
-export class Weights {
+export class Weights implements WeightReader {
   private readonly sources = new Map<string, Promise<ByteSource>>();
   private readonly kept = new Map<string, Float32Array>();
   private keptBytes = 0;
   private readonly chunk = new Uint8Array(CHUNK_BYTES);
 
   /** @param keepBytes most bytes of float32 weights to hold on to */
-  constructor(private readonly model: EncoderModel, private readonly tables: readonly DerivedTable[], private readonly keepBytes: number) {}
+  constructor(private readonly model: EncoderModel, private readonly keepBytes: number) {}
 
-  /**
-   * The part's values, row-major. Not to be written to.
-   * @param scratch gives a buffer to fill when the part is not kept; fresh memory costs more than the cast does
-   * @throws UserError
-   */
   async float32(part: WeightPart, scratch: (count: number) => Float32Array = count => new Float32Array(count)): Promise<Float32Array> {
     const count = elementCount(part.shape);
     const first = part.firstRow * elementCount(part.shape.slice(1));
     const whole = this.kept.get(part.key);
     if (whole !== undefined) return whole.subarray(first, first + count);
 
-    const table = this.tables.find(({ key }) => key === part.key);
-    const stored = this.stored(table?.from ?? part.key);
+    const stored = this.stored(part.key);
     const size = elementCount(stored.shape);
-    if (table !== undefined) return this.keep(part.key, table.derive(await this.read(stored, new Float32Array(size))));
     if (this.keptBytes + size * 4 <= this.keepBytes) return this.keep(part.key, await this.read(stored, new Float32Array(size))).subarray(first, first + count);
     if (count === size) return this.read(stored, scratch(count));
     if (stored.indirect !== undefined) return (await this.read(stored, new Float32Array(size))).subarray(first, first + count);
     const bytes = dtypeBits(stored.dtype) / 8;
     return this.read({ ...stored, offset: stored.offset + first * bytes, length: count * bytes, shape: part.shape }, scratch(count));
+  }
+
+  /** The same with tables that are computed from stored ones, once. */
+  withTables(tables: readonly DerivedTable[]): WeightReader {
+    const derived = new Map<string, Float32Array>();
+    return {
+      float32: async (part, scratch) => {
+        const table = tables.find(({ key }) => key === part.key);
+        if (table === undefined) return this.float32(part, scratch);
+        const stored = this.stored(table.from);
+        const values = derived.get(part.key) ?? table.derive(await this.read(stored, new Float32Array(elementCount(stored.shape))));
+        derived.set(part.key, values);
+        return values;
+      },
+    };
   }
 
   async close(): Promise<void> {
@@ -60,10 +78,8 @@ export class Weights {
   }
 
   private keep(key: string, values: Float32Array): Float32Array {
-    if (this.keptBytes + values.byteLength <= this.keepBytes) {
-      this.kept.set(key, values);
-      this.keptBytes += values.byteLength;
-    }
+    this.kept.set(key, values);
+    this.keptBytes += values.byteLength;
     return values;
   }
 

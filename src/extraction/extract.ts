@@ -3,6 +3,7 @@ import { constants, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { CheckpointFile } from '../checkpoint/checkpoint';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
+import { isAbort } from '../errors';
 import type { RunOptions } from '../progress';
 import type { Plan, PlannedTensor } from '../recipe/plan';
 import { ConnectionError } from '../remote/errors';
@@ -10,15 +11,15 @@ import type { Validation } from '../validation/validation';
 import { TOOL } from '../version';
 import { castDtype } from './cast';
 import type { DtypeOption } from './cast';
-import { copyFile, CopyHashers } from './copy';
+import { copyFile } from './copy';
 import type { TensorCopy } from './copy';
 import { fetchAhead } from './fetchAhead';
 import type { FileLayout, OutputTensor } from './fileLayout';
 import { writing } from './ioErrors';
-import { fingerprintOf, Journal, type Prefix } from './journal';
+import { contentHash, fingerprintOf, Journal, writtenBytes, type Prefix } from './journal';
 import { MANIFEST_NAME } from './manifest';
 import type { Manifest } from './manifest';
-import { OutputFolder } from './outputFolder';
+import { leftoverFor, OutputFolder, type Leftover } from './outputFolder';
 import { assertExtractable, assertSpace, checkFolder } from './preconditions';
 import { manifestSource, manifestTensors, manifestValidation } from './provenance';
 import type { WrittenFile } from './provenance';
@@ -27,6 +28,7 @@ import { shardIndex, splitIntoShards } from './shards';
 import type { Shard } from './shards';
 import { assertUnchanged, stateOf } from './sourceFiles';
 import type { FileState } from './sourceFiles';
+import { Threads } from './thread/threads';
 import { torchLayout } from './torchWriter';
 
 export type OutputFormat = Manifest['output']['format'];
@@ -46,7 +48,14 @@ export interface ExtractOptions extends RunOptions {
   readonly preprocessor: Record<string, unknown>;
   /** Called when an extraction that was interrupted is continued, with the bytes that it had written. */
   readonly onResume?: (bytes: number) => void;
+  /** Whether what an interrupted extraction left is thrown away rather than continued. */
+  readonly startOver?: boolean;
+  /** When given, a cancelled run leaves what it has if that can be continued, and tells of it before it throws. */
+  readonly onKept?: (kept: Leftover) => void;
 }
+
+/** What decides the bytes of the weight files. */
+export type OutputChoice = Pick<ExtractOptions, 'format' | 'dtype' | 'maxShardBytes'>;
 
 export interface ExtractResult {
   /** The absolute path of the output folder. */
@@ -79,9 +88,7 @@ interface PlannedFile extends Shard {
  */
 export async function extract(plan: Plan, validation: Validation, options: ExtractOptions): Promise<ExtractResult> {
   assertExtractable(plan, validation);
-  const outputs = plan.kept.map(planned => outputTensor(planned, options.dtype));
-  const shards = splitIntoShards(outputs, options.maxShardBytes ?? Infinity, WEIGHTS[options.format]);
-  const files = shards.map(shard => ({ ...shard, layout: fileLayout(shard, outputs, options.format) }));
+  const { outputs, shards, files } = planFiles(plan, options);
   const documents = jsonDocuments(outputs, shards, options);
   const names = [...files.map(file => file.name), ...documents.keys(), MANIFEST_NAME];
   const bytes = files.reduce((sum, file) => sum + file.layout.size, 0);
@@ -91,11 +98,11 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
   const sources = await sourceStates(plan);
   options.signal?.throwIfAborted();
   const fingerprint = resumable(plan, outputs) ? fingerprintOf(plan, outputs, files) : undefined;
-  const output = await OutputFolder.prepare(folder, fingerprint);
+  const output = await OutputFolder.prepare(folder, options.startOver === true ? undefined : fingerprint);
   let journal: Journal | undefined;
   try {
     const earlier = output.unfinished?.files ?? new Map<string, Prefix>();
-    const earlierBytes = [...earlier.values()].reduce((sum, prefix) => sum + prefix.bytes, 0);
+    const earlierBytes = writtenBytes(output.unfinished);
     await assertSpace(output.staging, folder, bytes - earlierBytes);
     if (earlierBytes > 0) options.onResume?.(earlierBytes);
     if (output.unfinished !== undefined) journal = await Journal.reopen(output.staging);
@@ -106,7 +113,7 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
     for (const [file, state] of sources) await assertUnchanged(file, state);
     const tensors = manifestTensors(plan, outputs, written);
     const manifest: Manifest = {
-      version: 1,
+      version: 2,
       tool: TOOL,
       createdAt: new Date().toISOString(),
       source: manifestSource(plan, tensors, sources),
@@ -115,7 +122,7 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
       output: {
         format: options.format,
         dtype: options.dtype,
-        files: [...written.map(({ name, size, copied }) => ({ name, size, sha256: copied.sha256 })), ...jsonFiles],
+        files: [...written.map(({ name, size, copied }) => ({ name, size, treeSha256: copied.treeSha256 })), ...jsonFiles],
         tensors,
       },
     };
@@ -130,9 +137,39 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
       output.keep();
       throw new ConnectionError(`${error.message} What has arrived is kept in ${output.staging}; extract into the same folder again to go on from there.`, { cause: error });
     }
+    if (journal !== undefined && options.onKept !== undefined && isAbort(error)) {
+      const bytes = writtenBytes(await Journal.read(output.staging));
+      if (bytes > 0) {
+        output.keep();
+        options.onKept({ folder: output.staging, bytes });
+        throw error;
+      }
+    }
     await output.discard();
     throw error;
   }
+}
+
+/** What an interrupted extraction into `options.out` left that the next one, with these options, would go on from. */
+export async function findLeftover(plan: Plan, options: OutputChoice & Pick<ExtractOptions, 'out'>): Promise<Leftover | undefined> {
+  const { outputs, files } = planFiles(plan, options);
+  if (!resumable(plan, outputs)) return undefined;
+  return leftoverFor(resolve(options.out), fingerprintOf(plan, outputs, files));
+}
+
+/**
+ * Equal for plans whose weight files hold the same bytes of the same version of the same checkpoint.
+ * Undefined when a source cannot tell its version.
+ */
+export function contentId(plan: Plan, options: OutputChoice): string | undefined {
+  const { outputs, files } = planFiles(plan, options);
+  return contentHash(plan, outputs, files);
+}
+
+function planFiles(plan: Plan, { format, dtype, maxShardBytes = Infinity }: OutputChoice): { outputs: OutputTensor[]; shards: Shard[]; files: PlannedFile[] } {
+  const outputs = plan.kept.map(planned => outputTensor(planned, dtype));
+  const shards = splitIntoShards(outputs, maxShardBytes, WEIGHTS[format]);
+  return { outputs, shards, files: shards.map(shard => ({ ...shard, layout: fileLayout(shard, outputs, format) })) };
 }
 
 /** Whether a run that dies leaves something worth continuing: bytes that were fetched, and are as they were fetched. */
@@ -188,14 +225,14 @@ async function writeWeights(
 ): Promise<(WrittenFile & { size: number })[]> {
   let done = 0;
   const written = [];
-  const hashers = new CopyHashers();
+  const threads = new Threads();
   try {
     for (const { name, tensors, layout } of files) {
       const before = earlier.get(name);
       const copies = tensors.map(index => tensorCopy(plan, outputs, index));
       const ahead = fetchAhead(layout, copies, before?.bytes ?? 0);
       try {
-        const copied = await writeSynced(staging, folder, name, handle => copyFile(handle, layout, ahead.copies, hashers, {
+        const copied = await writeSynced(staging, folder, name, handle => copyFile(handle, layout, ahead.copies, threads, {
           ...(signal !== undefined && { signal }),
           ...(before !== undefined && { written: before }),
           ...(journal !== undefined && { onWritten: prefix => journal.record(name, handle, prefix, prefix.bytes === layout.size) }),
@@ -210,7 +247,7 @@ async function writeWeights(
       }
     }
   } finally {
-    await hashers.close();
+    await threads.close();
   }
   return written;
 }

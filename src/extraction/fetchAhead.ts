@@ -1,9 +1,9 @@
 import { Prefetch } from '../remote/prefetch';
 import type { PlannedRead } from '../remote/prefetch';
-import type { Located } from './compareTensor';
 import type { TensorCopy } from './copy';
 import { partLength } from './fileLayout';
 import type { FileLayout } from './fileLayout';
+import type { Located } from './thread/sources';
 
 /**
  * The same copies, with those from remote files reading what is fetched ahead of them, in the order in which the file
@@ -36,25 +36,23 @@ export function fetchAhead(layout: FileLayout, copies: readonly TensorCopy[], wr
 }
 
 /**
- * The tensors that outputs are compared with, in the outputs' order; remote ones are fetched ahead.
+ * Tensors that outputs are compared with, one after the other; remote ones read what is fetched ahead.
  * After each comparison `leave` must be told, which may not have read all.
  */
-export function originalsAhead(keys: readonly string[], tensors: ReadonlyMap<string, Located>): { at(index: number): Located | undefined; leave(index: number): void; close(): Promise<void> } {
+export function originalsAhead(tensors: readonly (Located | undefined)[]): { readonly originals: readonly (Located | undefined)[]; leave(index: number): void; close(): Promise<void> } {
   const reads: PlannedRead[] = [];
   const planned = new Map<number, number>();
-  for (const [index, key] of keys.entries()) {
-    const original = tensors.get(key);
+  for (const [index, original] of tensors.entries()) {
     if (original?.source.remote === undefined || original.tensor.indirect !== undefined) continue;
     planned.set(index, reads.length);
     reads.push({ source: original.source, position: original.tensor.offset, length: original.tensor.length });
   }
   const prefetch = new Prefetch(reads);
   return {
-    at(index) {
-      const original = tensors.get(keys[index] ?? '');
+    originals: tensors.map((original, index) => {
       const read = planned.get(index);
       return original === undefined || read === undefined ? original : { ...original, source: prefetch.source(read) };
-    },
+    }),
     leave(index) {
       const read = planned.get(index);
       if (read !== undefined) prefetch.drop(read);

@@ -15,8 +15,14 @@ export type FilePart =
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
   /** The bytes of tensor `index` of the list that the layout was made from. */
   | { readonly kind: 'tensor'; readonly index: number; readonly length: number }
-  /** `length` bytes that depend on the CRC-32 of tensors that stand before them in the file. */
-  | { readonly kind: 'late'; readonly length: number; make(crc32: (index: number) => number): Uint8Array };
+  /** Bytes in which the CRC-32s of tensors that stand before them in the file are still to be put, little-endian. */
+  | { readonly kind: 'late'; readonly bytes: Uint8Array; readonly crcs: readonly CrcPlace[] };
+
+/** Where in a part's bytes the CRC-32 of tensor `index` goes. */
+export interface CrcPlace {
+  readonly at: number;
+  readonly index: number;
+}
 
 /**
  * What an output file consists of, first byte to last, decided from the tensors' descriptions alone.
@@ -29,7 +35,7 @@ export interface FileLayout {
 }
 
 export function partLength(part: FilePart): number {
-  return part.kind === 'bytes' ? part.bytes.length : part.length;
+  return part.kind === 'tensor' ? part.length : part.bytes.length;
 }
 
 export function layoutOf(parts: readonly FilePart[]): FileLayout {

@@ -101,19 +101,36 @@ export class Journal {
   }
 }
 
+/** Bytes that are written and on the disk. */
+export function writtenBytes(unfinished: Unfinished | undefined): number {
+  return [...unfinished?.files.values() ?? []].reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** Equal for two extractions of this version that write the same weight files from the same bytes; undefined as for `contentHash`. */
+export function fingerprintOf(plan: Plan, outputs: readonly OutputTensor[], files: PlannedFiles): string | undefined {
+  const content = contentHash(plan, outputs, files);
+  return content === undefined ? undefined : hashOf([TOOL, content]);
+}
+
+type PlannedFiles = readonly { readonly name: string; readonly layout: FileLayout }[];
+
 /**
- * Equal for two extractions that write the same weight files from the same bytes. Undefined when a source cannot tell
- * its version: it may be another one next time.
+ * Equal for two extractions that write the same bytes of the same checkpoint. Undefined when a source cannot tell its
+ * version: it may be another one next time.
  */
-export function fingerprintOf(plan: Plan, outputs: readonly OutputTensor[], files: readonly { readonly name: string; readonly layout: FileLayout }[]): string | undefined {
+export function contentHash(plan: Plan, outputs: readonly OutputTensor[], files: PlannedFiles): string | undefined {
   const used = new Set(plan.kept.map(({ tensor }) => tensor.file));
   const versions = plan.checkpoint.files.flatMap(({ name, source }, index) => used.has(index) ? [[name, source.size, source.remote?.version ?? null] as const] : []);
   if (versions.some(([, , version]) => version === null)) return undefined;
-  return createHash('sha256').update(JSON.stringify([
-    TOOL, plan.checkpoint.location, versions,
+  return hashOf([
+    plan.checkpoint.location, versions,
     files.map(({ name, layout }) => [name, layout.size]),
     plan.kept.map(({ tensor }, index) => [tensor.key, tensor.file, tensor.offset, tensor.length, tensor.indirect ?? null, outputs[index]?.key, outputs[index]?.dtype]),
-  ])).digest('hex');
+  ]);
+}
+
+function hashOf(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex');
 }
 
 function parseLine(line: string): unknown {

@@ -16,7 +16,8 @@ const fileName = z.string().regex(/^[^/\\]+$/).refine(name => name !== '.' && na
 
 /** What was extracted from what, and how: written beside every output, last of all. */
 export const manifestSchema = z.object({
-  version: z.literal(1),
+  /** Version 1 has the plain SHA-256 of every file. */
+  version: z.union([z.literal(1), z.literal(2)]),
   tool: z.object({ name: z.string(), version: z.string() }),
   /** ISO 8601. */
   createdAt: z.string(),
@@ -55,8 +56,9 @@ export const manifestSchema = z.object({
     format: z.enum(['safetensors', 'torch']),
     /** The cast asked for. */
     dtype: z.enum(['keep', 'bf16', 'f16', 'f32']),
-    /** Every file written except this one. */
-    files: z.array(z.object({ name: fileName, size: count, sha256 })),
+    /** Every file written except this one: SHA-256 of JSON files, the tree hash of weight files (see `treeHash`). */
+    files: z.array(z.object({ name: fileName, size: count, sha256: sha256.optional(), treeSha256: sha256.optional() })
+      .refine(file => (file.sha256 === undefined) !== (file.treeSha256 === undefined), { error: 'has not one digest' })),
     /** In state-dict order. */
     tensors: z.array(z.object({
       key: z.string(),

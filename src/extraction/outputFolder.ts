@@ -4,7 +4,7 @@ import { hostname, uptime } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from './ioErrors';
-import { Journal, type Unfinished } from './journal';
+import { Journal, writtenBytes, type Unfinished } from './journal';
 import { MANIFEST_NAME } from './manifest';
 
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
@@ -164,6 +164,41 @@ export async function samePlace(a: string, b: string): Promise<boolean> {
   return places[0] !== undefined && places[0] === places[1];
 }
 
+/** What a run that ended early has left to be continued. */
+export interface Leftover {
+  /** The temporary folder. */
+  readonly folder: string;
+  /** Bytes of weight files in it. */
+  readonly bytes: number;
+}
+
+/** The leftover that `prepare` would take over for this output folder and fingerprint. Nothing is changed. */
+export async function leftoverFor(out: string, fingerprint: string | undefined): Promise<Leftover | undefined> {
+  if (fingerprint === undefined) return undefined;
+  const parent = (await namesIn(out)) === undefined ? dirname(out) : out;
+  for (const folder of await abandonedIn(parent)) {
+    const unfinished = await Journal.read(folder);
+    const bytes = writtenBytes(unfinished);
+    if (unfinished?.out === out && unfinished.fingerprint === fingerprint && bytes > 0) return { folder, bytes };
+  }
+  return undefined;
+}
+
+/** Removes what a run has left, unless another run has taken it over by now. */
+export async function discardLeftover(folder: string): Promise<void> {
+  if ((await abandonedIn(dirname(folder))).includes(folder)) await rm(folder, { recursive: true, force: true });
+}
+
+/** The temporary folders directly inside `parent` that nobody of this machine writes any more. */
+export async function abandonedIn(parent: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of await namesIn(parent) ?? []) {
+    const [, host, pid] = PARTIAL.exec(name) ?? [];
+    if (host === HOST && pid !== undefined && await isAbandoned(join(parent, name), Number(pid))) found.push(join(parent, name));
+  }
+  return found;
+}
+
 /** The temporary folders that this process is writing. */
 const inUse = new Set<string>();
 
@@ -174,10 +209,7 @@ const inUse = new Set<string>();
 async function takeOver(parent: string, staging: string, out: string, fingerprint: string | undefined): Promise<Unfinished | undefined> {
   let taken: Unfinished | undefined;
   const names = await namesIn(parent) ?? [];
-  for (const name of names) {
-    const [, host, pid] = PARTIAL.exec(name) ?? [];
-    const folder = join(parent, name);
-    if (host !== HOST || pid === undefined || !await isAbandoned(folder, Number(pid))) continue;
+  for (const folder of await abandonedIn(parent)) {
     // A run that ended between moving the earlier output away and its own in (the manifest last) left somebody's files there.
     const held = await namesIn(join(folder, REPLACED)) ?? [];
     if (held.length > 0 && !names.includes(MANIFEST_NAME)) continue;

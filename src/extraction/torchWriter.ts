@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { layoutOf } from './fileLayout';
-import type { FileLayout, FilePart, OutputTensor } from './fileLayout';
+import type { CrcPlace, FileLayout, FilePart, OutputTensor } from './fileLayout';
 import { pickleStateDict } from './torchPickle';
 
 const LIMIT = 0xffffffff;
@@ -8,6 +8,9 @@ const ALIGNMENT = 64;
 /** General-purpose flags: names are UTF-8; CRC and sizes stand behind the data. */
 const UTF8 = 0x0800;
 const DESCRIPTOR = 0x0008;
+/** Where in a descriptor and in a directory's entry the CRC is. */
+const DESCRIPTOR_CRC = 4;
+const ENTRY_CRC = 16;
 /** 1 January 1980: the first date that MS-DOS time can hold. */
 const DOS_DATE = 0x0021;
 
@@ -21,7 +24,8 @@ interface PlacedRecord extends ZipRecord {
   readonly size: number;
   /** Where the record's local header starts. */
   readonly offset: number;
-  crc(tensorCrc: (index: number) => number): number;
+  /** Undefined for a tensor, whose bytes are still to be copied. */
+  readonly crc: number | undefined;
 }
 
 /**
@@ -45,26 +49,25 @@ export function torchLayout(tensors: readonly OutputTensor[], root: string): Fil
     const { content } = entry;
     if (content instanceof Uint8Array) {
       const crc = crc32(content);
-      const at = { ...entry, size: content.length, offset, crc: () => crc };
+      const at = { ...entry, size: content.length, offset, crc };
       const header = localHeader(at, crc, 0);
       parts.push({ kind: 'bytes', bytes: header }, { kind: 'bytes', bytes: content });
       offset += header.length + content.length;
       placed.push(at);
     } else {
-      const at = { ...entry, size: content.length, offset, crc: (tensorCrc: (index: number) => number) => tensorCrc(content.index) };
+      const at = { ...entry, size: content.length, offset, crc: undefined };
       const header = localHeader(at, 0, DESCRIPTOR);
-      const descriptorLength = at.size >= LIMIT ? 24 : 16;
+      const behind = descriptor(at.size);
       parts.push(
         { kind: 'bytes', bytes: header },
         { kind: 'tensor', index: content.index, length: content.length },
-        { kind: 'late', length: descriptorLength, make: tensorCrc => descriptor(at.size, tensorCrc(content.index)) },
+        { kind: 'late', bytes: behind, crcs: [{ at: DESCRIPTOR_CRC, index: content.index }] },
       );
-      offset += header.length + at.size + descriptorLength;
+      offset += header.length + at.size + behind.length;
       placed.push(at);
     }
   }
-  const length = directory(placed, offset, () => 0).length;
-  parts.push({ kind: 'late', length, make: tensorCrc => directory(placed, offset, tensorCrc) });
+  parts.push({ kind: 'late', ...directory(placed, offset) });
   return layoutOf(parts);
 }
 
@@ -92,11 +95,11 @@ function localHeader({ name, size, offset }: PlacedRecord, crc: number, flag: nu
   return Buffer.concat([header, name, zip64, padding]);
 }
 
-function descriptor(size: number, crc: number): Buffer {
+/** Its CRC is put in when the bytes before it are known. */
+function descriptor(size: number): Buffer {
   const big = size >= LIMIT;
   const bytes = Buffer.alloc(big ? 24 : 16);
   bytes.writeUInt32LE(0x08074b50, 0);
-  bytes.writeUInt32LE(crc, 4);
   if (big) {
     bytes.writeBigUInt64LE(BigInt(size), 8);
     bytes.writeBigUInt64LE(BigInt(size), 16);
@@ -108,8 +111,15 @@ function descriptor(size: number, crc: number): Buffer {
 }
 
 /** The central directory at `start`, with the records that end the file. */
-function directory(records: readonly PlacedRecord[], start: number, tensorCrc: (index: number) => number): Buffer {
-  const entries = Buffer.concat(records.map(entry => directoryEntry(entry, entry.crc(tensorCrc))));
+function directory(records: readonly PlacedRecord[], start: number): { bytes: Buffer; crcs: CrcPlace[] } {
+  const list = records.map(directoryEntry);
+  const entries = Buffer.concat(list);
+  const crcs: CrcPlace[] = [];
+  let position = 0;
+  for (const [index, { content }] of records.entries()) {
+    if (!(content instanceof Uint8Array)) crcs.push({ at: position + ENTRY_CRC, index: content.index });
+    position += list[index]?.length ?? 0;
+  }
   const count = records.length;
   const zip64 = start + entries.length >= LIMIT || count >= 0xffff;
   const end = Buffer.alloc(22);
@@ -118,7 +128,7 @@ function directory(records: readonly PlacedRecord[], start: number, tensorCrc: (
   end.writeUInt16LE(Math.min(count, 0xffff), 10);
   end.writeUInt32LE(Math.min(entries.length, LIMIT), 12);
   end.writeUInt32LE(Math.min(start, LIMIT), 16);
-  if (!zip64) return Buffer.concat([entries, end]);
+  if (!zip64) return { bytes: Buffer.concat([entries, end]), crcs };
 
   const end64 = Buffer.alloc(56);
   end64.writeUInt32LE(0x06064b50, 0);
@@ -133,10 +143,10 @@ function directory(records: readonly PlacedRecord[], start: number, tensorCrc: (
   locator.writeUInt32LE(0x07064b50, 0);
   locator.writeBigUInt64LE(BigInt(start + entries.length), 8);
   locator.writeUInt32LE(1, 16);
-  return Buffer.concat([entries, end64, locator, end]);
+  return { bytes: Buffer.concat([entries, end64, locator, end]), crcs };
 }
 
-function directoryEntry({ name, content, size, offset }: PlacedRecord, crc: number): Buffer {
+function directoryEntry({ name, content, size, offset, crc = 0 }: PlacedRecord): Buffer {
   const wide = [...(size >= LIMIT ? [size, size] : []), ...(offset >= LIMIT ? [offset] : [])];
   const fields = Buffer.alloc(wide.length * 8);
   wide.forEach((value, index) => fields.writeBigUInt64LE(BigInt(value), index * 8));
@@ -147,7 +157,7 @@ function directoryEntry({ name, content, size, offset }: PlacedRecord, crc: numb
   header.writeUInt16LE(wide.length > 0 ? 45 : 20, 6);
   header.writeUInt16LE(UTF8 | (content instanceof Uint8Array ? 0 : DESCRIPTOR), 8);
   header.writeUInt16LE(DOS_DATE, 14);
-  header.writeUInt32LE(crc, 16);
+  header.writeUInt32LE(crc, ENTRY_CRC);
   header.writeUInt32LE(Math.min(size, LIMIT), 20);
   header.writeUInt32LE(Math.min(size, LIMIT), 24);
   header.writeUInt16LE(name.length, 28);

@@ -1,21 +1,25 @@
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { readBytes } from '../checkpoint/byteSource';
 import type { ByteSource } from '../checkpoint/byteSource';
 import type { Checkpoint } from '../checkpoint/checkpoint';
+import { dtypeBits } from '../checkpoint/dtype';
 import { openFile } from '../checkpoint/fileSource';
 import { readSafetensors } from '../checkpoint/safetensors';
 import { readTorchZip } from '../checkpoint/torch/torchZip';
 import { UserError } from '../errors';
+import { formatShape } from '../format';
 import type { RunOptions } from '../progress';
 import { makePlan } from '../recipe/plan';
-import { CompareBuffers, compareTensor } from './compareTensor';
-import type { Located } from './compareTensor';
+import { sameShape } from '../validation/compare';
 import { originalsAhead } from './fetchAhead';
 import { readManifest } from './manifest';
 import type { Manifest } from './manifest';
-import { StreamHasher } from './streamHasher';
-
-const CHUNK_BYTES = 1 << 20;
+import { inLanes } from './thread/lanes';
+import { TensorPuller, threadSource } from './thread/sources';
+import type { Located } from './thread/sources';
+import { Threads } from './thread/threads';
+import { treeHash } from './treeHash';
 
 export interface VerifyOptions extends RunOptions {
   /** The checkpoint that the output was extracted from, to compare every tensor with. */
@@ -41,7 +45,7 @@ export interface VerifyReport {
 }
 
 /**
- * Reads an extraction's output again and compares it with its manifest: every file's size and SHA-256, every
+ * Reads an extraction's output again and compares it with its manifest: every file's size and hash, every
  * tensor's dtype, shape and SHA-256, and that there is nothing else. With `source`, the tensors must also be those
  * that the recipe takes out of it, and each is compared byte for byte with the one it came from, cast as it was cast.
  * All differences are listed.
@@ -59,12 +63,28 @@ export async function verify(dir: string, options: VerifyOptions = {}): Promise<
   }
 }
 
+type ExpectedTensor = Manifest['output']['tensors'][number];
+
+/** A tensor of a weight file, and what is found out about it. */
+interface Check {
+  readonly file: string;
+  readonly output: Located;
+  /** Its entry in the manifest, if any, and the tensor that it came from. */
+  readonly expected: ExpectedTensor | undefined;
+  readonly original: Located | undefined;
+  /** A sentence. */
+  difference: string | undefined;
+  sha256: string;
+}
+
+/** Headers are read in pieces of this size. */
+const FRAME_BYTES = 1 << 20;
+
 class Verification {
   readonly #folder: string;
   readonly #manifest: Manifest;
   readonly #options: VerifyOptions;
-  readonly #fileHash = new StreamHasher();
-  readonly #tensorHash = new StreamHasher();
+  readonly #threads = new Threads();
   readonly #open: ByteSource[] = [];
   readonly #differences: Difference[] = [];
   #done = 0;
@@ -87,14 +107,29 @@ class Verification {
     }
     await this.#findStrays();
     this.#checkPlan();
-    const located = await this.#locate(sources);
-    this.#total = [...sources.values()].reduce((sum, { size }) => sum + size, 0) + [...located.values()].reduce((sum, { tensor }) => sum + tensor.length, 0);
-    const [, checked] = await Promise.all([this.#checkFiles(sources), this.#checkTensors(located)]);
-    return { ok: this.#differences.length === 0, ...checked, comparedWithSource: this.#options.source !== undefined, differences: this.#differences };
+    const contents = await this.#readHeaders(sources);
+    const checks = this.#checksOf(contents);
+    this.#total = sum(checks, ({ output }) => output.tensor.length)
+      + sum(files, ({ name, size, sha256 }) => !sources.has(name) ? 0 : sha256 !== undefined ? size : size - sum(contents.get(name) ?? [], tensor => tensor.length));
+    await this.#checkTensors(checks);
+    for (const { name, sha256, treeSha256 } of files) {
+      const source = sources.get(name);
+      if (source === undefined) continue;
+      const found = sha256 === undefined ? await this.#treeHashOf(name, source, checks) : await this.#hashOf(source);
+      if (found !== (sha256 ?? treeSha256)) this.#differences.push({ file: name, message: 'has other bytes than were written: its SHA-256 is not the manifest\'s.' });
+    }
+    const equal = this.#judge(checks);
+    return {
+      ok: this.#differences.length === 0,
+      checkedTensors: equal.length,
+      checkedBytes: sum(equal, ({ output }) => output.tensor.length),
+      comparedWithSource: this.#options.source !== undefined,
+      differences: this.#differences,
+    };
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#fileHash.close(), this.#tensorHash.close(), ...this.#open.map(source => source.close())]);
+    await Promise.all([this.#threads.close(), ...this.#open.map(source => source.close())]);
   }
 
   async #openOutput(name: string): Promise<ByteSource | undefined> {
@@ -137,82 +172,130 @@ class Verification {
     }
   }
 
-  /** The output's tensors by key, as the headers of its files have them now; those of unreadable files are absent. */
-  async #locate(sources: ReadonlyMap<string, ByteSource>): Promise<Map<string, Located>> {
-    const keys = new Map(this.#manifest.output.tensors.map(tensor => [tensor.key, tensor.file]));
-    const located = new Map<string, Located>();
-    const read = this.#manifest.output.format === 'safetensors' ? readSafetensors : readTorchZip;
-    const listed = new Set(this.#manifest.output.files.map(file => file.name));
-    for (const name of new Set(keys.values())) {
+  /** The tensors of each weight file as its header has them now; without files that have none that can be read. */
+  async #readHeaders(sources: ReadonlyMap<string, ByteSource>): Promise<Map<string, readonly Located['tensor'][]>> {
+    const { tensors, files, format } = this.#manifest.output;
+    const read = format === 'safetensors' ? readSafetensors : readTorchZip;
+    const listed = new Set(files.map(file => file.name));
+    const contents = new Map<string, readonly Located['tensor'][]>();
+    for (const name of new Set(tensors.map(tensor => tensor.file))) {
       const source = sources.get(name);
       if (source === undefined) {
         // A file that is absent or of another size has been told already.
         if (!listed.has(name)) this.#differences.push({ file: name, message: 'holds tensors by the manifest, which does not list it among the files.' });
         continue;
       }
-      let tensors;
       try {
-        ({ tensors } = await read(source, this.#options.signal));
+        contents.set(name, (await read(source, this.#options.signal)).tensors);
       } catch (error) {
         if (!(error instanceof UserError)) throw error;
         this.#differences.push({ file: name, message: error.message });
-        continue;
       }
+    }
+    return contents;
+  }
+
+  /** What is to be read: every tensor that lies in the weight files, with its entry in the manifest and its original. */
+  #checksOf(contents: ReadonlyMap<string, readonly Located['tensor'][]>): Check[] {
+    const originals = this.#options.source && locateAll(this.#options.source);
+    const expectations = new Map(this.#manifest.output.tensors.map(expected => [expected.key, expected]));
+    const checks: Check[] = [];
+    for (const [file, tensors] of contents) {
+      const source = this.#open.find(({ name }) => name === file);
+      if (source === undefined) continue;
       for (const tensor of tensors) {
-        if (keys.get(tensor.key) === name) located.set(tensor.key, { source, tensor });
-        else this.#differences.push({ key: tensor.key, file: name, message: 'is in the file and not in the manifest.' });
+        const expected = expectations.get(tensor.key);
+        const isExpected = expected?.file === file;
+        if (!isExpected) this.#differences.push({ key: tensor.key, file, message: 'is in the file and not in the manifest.' });
+        const original = isExpected ? originals?.get(expected.sourceKey) : undefined;
+        checks.push({
+          file,
+          output: { source, tensor },
+          expected: isExpected ? expected : undefined,
+          original,
+          difference: isExpected ? headerDifference(expected, tensor, originals && (original?.tensor ?? 'absent')) : undefined,
+          sha256: '',
+        });
       }
       const found = new Set(tensors.map(tensor => tensor.key));
-      for (const [key, file] of keys) {
-        if (file === name && !found.has(key)) this.#differences.push({ key, file: name, message: 'is missing: the manifest has it and the file does not.' });
+      for (const { key, file: name } of expectations.values()) {
+        if (name === file && !found.has(key)) this.#differences.push({ key, file, message: 'is missing: the manifest has it and the file does not.' });
       }
     }
-    return located;
+    return checks;
   }
 
-  async #checkFiles(sources: ReadonlyMap<string, ByteSource>): Promise<void> {
-    const buffer = new SharedArrayBuffer(CHUNK_BYTES);
-    for (const { name, sha256 } of this.#manifest.output.files) {
-      const source = sources.get(name);
-      if (source === undefined) continue;
-      let found: string | undefined;
-      for (let done = 0; found === undefined;) {
-        const end = Math.min(CHUNK_BYTES, source.size - done);
-        await source.readInto(new Uint8Array(buffer, 0, end), done, this.#options.signal);
-        done += end;
-        [found] = await this.#fileHash.feed([{ buffer, start: 0, end, last: done === source.size }]);
-        this.#advance(end, name);
-      }
-      if (found !== sha256) this.#differences.push({ file: name, message: 'has other bytes than were written: its SHA-256 is not the manifest\'s.' });
-    }
-  }
-
-  async #checkTensors(located: ReadonlyMap<string, Located>): Promise<{ checkedTensors: number; checkedBytes: number }> {
-    const { signal, source } = this.#options;
-    const written = this.#manifest.output.tensors.flatMap(expected => {
-      const output = located.get(expected.key);
-      return output === undefined ? [] : [{ expected, output }];
-    });
-    const originals = source && originalsAhead(written.map(({ expected }) => expected.sourceKey), locateAll(source));
-    const buffers = new CompareBuffers();
-    let checkedTensors = 0;
-    let checkedBytes = 0;
+  async #checkTensors(checks: readonly Check[]): Promise<void> {
+    const failed = new AbortController();
+    const signal = AbortSignal.any([failed.signal, ...(this.#options.signal === undefined ? [] : [this.#options.signal])]);
+    signal.throwIfAborted();
+    const compared = checks.map(({ original, difference }) => difference === undefined ? original : undefined);
+    const ahead = originalsAhead(compared);
+    const puller = new TensorPuller([...checks.map(({ output }) => output), ...ahead.originals], signal);
+    // What is fetched ahead must be taken in its order.
+    const lanes = compared.some(original => original?.source.remote !== undefined) ? 1 : this.#threads.count;
     try {
-      for (const [index, { expected, output }] of written.entries()) {
-        const original = originals && (originals.at(index) ?? 'absent');
-        const message = await compareTensor(expected, output, original, this.#tensorHash, buffers, { signal, onBytes: bytes => { this.#advance(bytes, expected.key); } });
-        originals?.leave(index);
-        if (message !== undefined) {
-          this.#differences.push({ key: expected.key, file: expected.file, message });
-        } else {
-          checkedTensors++;
-          checkedBytes += output.tensor.length;
-        }
-      }
+      await inLanes(checks.entries(), lanes, failed, async ([index, check]) => {
+        const { output, expected } = check;
+        const original = ahead.originals[index];
+        const { sha256, differsAt } = await this.#threads.run({
+          kind: 'check',
+          tensor: threadSource(index, output.source, output.tensor),
+          original: original && expected && { source: threadSource(checks.length + index, original.source, original.tensor), from: expected.sourceDtype, to: expected.dtype },
+        }, { signal, pull: puller.pull, onAdvance: ({ bytes }) => { this.#advance(bytes, output.tensor.key); } });
+        ahead.leave(index);
+        check.sha256 = sha256;
+        if (expected === undefined) return;
+        if (differsAt !== undefined) check.difference = `differs from ${expected.sourceKey} in the source, first at element ${Math.floor(differsAt * 8 / dtypeBits(expected.dtype))}.`;
+        else if (sha256 !== expected.sha256) check.difference ??= 'has other bytes than were written: its SHA-256 is not the manifest\'s.';
+      });
     } finally {
-      await originals?.close();
+      await ahead.close();
+      await puller.close();
     }
-    return { checkedTensors, checkedBytes };
+  }
+
+  /** Tells the differences of tensors in the manifest's order. */
+  #judge(checks: readonly Check[]): Check[] {
+    const byKey = new Map(checks.flatMap(check => check.expected === undefined ? [] : [[check.expected.key, check] as const]));
+    const inOrder = this.#manifest.output.tensors.flatMap(({ key }) => byKey.get(key) ?? []);
+    for (const { expected, difference } of inOrder) {
+      if (expected !== undefined && difference !== undefined) this.#differences.push({ key: expected.key, file: expected.file, message: difference });
+    }
+    return inOrder.filter(({ difference }) => difference === undefined);
+  }
+
+  /** A file's plain SHA-256. */
+  async #hashOf(source: ByteSource): Promise<string> {
+    const whole = { key: source.name, dtype: 'U8', shape: [source.size], offset: 0, length: source.size } as const;
+    const puller = new TensorPuller([{ source, tensor: whole }], this.#options.signal);
+    const { sha256 } = await this.#threads.run({ kind: 'check', tensor: threadSource(0, source, whole), original: undefined }, {
+      signal: this.#options.signal, pull: puller.pull, onAdvance: ({ bytes }) => { this.#advance(bytes, source.name); },
+    });
+    return sha256;
+  }
+
+  /** A weight file's tree hash; undefined when its tensors do not lie side by side, as in what was written. */
+  async #treeHashOf(file: string, source: ByteSource, checks: readonly Check[]): Promise<string | undefined> {
+    const hash = treeHash();
+    let position = 0;
+    const frameTo = async (end: number): Promise<void> => {
+      while (position < end) {
+        const bytes = await readBytes(source, position, Math.min(end - position, FRAME_BYTES), this.#options.signal);
+        hash.frame(bytes);
+        position += bytes.length;
+        this.#advance(bytes.length, file);
+      }
+    };
+    const inFile = checks.filter(check => check.file === file && check.output.tensor.length > 0);
+    for (const { output: { tensor }, sha256 } of inFile.sort((a, b) => a.output.tensor.offset - b.output.tensor.offset)) {
+      if (tensor.indirect !== undefined || tensor.offset < position) return undefined;
+      await frameTo(tensor.offset);
+      hash.tensor(tensor.length, sha256);
+      position += tensor.length;
+    }
+    await frameTo(source.size);
+    return hash.digest();
   }
 
   #advance(bytes: number, label: string): void {
@@ -228,4 +311,19 @@ function locateAll(checkpoint: Checkpoint): Map<string, Located> {
     if (file !== undefined) located.set(tensor.key, { source: file.source, tensor });
   }
   return located;
+}
+
+/** What can be told without reading the bytes. */
+function headerDifference(expected: ExpectedTensor, tensor: Located['tensor'], original: Located['tensor'] | 'absent' | undefined): string | undefined {
+  if (tensor.dtype !== expected.dtype) return `is ${tensor.dtype}, the manifest says ${expected.dtype}.`;
+  if (!sameShape(tensor.shape, expected.shape)) return `has the shape ${formatShape(tensor.shape)}, the manifest says ${formatShape(expected.shape)}.`;
+  if (original === undefined) return undefined;
+  if (original === 'absent') return `comes from ${expected.sourceKey}, which the source does not have.`;
+  if (!sameShape(original.shape, expected.shape)) return `has the shape ${formatShape(expected.shape)}, ${expected.sourceKey} in the source ${formatShape(original.shape)}.`;
+  if (original.dtype !== expected.sourceDtype) return `was ${expected.sourceDtype} when it was extracted, ${expected.sourceKey} in the source is ${original.dtype}.`;
+  return undefined;
+}
+
+function sum<T>(items: readonly T[], valueOf: (item: T) => number): number {
+  return items.reduce((total, item) => total + valueOf(item), 0);
 }

@@ -46,7 +46,7 @@ export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint
 
   let hidden: Value;
   if (segment.from === 0) {
-    hidden = graph.embeddings(b, weight, b.input(PIXELS, 'F32', ['batch', 3, graph.imageSize, graph.imageSize]));
+    hidden = graph.embeddings(b, weight, b.input(PIXELS, 'F32', ['batch', ...graph.inputShape]));
     if (wanted.embeddings) emitRows('embeddings', hidden);
   } else {
     const input = b.input(`${HIDDEN}.in`, 'F32', ['batch', graph.tokens, graph.width]);
@@ -55,9 +55,9 @@ export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint
   for (let layer = segment.from; layer < segment.to; layer++) {
     const inBlock: BindWeight = part => weight({ ...part, key: `${graph.blockPath(layer)}.${part.key}` });
     for (const head of wanted.attentions.get(layer) ?? []) {
-      emit(`attentions.${layer}.${head}`, graph.attention(b, inBlock, hidden, head), [0, graph.tokens, graph.tokens]);
+      emit(`attentions.${layer}.${head}`, graph.attention(b, inBlock, hidden, layer, head), [0, graph.tokens, graph.tokens]);
     }
-    hidden = graph.block(b, inBlock, hidden);
+    hidden = graph.block(b, inBlock, hidden, layer);
     if (wanted.hidden.has(layer)) emitRows(`hidden_states.${layer}`, hidden);
   }
   if (segment.to === graph.layers && wanted.pool.length > 0) {

@@ -6,6 +6,7 @@ import { quoted } from '../checkpoint/wording';
 import { AccessError, UserError } from '../errors';
 import type { Answer, HttpClient } from './http';
 import { HttpSource } from './httpSource';
+import { publicAddress } from './location';
 
 const INDEXES = ['model.safetensors.index.json', 'pytorch_model.bin.index.json', 'diffusion_pytorch_model.safetensors.index.json'];
 const WHOLE = ['model.safetensors', 'pytorch_model.bin', 'diffusion_pytorch_model.safetensors'];
@@ -59,11 +60,6 @@ export function httpStore(client: HttpClient, folder: URL, given?: { readonly na
       return open(name, signal);
     },
   };
-}
-
-/** An address without what is secret in it: user, password, and the query, which may be a signature. */
-export function publicAddress(url: URL): string {
-  return `${url.origin}${url.pathname}`;
 }
 
 /** The server was reached and does not give the file. */

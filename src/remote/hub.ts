@@ -1,8 +1,10 @@
 import * as z from 'zod';
 import type { StoredFile } from '../checkpoint/byteSource';
+import { isStoredName } from '../checkpoint/storedName';
 import { UserError } from '../errors';
 import { explainHubRefusal } from './hubErrors';
 import { HttpClient } from './http';
+import { isRepo } from './location';
 import { HttpSource } from './httpSource';
 import { hubEndpoint, hubToken } from './hubOptions';
 import type { HubOptions } from './hubOptions';
@@ -16,6 +18,12 @@ export interface FoundModel {
   /** Whether its licence must be accepted first. */
   readonly gated: boolean;
   readonly isPrivate: boolean;
+}
+
+/** What a repository calls its commits. */
+export interface HubRefs {
+  readonly branches: readonly string[];
+  readonly tags: readonly string[];
 }
 
 export interface HubFile extends StoredFile {
@@ -38,6 +46,8 @@ const searchSchema = z.array(z.object({
   gated: z.union([z.boolean(), z.string()]).default(false),
   private: z.boolean().default(false),
 }));
+const refsSchema = z.object({ branches: z.array(z.object({ name: z.string() })).default([]), tags: z.array(z.object({ name: z.string() })).default([]) });
+const accountSchema = z.object({ name: z.string() });
 
 /** Pages of a folder's list, of 1000 files each, that are asked for at most. */
 const MOST_PAGES = 100;
@@ -67,6 +77,19 @@ export class Hub {
     return this.#parse(revisionSchema, value).sha;
   }
 
+  /** The branches and tags of a repository. */
+  async refs(repo: string, signal?: AbortSignal): Promise<HubRefs> {
+    const { value } = await this.#api(repo, `api/models/${repo}/refs`, signal);
+    const { branches, tags } = this.#parse(refsSchema, value);
+    return { branches: branches.map(({ name }) => name), tags: tags.map(({ name }) => name) };
+  }
+
+  /** The account that the token belongs to. @throws HubRefusal when the Hub does not know the token */
+  async account(signal?: AbortSignal): Promise<string> {
+    const { value } = await this.#api(undefined, 'api/whoami-v2', signal);
+    return this.#parse(accountSchema, value).name;
+  }
+
   /** The files directly inside a folder of a commit, by name. */
   async files(repo: string, commit: string, folder: string, signal?: AbortSignal): Promise<Map<string, HubFile>> {
     const files = new Map<string, HubFile>();
@@ -76,7 +99,8 @@ export class Hub {
       const { value, headers }: { value: unknown; headers: Headers } = await this.#api(repo, next, signal);
       for (const { type, path, size, oid, lfs } of this.#parse(treeSchema, value)) {
         const name = path.slice(path.lastIndexOf('/') + 1);
-        if (type === 'file') files.set(name, { name, size: lfs?.size ?? size, hash: lfs?.oid ?? oid });
+        // A list is of one folder; names that are no names are nobody's files.
+        if (type === 'file' && isStoredName(name)) files.set(name, { name, size: lfs?.size ?? size, hash: lfs?.oid ?? oid });
       }
       next = /<([^>]+)>\s*;\s*rel="next"/.exec(headers.get('link') ?? '')?.[1];
     }
@@ -98,7 +122,7 @@ export class Hub {
   async search(query: string, signal?: AbortSignal): Promise<FoundModel[]> {
     const parameters = new URLSearchParams({ search: query, sort: 'downloads', direction: '-1', limit: '30' });
     const { value } = await this.#api(undefined, `api/models?${parameters.toString()}`, signal);
-    return this.#parse(searchSchema, value).map(({ id, downloads, likes, gated, private: isPrivate }) => ({ id, downloads, likes, gated: gated !== false, isPrivate }));
+    return this.#parse(searchSchema, value).filter(({ id }) => isRepo(id)).map(({ id, downloads, likes, gated, private: isPrivate }) => ({ id, downloads, likes, gated: gated !== false, isPrivate }));
   }
 
   /** `path` is relative to the endpoint, or an address that the Hub itself named. */
@@ -126,10 +150,6 @@ export class Hub {
   }
 }
 
-/** For a search field: models that fit what has been typed so far. */
-export async function searchModels(query: string, signal?: AbortSignal, options: HubOptions = {}): Promise<FoundModel[]> {
-  return (await Hub.connect(options)).search(query, signal);
-}
 
 function encodePath(path: string): string {
   return path.split('/').map(encodeURIComponent).join('/');

@@ -36,11 +36,17 @@ export function parseLocation(text: string, endpoint: URL): Location {
   const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(trimmed)?.[1]?.toLowerCase();
   if (scheme === undefined) return { kind: 'local', path: text };
   if ((scheme !== 'https' && scheme !== 'http') || !URL.canParse(trimmed)) {
-    throw new UserError(`${quoted(trimmed)} cannot be opened: addresses are hf://owner/model@revision or https://... .`);
+    throw new UserError(`${quoted(trimmed.replace(/\/\/[^/]*@/, '//'))} cannot be opened: addresses are hf://owner/model@revision or https://... .`);
   }
   const url = new URL(trimmed);
   url.hash = '';
   return parsePage(url, endpoint) ?? { kind: 'http', url };
+}
+
+/** Whether a server's or a person's text can be the name of a repository: `owner/model`, or `model` alone. */
+export function isRepo(text: string): boolean {
+  const names = text.split('/');
+  return names.length <= 2 && names.every(name => REPO_NAME.test(name) && !name.includes('..') && !name.includes('--'));
 }
 
 /** Whether what this names is at the other end of a network. */
@@ -48,9 +54,31 @@ export function isRemote(location: string): boolean {
   return /^(?:hf|https?):\/\//i.test(location);
 }
 
+/** An address without what is secret in it: user, password, and the query, which may be a signature. */
+export function publicAddress(url: URL): string {
+  return `${url.origin}${url.pathname}`;
+}
+
+/** The same for the text of an address that a person typed. */
+export function shownAddress(text: string): string {
+  return /^https?:/i.test(text) && URL.canParse(text) ? publicAddress(new URL(text)) : text;
+}
+
 /** The address that opens a folder or file of a repository again. Slashes in a revision are encoded, as for HfFileSystem. */
 export function hubAddress({ repo, revision, path }: Omit<HubLocation, 'kind'>): string {
   return `hf://${repo}@${encodeURIComponent(revision)}${path === '' ? '' : `/${path}`}`;
+}
+
+/** The page that shows a model, or a file of it, in a browser. */
+export function hubPage({ repo, revision, path }: Omit<HubLocation, 'kind'>, endpoint: URL): string {
+  const model = `${endpoint.origin}${endpoint.pathname.replace(/\/+$/, '')}/${repo}`;
+  if (path === '' && revision === DEFAULT_REVISION) return model;
+  return `${model}/${path === '' ? 'tree' : 'blob'}/${encodeURIComponent(revision)}${path.split('/').map(part => part === '' ? '' : `/${encodeURIComponent(part)}`).join('')}`;
+}
+
+/** A location for a line of text: without what is secret, and with a commit cut to the seven digits that people know it by. */
+export function shortLocation(location: string): string {
+  return shownAddress(location).replace(/^(hf:\/\/[^@]*@[0-9a-f]{7})[0-9a-f]{33,}/, '$1');
 }
 
 function parseHubAddress(text: string): HubLocation {
@@ -71,23 +99,24 @@ function parseHubAddress(text: string): HubLocation {
 /** Undefined when the address is not a page of a Hub. */
 function parsePage(url: URL, endpoint: URL): HubLocation | undefined {
   const prefix = endpoint.pathname.replace(/\/+$/, '');
+  const address = publicAddress(url);
   const own = url.host === endpoint.host && url.pathname.startsWith(`${prefix}/`);
   if (!own && !HUB_HOSTS.has(url.host)) return undefined;
-  const segments = url.pathname.slice(own ? prefix.length : 0).split('/').filter(segment => segment !== '').map(segment => decoded(segment, url.href));
+  const segments = url.pathname.slice(own ? prefix.length : 0).split('/').filter(segment => segment !== '').map(segment => decoded(segment, address));
   const [first] = segments;
-  if (first === 'datasets' || first === 'spaces') throw notAModel(url.href);
+  if (first === 'datasets' || first === 'spaces') throw notAModel(address);
   if (first === undefined || first === 'api' || first === 'models' || first === 'docs') {
-    throw new UserError(`${url.href} is not the page of a model. Paste the address of a model, such as https://huggingface.co/Qwen/Qwen-VL-Chat.`);
+    throw new UserError(`${address} is not the page of a model. Paste the address of a model, such as https://huggingface.co/Qwen/Qwen-VL-Chat.`);
   }
   const pageAt = segments[1] !== undefined && PAGES.has(segments[1]) && segments.length > 2 ? 1 : Math.min(2, segments.length);
   const repo = segments.slice(0, pageAt);
   const [page, revision = DEFAULT_REVISION, ...path] = segments.slice(pageAt);
-  if (page === undefined || !PAGES.has(page)) return hubLocation(url.href, repo, DEFAULT_REVISION, []);
-  return hubLocation(url.href, repo, revision, page === 'commits' || page === 'commit' ? [] : path);
+  if (page === undefined || !PAGES.has(page)) return hubLocation(address, repo, DEFAULT_REVISION, []);
+  return hubLocation(address, repo, revision, page === 'commits' || page === 'commit' ? [] : path);
 }
 
 function hubLocation(text: string, repo: readonly string[], revision: string, path: readonly string[]): HubLocation {
-  if (repo.some(name => !REPO_NAME.test(name) || name.includes('..') || name.includes('--')) || revision === '' || path.includes('..') || path.includes('')) {
+  if (!isRepo(repo.join('/')) || revision === '' || path.includes('..') || path.includes('')) {
     throw new UserError(`${quoted(text)} does not name a model on the Hub. Write hf://owner/model, hf://owner/model@revision or hf://owner/model@revision/file.`);
   }
   return { kind: 'hub', repo: repo.join('/'), revision, path: path.join('/') };

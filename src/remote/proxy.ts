@@ -73,7 +73,8 @@ class TunnelAgent extends HttpsAgent {
   }
 }
 
-function send(request: typeof httpRequest, options: RequestOptions): Promise<Response> {
+/** A GET request by Node's own client, answered as fetch answers. */
+export function send(request: typeof httpRequest, options: RequestOptions): Promise<Response> {
   return new Promise((resolve, reject) => {
     request(options, message => { resolve(toResponse(message)); })
       // As fetch reports it.

@@ -1,6 +1,7 @@
 import * as vscode from 'vscode';
 import { parseConfig } from '../architecture/config';
 import { UserError } from '../errors';
+import { isRemote } from '../remote/location';
 import { FileWatcher, textOnDisk } from './fileWatcher';
 import type { Session } from './session';
 
@@ -13,7 +14,7 @@ export class ConfigWatcher implements vscode.Disposable {
     this.file = new FileWatcher(location => this.read(location), report);
     this.subscriptions = [
       this.file,
-      session.onDidChange(({ after }) => { this.file.watch(after?.config?.location); }),
+      session.onDidChange(({ after }) => { this.file.watch(watchable(after?.config?.location)); }),
       vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
         if (contentChanges.length > 0 && document.uri.scheme === 'file' && document.uri.fsPath === this.file.watched) this.file.soon();
       }),
@@ -34,6 +35,11 @@ export class ConfigWatcher implements vscode.Disposable {
   dispose(): void {
     for (const subscription of this.subscriptions) subscription.dispose();
   }
+}
+
+/** What is elsewhere is of one version and does not change. */
+function watchable(location: string | undefined): string | undefined {
+  return location === undefined || isRemote(location) ? undefined : location;
 }
 
 /** What an open editor shows wins over what is on disk. */

@@ -1,4 +1,5 @@
 import * as vscode from 'vscode';
+import { optionalParts } from '../parts';
 import type { Session } from './session';
 
 /** Keeps the `when` clauses of package.json in step with the session. */
@@ -11,6 +12,7 @@ export class Contexts implements vscode.Disposable {
       set('validated', after?.validation !== undefined);
       set('edited', after !== undefined && (after.recipe.overrides.length > 0 || Object.keys(after.recipe.settings).length > 0));
       set('hasConfig', after?.config !== undefined);
+      set('hasParts', after !== undefined && optionalParts(after).length > 0);
       set('canUndo', session.canUndo);
       set('canRedo', session.canRedo);
     });

@@ -3,6 +3,7 @@ import type { ConfigDocument, TextRange } from '../architecture/config';
 import { formatCount } from '../format';
 import type { Fix } from '../validation/validation';
 import { visible } from './markdown';
+import { documentUri } from './remoteDocuments';
 import type { Session } from './session';
 import { placeReports, type PlaceReport } from './validationModel';
 
@@ -42,7 +43,7 @@ export class ConfigDiagnostics implements vscode.CodeActionProvider, vscode.Disp
     if (job.configProblem !== undefined && job.config !== undefined) {
       const whole = new vscode.Diagnostic(new vscode.Range(0, 0, 0, 1), job.configProblem.message);
       whole.source = SOURCE;
-      this.collection.set(vscode.Uri.file(job.config.location), [whole]);
+      this.collection.set(documentUri(job.config.location), [whole]);
       return;
     }
     if (job.validation === undefined) return;
@@ -50,7 +51,7 @@ export class ConfigDiagnostics implements vscode.CodeActionProvider, vscode.Disp
     if (problem?.place !== undefined) {
       const diagnostic = new vscode.Diagnostic(rangeOf(problem.place.range), problem.message);
       diagnostic.source = SOURCE;
-      this.collection.set(vscode.Uri.file(problem.place.location), [diagnostic]);
+      this.collection.set(documentUri(problem.place.location), [diagnostic]);
     }
     const byFile = new Map<string, vscode.Diagnostic[]>();
     for (const report of placeReports(job.validation, job.config?.location)) {
@@ -60,7 +61,7 @@ export class ConfigDiagnostics implements vscode.CodeActionProvider, vscode.Disp
       if (list === undefined) byFile.set(report.location, [diagnostic]);
       else list.push(diagnostic);
     }
-    for (const [location, diagnostics] of byFile) this.collection.set(vscode.Uri.file(location), diagnostics);
+    for (const [location, diagnostics] of byFile) this.collection.set(documentUri(location), diagnostics);
   }
 
   private diagnostic({ location, range, message, findings }: PlaceReport, config: ConfigDocument | undefined): vscode.Diagnostic {
@@ -68,7 +69,7 @@ export class ConfigDiagnostics implements vscode.CodeActionProvider, vscode.Disp
     const count = formatCount(findings.length, 'key');
     const diagnostic = new vscode.Diagnostic(place, findings.length === 1 ? message : `${message} (${count})`, vscode.DiagnosticSeverity.Error);
     diagnostic.source = SOURCE;
-    const uri = vscode.Uri.file(config?.location ?? location);
+    const uri = documentUri(config?.location ?? location);
     diagnostic.relatedInformation = findings.slice(0, NAMED_KEYS).map(({ kind, finding }) => new vscode.DiagnosticRelatedInformation(new vscode.Location(uri, place), `${kindWord(kind)}: ${visible(finding.key)}`));
     if (findings.length > NAMED_KEYS) {
       diagnostic.relatedInformation.push(new vscode.DiagnosticRelatedInformation(new vscode.Location(uri, place), vscode.l10n.t('… and {0} more', findings.length - NAMED_KEYS)));

@@ -86,7 +86,7 @@ export function groupTooltip(node: GroupNode, stats: GroupStats): vscode.Markdow
 /** The shard's path on this disk, when it has one. */
 export function shardPath(planned: PlannedTensor, job: Job): string | undefined {
   const file = job.checkpoint.files[planned.tensor.file];
-  return file === undefined ? undefined : file.source.path ?? join(job.checkpoint.store.location, file.name);
+  return file === undefined ? undefined : file.source.path ?? (file.source.remote === undefined ? join(job.checkpoint.store.location, file.name) : undefined);
 }
 
 function byteRange({ tensor }: PlannedTensor): string {

@@ -4,7 +4,9 @@ import type { Job } from '../job';
 import type { Target } from '../recipe/edit';
 import { groupItem, groupTooltip, stateWord, tensorItem, tensorTooltip } from './keyItem';
 import { droppedUris, URI_LIST } from './dropped';
+import { isRemote, shortLocation } from '../remote/location';
 import { isFiltering, matching, NO_FILTER, type KeyFilter } from './keyFilter';
+import { visible } from './markdown';
 import type { Session, SessionChange } from './session';
 import { targetsOf } from './targets';
 import { groupStats, KeyTree, nodeChanged, type GroupNode, type GroupStats, type KeyNode } from './treeModel';
@@ -173,7 +175,7 @@ export class KeyTreeView implements vscode.TreeDataProvider<KeyNode>, vscode.Tre
   /** What stands above the tree: the checkpoint, its totals, and the filter. */
   private describe(): void {
     const job = this.session.job;
-    this.view.description = job === undefined ? '' : job.checkpoint.name;
+    this.view.description = job === undefined ? '' : isRemote(job.checkpoint.location) ? visible(shortLocation(job.checkpoint.store.location)) : job.checkpoint.name;
     // An undefined message removes the line; the typings do not say so.
     this.view.message = job === undefined ? '' : isFiltering(this.filter) ? this.filterMessage() : totals(job);
     const wrong = this.problemCount(job);

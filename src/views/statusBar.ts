@@ -1,4 +1,5 @@
 import * as vscode from 'vscode';
+import { isRemote } from '../remote/location';
 import { visible } from './markdown';
 import type { Session } from './session';
 import { KEYS_VIEW } from './keyTree';
@@ -19,7 +20,7 @@ export class StatusBar implements vscode.Disposable {
       const name = visible(after.checkpoint.name, 40);
       const [icon, words] = after.validation === undefined ? ['question', vscode.l10n.t('not validated')]
         : after.validation.valid ? ['pass', vscode.l10n.t('loads strictly')] : ['error', vscode.l10n.t('does not load strictly')];
-      this.item.text = `$(${icon}) ${name.replaceAll('$(', '$ (')}`;
+      this.item.text = `$(${icon}) ${isRemote(after.checkpoint.location) ? '$(cloud) ' : ''}${name.replaceAll('$(', '$ (')}`;
       this.item.tooltip = vscode.l10n.t('{0}: the encoder {1}', visible(after.checkpoint.location), words);
       this.item.accessibilityInformation = { label: `${name}, ${words}` };
       this.item.show();

@@ -6,6 +6,7 @@ import type { Job } from '../job';
 import type { Fix, ValidationWarning } from '../validation/validation';
 import { markdown } from './keyItem';
 import { code, plain, visible } from './markdown';
+import { documentUri } from './remoteDocuments';
 import type { RecipeOrigin, Session } from './session';
 import { isCause, sections, sourceKeyOf, type Cause, type Finding, type FindingKind, type Section } from './validationModel';
 
@@ -109,6 +110,8 @@ function item(node: ValidationNode, job: Job, origin: RecipeOrigin): vscode.Tree
 
 function summaryItem(job: Job): vscode.TreeItem {
   const { validation, configProblem } = job;
+  const { family, elsewhere } = job;
+  if (family === undefined && elsewhere !== undefined) return row(vscode.l10n.t('The vision encoder is elsewhere'), { icon: 'info', description: elsewhere, tooltip: [plain(elsewhere)] });
   if (configProblem !== undefined) {
     return row(vscode.l10n.t('The config cannot be used'), { icon: 'error', colour: 'visionEncoder.invalid', description: configProblem.message, tooltip: [plain(configProblem.message)] });
   }
@@ -132,7 +135,7 @@ function configItem({ checkpoint, config, configProblem }: Job): vscode.TreeItem
   if (config === undefined) {
     return row(vscode.l10n.t('Config'), { icon: 'json', context: 'config', command: 'visionEncoder.chooseConfig', description: configProblem === undefined ? vscode.l10n.t('none found: choose one') : vscode.l10n.t('choose another') });
   }
-  const opened = vscode.Uri.file(config.location);
+  const opened = documentUri(config.location);
   const shown = row(vscode.l10n.t('Config'), { icon: 'json', context: 'config open', description: dirname(config.location) === checkpoint.store.location ? basename(config.location) : vscode.workspace.asRelativePath(opened), tooltip: [code(config.location)] });
   shown.command = { command: 'vscode.open', title: vscode.l10n.t('Open Config'), arguments: [opened] };
   return shown;
@@ -227,7 +230,7 @@ function warningItem({ message, sourceKey }: ValidationWarning): vscode.TreeItem
 
 function openPlace({ location, range }: { location: string; range: { startLine: number; startColumn: number; endLine: number; endColumn: number } }): vscode.Command {
   const selection = new vscode.Range(range.startLine, range.startColumn, range.endLine, range.endColumn);
-  return { command: 'vscode.open', title: vscode.l10n.t('Open Config'), arguments: [vscode.Uri.file(location), { selection } satisfies vscode.TextDocumentShowOptions] };
+  return { command: 'vscode.open', title: vscode.l10n.t('Open Config'), arguments: [documentUri(location), { selection } satisfies vscode.TextDocumentShowOptions] };
 }
 
 interface Row {

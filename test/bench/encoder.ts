@@ -1,95 +1,150 @@
 /**
- * The encoder's speed and memory on the CPU: weights kept and weights streamed, plain and fused operators, and PyTorch
- * with the same threads where python3-torch is installed. Run with tsx:
- *   encoder.ts [--size vit-l|qwen-vl] [--layers N] [--runs N] [--no-torch]
+ * The encoder's speed and memory on the CPU, into bench/ENCODER.md: at ViT-L/14 size against PyTorch with the same
+ * threads where python3-torch is installed, and at Qwen-VL's full size. Run with tsx:
+ *   encoder.ts [--runs N] [--no-full] [--full-torch] [--dir FOLDER]
  */
-import { spawnSync } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { availableParallelism, cpus, release, tmpdir, totalmem, type } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
-import { parseConfig } from '../../src/architecture/config';
-import { forwardGraph } from '../../src/architecture/forwardGraphs';
-import { qwenVl } from '../../src/architecture/qwenVl';
-import { openCheckpoint } from '../../src/checkpoint/open';
-import { CpuEncoder } from '../../src/encoder/cpuEncoder';
-import { DeviceEncoder } from '../../src/encoder/deviceEncoder';
-import type { LoadedEncoder } from '../../src/encoder/encoder';
-import { locateWeights } from '../../src/encoder/locate';
-import { encoderModel, storedBytes } from '../../src/encoder/model';
-import { Weights } from '../../src/encoder/weights';
-import { makePlan } from '../../src/recipe/plan';
+import ort from 'onnxruntime-node/package.json';
 import { writeRandomCheckpoint } from './randomCheckpoint';
 
-const SIZES = {
-  'vit-l': { width: 1024, layers: 24, heads: 16, patch_size: 14, mlp_size: 4096, output_dim: 1024, image_size: 448, n_queries: 256 },
-  'qwen-vl': { width: 1664, layers: 48, heads: 16, patch_size: 14, mlp_size: 8192, output_dim: 4096, image_size: 448, n_queries: 256 },
-};
+const VIT_L = { width: 1024, layers: 24, heads: 16, patch_size: 14, mlp_size: 4096, output_dim: 1024, image_size: 448, n_queries: 256 };
+const QWEN_VL = { width: 1664, layers: 48, heads: 16, patch_size: 14, mlp_size: 8192, output_dim: 4096, image_size: 448, n_queries: 256 };
 
-const { values } = parseArgs({ options: { size: { type: 'string', default: 'vit-l' }, layers: { type: 'string' }, runs: { type: 'string', default: '3' }, 'no-torch': { type: 'boolean', default: false } } });
-const size = values.size === 'qwen-vl' ? 'qwen-vl' : 'vit-l';
-const settings = { ...SIZES[size], layers: Number(values.layers ?? (size === 'vit-l' ? 6 : 48)) };
-const runs = Number(values.runs);
-const threads = Math.max(1, availableParallelism());
+const { values: options } = parseArgs({ options: { runs: { type: 'string', default: '5' }, 'no-full': { type: 'boolean', default: false }, 'full-torch': { type: 'boolean', default: false }, dir: { type: 'string', default: tmpdir() } } });
+const runs = Number(options.runs);
+const threads = availableParallelism();
+const root = join(import.meta.dirname, '../..');
 
-async function main(): Promise<void> {
-  const folder = await mkdtemp(join(tmpdir(), 'encoder-bench-'));
-  try {
-    await writeRandomCheckpoint(folder, settings);
-    const checkpoint = await openCheckpoint(folder);
-    await checkpoint.close();
-    const config = parseConfig(await readFile(join(folder, 'config.json'), 'utf8'), 'config.json');
-    const model = encoderModel(makePlan(checkpoint, qwenVl.recipe('')), qwenVl, qwenVl.resolve(config, settings));
-    const graph = forwardGraph(model.graph);
-    const pixels = { shape: [1, 3, graph.imageSize, graph.imageSize], data: Float32Array.from({ length: 3 * graph.imageSize ** 2 }, (_, i) => Math.sin(i * 0.37)) };
-    console.log(`${size}, ${graph.layers} layers, ${(storedBytes(model) / 1e9).toFixed(2)} GB in bfloat16, up to ${threads} threads`);
+interface Loaded { readonly seconds: number; readonly version?: string; readonly blas?: string }
+interface Ran { readonly seconds: number; readonly cpu: number; readonly peak: number; readonly features: string }
 
-    const quiet = { onProgress: () => undefined, check: () => undefined };
-    const measure = async (name: string, load: () => LoadedEncoder | Promise<LoadedEncoder>): Promise<{ best: number; features: Float32Array }> => {
-      const start = performance.now();
-      const encoder = await load();
-      const loaded = performance.now();
-      const seconds: number[] = [];
-      let features = new Float32Array();
-      for (let run = 0; run < runs; run++) {
-        const begun = performance.now();
-        await encoder.run(pixels, ['features'], { ...quiet, onOutput: (_, { data }) => { features = new Float32Array(data); return Promise.resolve(); } });
-        seconds.push((performance.now() - begun) / 1000);
-      }
-      await encoder.close();
-      const peak = process.resourceUsage().maxRSS * 1024;
-      console.log(`${name}: load ${((loaded - start) / 1000).toFixed(2)} s, runs ${seconds.map(one => one.toFixed(2)).join(' ')} s, peak memory so far ${(peak / storedBytes(model)).toFixed(2)} x the weights`);
-      return { best: Math.min(...seconds), features };
-    };
-    const weights = (keep: number): Weights => new Weights(model, graph.derivedTables, keep);
-    // From little memory to much: the peak only grows.
-    const streamed = await measure('streamed', () => new CpuEncoder(graph, weights(0)));
-    await measure('kept', () => new CpuEncoder(graph, weights(Infinity)));
-    if (size === 'vit-l') {
-      await measure('plain operators, initialisers', async () => {
-        const fed = weights(0);
-        return DeviceEncoder.load(graph, await locateWeights(model, graph, fed), new CpuEncoder(graph, fed), { provider: 'cpu', precision: 'float32', blockBytes: 1 << 26 }, quiet);
-      });
-    }
-    if (!values['no-torch']) compareWithTorch(folder, pixels.data, streamed);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+/** A process that holds one encoder, and runs it when asked. */
+interface Candidate {
+  /** Undefined when it could not be loaded, as PyTorch where it is not installed. */
+  readonly loaded: Loaded | undefined;
+  readonly run: (pictures: number) => Promise<Ran>;
+  readonly end: () => void;
 }
 
-function compareWithTorch(folder: string, pixels: Float32Array, ours: { best: number; features: Float32Array }): void {
-  const script = join(import.meta.dirname, 'qwen_vl_reference.py');
-  const { status, stdout, stderr } = spawnSync('/usr/bin/python3', [script, folder, `${threads}`, '1'], { input: new Uint8Array(pixels.buffer), encoding: 'utf8', maxBuffer: 1 << 28 });
-  if (status !== 0) {
-    console.log(`PyTorch: not run (${stderr.trim().split('\n').at(-1) ?? ''})`);
-    return;
+async function start(command: string, ...args: readonly string[]): Promise<Candidate> {
+  const env = { ...process.env, OPENBLAS_NUM_THREADS: `${threads}`, OMP_NUM_THREADS: `${threads}` };
+  const child = spawn(command, args, { cwd: root, stdio: ['pipe', 'pipe', 'inherit'], env });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const answer = async <T>(): Promise<T | undefined> => {
+    const { value } = await lines.next() as { value?: string };
+    return value === undefined ? undefined : JSON.parse(value) as T;
+  };
+  return {
+    loaded: await answer<Loaded>(),
+    run: async pictures => {
+      child.stdin.write(`${pictures}\n`);
+      const ran = await answer<Ran>();
+      if (ran === undefined) throw new Error(`${command} ${args.join(' ')} ended.`);
+      return ran;
+    },
+    end: () => { child.stdin.end(); },
+  };
+}
+
+const ours = (folder: string, how: 'kept' | 'read' | 'plain'): Promise<Candidate> => start(process.execPath, '--import', 'tsx', join(import.meta.dirname, 'encoderWorker.ts'), folder, how);
+const pytorch = (folder: string): Promise<Candidate> => start('/usr/bin/python3', join(import.meta.dirname, 'qwen_vl_reference.py'), folder, `${threads}`);
+
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
+
+function relativeError(actual: string, reference: string): number {
+  const [a, r] = [actual, reference].map(text => {
+    const bytes = Buffer.from(text, 'base64');
+    return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+  });
+  if (a === undefined || r === undefined) return NaN;
+  return Math.sqrt(r.reduce((sum, value, i) => sum + (value - (a[i] ?? NaN)) ** 2, 0) / r.reduce((sum, value) => sum + value ** 2, 0));
+}
+
+/** Runs the candidates in turn, so that a slow moment hits all; a first round warms them up. */
+async function compareVitL(folder: string): Promise<string> {
+  const bytes = (await stat(join(folder, 'model.safetensors'))).size;
+  const candidates = new Map([
+    ['ours, weights kept', await ours(folder, 'kept')],
+    ['ours, weights read anew for every picture', await ours(folder, 'read')],
+    ['plain ONNX graph, weights as initialisers', await ours(folder, 'plain')],
+  ]);
+  const torch = await pytorch(folder);
+  if (torch.loaded !== undefined) candidates.set(`PyTorch ${torch.loaded.version ?? ''}`, torch);
+  const ran = new Map<string, Ran[]>([...candidates.keys()].map(name => [name, []]));
+  for (let round = 0; round <= runs; round++) {
+    for (const [name, candidate] of candidates) {
+      const one = await candidate.run(1);
+      if (round > 0) ran.get(name)?.push(one);
+    }
   }
-  const { version, blas, seconds, features } = JSON.parse(stdout) as { version: string; blas: string; seconds: number[]; features: string };
-  const bytes = Buffer.from(features, 'base64');
-  const reference = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-  const norm = Math.sqrt(reference.reduce((sum, value) => sum + value ** 2, 0));
-  const error = Math.sqrt(reference.reduce((sum, value, i) => sum + (value - (ours.features[i] ?? NaN)) ** 2, 0)) / norm;
-  console.log(`PyTorch ${version} with ${blas}: ${seconds.map(one => one.toFixed(2)).join(' ')} s; ours / PyTorch ${(ours.best / Math.min(...seconds)).toFixed(3)}, relative error ${error.toExponential(1)}`);
+  for (const candidate of candidates.values()) candidate.end();
+  const reference = [...ran].find(([name]) => name.startsWith('PyTorch'))?.[1];
+  const rows = [...ran].map(([name, all]) => {
+    const ratio = (of: (one: Ran) => number): string => reference === undefined ? '' : (median(all.map(of)) / median(reference.map(of))).toFixed(2);
+    const [first] = all;
+    const error = reference?.[0] === undefined || first === undefined || all === reference ? '' : relativeError(first.features, reference[0].features).toExponential(1);
+    return `| ${name} | ${candidates.get(name)?.loaded?.seconds.toFixed(1) ?? ''} s | ${median(all.map(one => one.seconds)).toFixed(2)} s | ${ratio(one => one.seconds)} | ${median(all.map(one => one.cpu)).toFixed(2)} s | ${ratio(one => one.cpu)} | ${(Math.max(...all.map(one => one.peak)) / bytes).toFixed(2)} | ${error} |`;
+  });
+  return `## ViT-L/14 at 448 x 448 (24 blocks, 1024 tokens, random weights)
+
+The weights are ${(bytes / 1e9).toFixed(2)} GB in bfloat16. Medians of ${runs} runs, one picture each, interleaved after one that warms up${torch.loaded === undefined ? '. PyTorch is not installed here' : `; PyTorch multiplies with ${torch.loaded.blas?.replace(/^.*\/(?=[^/]*\/)/, '') ?? ''}`}.
+
+| | load | per picture | of PyTorch's time | processor | of PyTorch's processor time | peak memory / weights | relative difference |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+`;
+}
+
+/** One candidate after the other: together they would not fit into the memory. */
+async function measureFull(folder: string): Promise<string> {
+  const bytes = (await stat(join(folder, 'model.safetensors'))).size;
+  const rows: string[] = [];
+  for (const [name, open] of [
+    ['ours, weights read anew for every picture', () => ours(folder, 'read')],
+    ['ours, weights kept', () => ours(folder, 'kept')],
+    ...options['full-torch'] ? [['PyTorch', () => pytorch(folder)] as const] : [],
+  ] as const) {
+    const candidate = await open();
+    const [first, second, four] = [await candidate.run(1), await candidate.run(1), await candidate.run(4)];
+    candidate.end();
+    rows.push(`| ${name} | ${candidate.loaded?.seconds.toFixed(1) ?? ''} s | ${first.seconds.toFixed(1)} s | ${second.seconds.toFixed(1)} s (${second.cpu.toFixed(1)} s) | ${(four.seconds / 4).toFixed(1)} s (${(four.cpu / 4).toFixed(1)} s) | ${(second.peak / 1e9).toFixed(2)} GB, ${(second.peak / bytes).toFixed(2)} | ${(four.peak / 1e9).toFixed(2)} GB |`);
+    console.log(rows.at(-1));
+  }
+  return `## Qwen-VL at full size (48 blocks, 1.9 billion parameters, random weights)
+
+The weights are ${(bytes / 1e9).toFixed(2)} GB in bfloat16. In brackets: seconds of processor time.
+
+| | load | first picture | second picture | each of four together | peak memory, / weights | with four |
+| --- | --- | --- | --- | --- | --- | --- |
+${rows.join('\n')}
+`;
+}
+
+async function main(): Promise<void> {
+  const sections: string[] = [];
+  for (const [settings, measure] of [[VIT_L, compareVitL], ...options['no-full'] ? [] : [[QWEN_VL, measureFull] as const]] as const) {
+    const folder = await mkdtemp(join(options.dir, 'encoder-bench-'));
+    try {
+      await writeRandomCheckpoint(folder, settings);
+      const section = await measure(folder);
+      console.log(section);
+      sections.push(section);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+  const machine = `${cpus()[0]?.model ?? 'unknown processor'}, ${threads} threads, ${(totalmem() / 1e9).toFixed(0)} GB of memory, ${type()} ${release()}, Node ${process.version}, ONNX Runtime ${ort.version}`;
+  writeFileSync(join(root, 'bench/ENCODER.md'), `# The encoder on the CPU
+
+Written by \`npm run bench\`. ${machine}. What was learnt from such figures: [NOTES.md](NOTES.md).
+
+${sections.join('\n')}`);
 }
 
 void main();

@@ -1,12 +1,14 @@
-"""The encoder in PyTorch, for the bench: seconds of each of RUNS runs and the features, as one line of JSON.
+"""The encoder in PyTorch, for the bench. Loads it, then runs a batch of N pictures for every line "N" on standard input
+and answers with one line of JSON, as encoderWorker.ts does.
 
-Usage: qwen_vl_reference.py FOLDER THREADS RUNS   (reads raw float32 pixel values from standard input)
+Usage: qwen_vl_reference.py FOLDER THREADS
 """
-import base64, json, math, struct, sys, time
+import base64, json, math, resource, struct, sys, time
+started = time.perf_counter()
 import numpy, torch
 import torch.nn.functional as F
 
-folder, threads, runs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+folder, threads = sys.argv[1], int(sys.argv[2])
 torch.set_num_threads(threads)
 with open(folder + '/model.safetensors', 'rb') as f:
     header = json.loads(f.read(struct.unpack('<Q', f.read(8))[0]))
@@ -48,13 +50,19 @@ def forward(x):
     parts = zip((q, kv + pool_positions, kv), w['attn_pool.attn.in_proj_weight'].chunk(3), w['attn_pool.attn.in_proj_bias'].chunk(3))
     return norm(linear(attend(*(split(F.linear(*part), heads) for part in parts)), 'attn_pool.attn.out_proj'), 'ln_post')
 
-pixels = torch.from_numpy(numpy.frombuffer(sys.stdin.buffer.read(), numpy.float32).copy()).view(1, 3, c['image_size'], -1)
-seconds = []
-with torch.no_grad():
-    for _ in range(runs):
-        start = time.perf_counter()
-        features = forward(pixels)
-        seconds.append(time.perf_counter() - start)
 # Which BLAS does the products decides the comparison: Debian's plain libblas is fifty times slower than OpenBLAS.
+torch.ones(8, 8) @ torch.ones(8, 8)
 blas = next((line.split()[-1] for line in open('/proc/self/maps') if 'blas' in line or 'mkl' in line), 'unknown')
-print(json.dumps({'version': torch.__version__, 'blas': blas, 'seconds': seconds, 'features': base64.b64encode(features.numpy().tobytes()).decode()}))
+
+def tell(**values): print(json.dumps(values), flush=True)
+
+tell(seconds=time.perf_counter() - started, version=torch.__version__, blas=blas)
+size = c['image_size']
+picture = numpy.sin(numpy.arange(3 * size * size, dtype=numpy.float64) * 0.37).astype(numpy.float32)
+with torch.no_grad():
+    for line in sys.stdin:
+        pixels = torch.from_numpy(picture).view(1, 3, size, size).repeat(int(line), 1, 1, 1)
+        cpu, start = time.process_time(), time.perf_counter()
+        features = forward(pixels)
+        seconds = time.perf_counter() - start
+        tell(seconds=seconds, cpu=time.process_time() - cpu, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, features=base64.b64encode(features.numpy().tobytes()).decode())

@@ -168,6 +168,14 @@ describe('vision-encoder features', function () {
     assert.match(rejected[0]?.reason ?? '', /CoreML/);
   }));
 
+  it('says what runs before it runs, and how far each step is', () => inFolder(async out => {
+    const picture = join(PICTURES, 'rgb8.png');
+    const { code, stderr } = await run(['features', picture, picture, '--checkpoint', tiny, '--out', join(out, 'f.npy'), '--device', 'cpu', '--precision', 'float16'], { program });
+    assert.equal(code, 0, stderr);
+    const said = ['Reading pictures 50% (1 picture of 2 pictures)', 'The CPU calculates in single precision', 'Encoding 100% (2 pictures of 2 pictures)'].map(line => stderr.indexOf(line));
+    assert.ok(said.every((at, index) => at > (said[index - 1] ?? -1)), stderr);
+  }));
+
   for (const name of ['SIGINT', 'SIGTERM'] as const) {
     it(`leaves nothing after ${name}`, () => inFolder(async out => {
       const pictures = Array.from({ length: 400 }, () => join(PICTURES, 'rgb8.png'));

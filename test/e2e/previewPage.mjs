@@ -75,6 +75,7 @@ export class PreviewPage {
 
   /** What is drawn, to tell whether it changed. */
   async drawn(index = 0) {
+    await this.frame.locator('main[aria-busy="false"]').waitFor();
     return this.canvas(index).evaluate(canvas => new Promise(resolve => { requestAnimationFrame(() => { resolve(canvas.toDataURL()); }); }));
   }
 

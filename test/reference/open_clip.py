@@ -45,16 +45,32 @@ class Transformer(nn.Module):
         self.resblocks = nn.ModuleList(Block(width, heads, mlp, act, scale) for _ in range(layers))
 
 
+class AttentionalPooler(nn.Module):
+    """CoCa's (arXiv 2205.01917) as OpenCLIP has it: learnt queries of the output's width attend to the tokens."""
+
+    def __init__(self, output, width, heads, queries):
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(queries, output))
+        self.attn = nn.MultiheadAttention(output, heads, kdim=width, vdim=width, batch_first=True)
+        self.ln_q = nn.LayerNorm(output)
+        self.ln_k = nn.LayerNorm(width)
+
+    def forward(self, x):
+        x = self.ln_k(x)
+        return self.attn(self.ln_q(self.query).expand(x.shape[0], -1, -1), x, x)
+
+
 class VisionTransformer(nn.Module):
-    def __init__(self, image, patch, width, layers, heads, mlp, output, act, scale):
+    def __init__(self, image, patch, width, layers, heads, mlp, output, act, scale, pool=None):
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, patch, patch, bias=False)
         self.class_embedding = nn.Parameter(torch.zeros(width))
         self.positional_embedding = nn.Parameter(torch.zeros((image // patch) ** 2 + 1, width))
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = Transformer(width, layers, heads, mlp, act, scale)
-        self.ln_post = nn.LayerNorm(width)
-        self.proj = nn.Parameter(torch.zeros(width, output))
+        self.attn_pool = None if pool is None else AttentionalPooler(output, width, *pool)
+        self.ln_post = nn.LayerNorm(width if pool is None else output)
+        self.proj = nn.Parameter(torch.zeros(width if pool is None else output, output))
 
     def forward(self, x):
         states = OrderedDict()
@@ -66,14 +82,17 @@ class VisionTransformer(nn.Module):
             x = block(x)
             states[f'hidden_states.{n}'] = x.permute(1, 0, 2)
         x = states['features'] = x.permute(1, 0, 2)
+        if self.attn_pool is not None:
+            x, states['attn_pool.weights'] = self.attn_pool(x)
+            states['features'] = self.ln_post(x)
         states['pooled'] = self.ln_post(x[:, 0])
         states['projected'] = states['pooled'] @ self.proj
         return states
 
 
-def make(seed, **sizes):
+def make(seed, output=24, **sizes):
     torch.manual_seed(seed)
-    model = VisionTransformer(image=16, patch=4, width=16, layers=2, mlp=40, output=24, **sizes)
+    model = VisionTransformer(image=16, patch=4, width=16, layers=2, mlp=40, output=output, **sizes)
     for name, parameter in model.named_parameters():
         around = 1.0 if parameter.ndim == 1 and ('ln_' in name or 'gamma' in name) and name.endswith(('weight', 'gamma')) else 0.0
         parameter.data = around + torch.randn_like(parameter) * (0.2 if parameter.ndim < 2 else parameter[0].numel() ** -0.5)
@@ -94,6 +113,12 @@ def main():
     state, expected = make(2, heads=4, act=QuickGELU, scale=True)
     write(out, 'open-clip-quick', state, {'embed_dim': 24, 'quick_gelu': True, 'vision_cfg': {'image_size': 16, 'layers': 2, 'width': 16, 'head_width': 4, 'patch_size': 4, 'mlp_ratio': 2.5, 'ls_init_value': 1e-4}},
           expected, file='model.safetensors', config_name='open_clip_config.json', others=text)
+
+    # CoCa: the pool's width is the encoder's (coca_ViT-B-32), or another (coca_ViT-L-14).
+    for variant, seed, output in (('open-clip-coca', 38, 16), ('open-clip-coca-wide', 39, 24)):
+        state, expected = make(seed, output=output, heads=2, act=nn.GELU, scale=False, pool=(4, 5))
+        config = {'embed_dim': output, 'vision_cfg': {'image_size': 16, 'layers': 2, 'width': 16, 'head_width': 8, 'patch_size': 4, 'mlp_ratio': 2.5, 'attentional_pool': True, 'attn_pooler_heads': 4, 'attn_pooler_queries': 5}}
+        write(out, variant, state, config, expected, config_name='open_clip_config.json', others=text)
 
 
 main()

@@ -7,9 +7,14 @@ import torch
 from tiny import ACT, Weights, attention, out_folder, picture, write
 
 
-def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head):
+def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head, naflex=False):
     act, eps, grid = ACT['gelu_pytorch_tanh'], 1e-6, pixels.shape[-1] // patch
-    x = w.patches(pixels, f'{prefix}embeddings.patch_embedding', width, patch, bias=True)
+    if naflex:
+        # Siglip2ImageProcessor's convert_image_to_patches: each patch flattened (row, column, channel), into a linear layer.
+        rows = pixels.permute(0, 2, 3, 1).reshape(1, grid, patch, grid, patch, 3).permute(0, 1, 3, 2, 4, 5).reshape(1, grid * grid, patch * patch * 3)
+        x = w.linear(rows, f'{prefix}embeddings.patch_embedding', width)
+    else:
+        x = w.patches(pixels, f'{prefix}embeddings.patch_embedding', width, patch, bias=True)
     x = x + w(f'{prefix}embeddings.position_embedding.weight', grid * grid, width)
     states = {'embeddings': x}
     for n in range(layers):
@@ -56,6 +61,12 @@ def main():
     expected = vision_model(w, pixels, 'model.vision_model.', **sizes, head=False)
     write(out, 'siglip-smolvlm', w, {'architectures': ['SmolVLMForConditionalGeneration'], 'model_type': 'smolvlm', 'vision_config': {**fields, 'image_size': 16, 'model_type': 'smolvlm_vision'}},
           {'pixel_values': pixels, **expected}, others=[('model.connector.modality_projection.proj.weight', (16, 64)), ('model.text_model.norm.weight', (16,))])
+
+    # SigLIP 2 NaFlex, on the square picture that its table of 16 rows fits as it is.
+    w, pixels = Weights(37), picture(16)
+    expected = vision_model(w, pixels, 'vision_model.', **sizes, head=True, naflex=True)
+    write(out, 'siglip2', w, {'architectures': ['Siglip2Model'], 'model_type': 'siglip2', 'vision_config': {**fields, 'num_patches': 16, 'model_type': 'siglip2_vision_model'}},
+          {'pixel_values': pixels, **expected}, others=[('logit_scale', (1,)), ('logit_bias', (1,)), ('text_model.head.weight', (16, 16))])
 
 
 main()

@@ -1,13 +1,17 @@
 import { encoderFamily } from '../encoderFamily';
 import { flag, part, positions, size } from '../sizes';
-import { CLIP_STATISTICS, squash } from './preprocessing';
+import { module, modules, tensor } from '../vitSpec';
+import { shortestEdgeAndCrop } from './preprocessing';
 
-/** Aimv2VisionModel of transformers (models/aimv2): RMS norms and gated MLPs. */
+/**
+ * Aimv2VisionModel of transformers (models/aimv2/modeling_aimv2.py): RMS norms, one of them after the patch embedding, and
+ * gated MLPs. `features` is last_hidden_state, normed; `pooled` what its head makes of it, whose class token is the query itself.
+ */
 export const aimv2 = encoderFamily({
   id: 'aimv2',
   title: 'AIMv2',
   models: 'AIMv2 (fixed resolution), Ovis 2',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 1024),
     size('layers', 'num_hidden_layers', 24),
@@ -51,5 +55,18 @@ export const aimv2 = encoderFamily({
   config: { own: { aimv2_vision_model: {} }, within: { aimv2: { type: 'aimv2_vision_model', absent: {} } } },
   class: { model_type: 'aimv2_vision_model', architecture: 'Aimv2VisionModel' },
   fields: { hidden_act: 'silu', rms_norm_eps: 1e-5, num_channels: 3, is_native: false },
-  preprocessor: squash('CLIPImageProcessor', CLIP_STATISTICS),
+  preprocessor: shortestEdgeAndCrop,
+  graph: (value, field) => ({
+    outer: {
+      ...module('patch', 'embeddings.patch_embed'), ...module('patchNorm', 'embeddings.rms_norm'), ...tensor('positions', 'embeddings.position_embedding.weight'),
+      ...module('finalNorm', 'rms_norm'), ...tensor('pool.probe', 'head.cls_token'), ...modules({ 'pool.k': 'head.k_proj', 'pool.v': 'head.v_proj', 'pool.out': 'head.output_proj' }),
+    },
+    blocks: 'encoder.layers',
+    block: modules({
+      norm1: 'rms_norm1', q: 'attention.q_proj', k: 'attention.k_proj', v: 'attention.v_proj', out: 'attention.out_proj',
+      norm2: 'rms_norm2', gate: 'ffn.gate_proj', fc1: 'ffn.up_proj', fc2: 'ffn.down_proj',
+    }),
+    norm: 'rms', epsilon: field('rms_norm_eps'), activation: field('hidden_act'),
+    finalNorm: { features: true, pooled: false }, pooled: value('head') === 1 ? 'attention' : 'none',
+  }),
 });

@@ -106,7 +106,7 @@ export const clip = encoderFamily({
  * The VisionTransformer of OpenCLIP (open_clip/transformer.py), whose names are OpenAI's: fused in_proj, and `proj`
  * stored in x out. Its heads are width / head_width. Text towers have resblocks too, but no conv1.
  * `features` is the last hidden state, not normed; `pooled` the normed class token (with pool_type avg, the patches' normed
- * mean); `projected` that times proj.
+ * mean); `projected` that times proj. With CoCa's attention pool, `features` are its normed queries and `pooled` the first of them.
  */
 export const openClip = encoderFamily({
   id: 'open-clip',
@@ -132,6 +132,7 @@ export const openClip = encoderFamily({
     ownSize('embed_dim', 'Width of the space shared with text, which is also the attention pool\'s.', { config: [['embed_dim'], ['model_cfg', 'embed_dim']], default: 512, guess: value => value('width'), max: 65_536 }),
     // OpenAI's own files come without config; LAION's with one.
     { ...flag('quick_gelu', '1 when the MLPs use OpenAI\'s quick GELU, as its own weights need.', '', 0), config: [['quick_gelu'], ['model_cfg', 'quick_gelu']], guess: () => 1 },
+    ownSize('pool_heads', 'Heads of the attention pool.', { config: ['attn_pooler_heads'], default: 8, guess: () => 8, max: 1024 }),
     ownSize('n_queries', 'Queries of the attention pool.', { config: ['attn_pooler_queries'], default: 256, guess: () => 256, max: 65_536 }),
   ],
   tensors: t => {
@@ -176,13 +177,22 @@ export const openClip = encoderFamily({
   preprocessor: shortestEdgeAndCrop,
   graph: (value, field) => {
     const pool = field('pool_type') ?? 'tok';
-    if (value('attention_pool') === 1 || (pool !== 'tok' && pool !== 'avg')) throw new UserError('OpenCLIP encoders with an attention pool can be extracted, but not run yet.');
+    const gathers = value('attention_pool') === 1;
+    if (pool !== 'tok' && (pool !== 'avg' || gathers)) throw new UserError(`OpenCLIP encoders with pool_type ${JSON.stringify(pool)}${gathers ? ' and an attention pool' : ''} can be extracted, but not run.`);
+    if (typeof (field('attentional_pool') ?? true) === 'string') throw new UserError('OpenCLIP encoders with two attention pools (attentional_pool as a word) can be extracted, but not run.');
     // Some models norm what was pooled, the others every token before; of the class token both give the same.
-    const after = pool === 'tok' || field('final_ln_after_pool') === true;
+    const after = !gathers && (pool === 'tok' || field('final_ln_after_pool') === true);
+    const width = value('embed_dim');
+    const latents = { queries: value('n_queries'), width, heads: value('pool_heads') };
+    const poolInput: Places = width === value('width')
+      ? stacked('attn_pool.attn.in_proj', ['pool.q', 'pool.k', 'pool.v'], 'weight', 'bias', '_')
+      : { ...stacked('attn_pool.attn.in_proj', ['pool.q', 'pool.k', 'pool.v'], 'weight', 'bias', '_'), ...tensor('pool.q.weight', 'attn_pool.attn.q_proj_weight'), ...tensor('pool.k.weight', 'attn_pool.attn.k_proj_weight'), ...tensor('pool.v.weight', 'attn_pool.attn.v_proj_weight') };
     return {
       outer: {
         ...module('patch', 'conv1'), ...tensor('class', 'class_embedding'), ...tensor('positions', 'positional_embedding'),
         ...modules({ preNorm: 'ln_pre', finalNorm: 'ln_post' }), ...tensor('projection', 'proj'),
+        ...tensor('pool.probe', 'attn_pool.query'), ...poolInput,
+        ...modules({ 'pool.out': 'attn_pool.attn.out_proj', 'pool.queryNorm': 'attn_pool.ln_q', 'pool.tokenNorm': 'attn_pool.ln_k' }),
       },
       blocks: 'transformer.resblocks',
       block: {
@@ -191,7 +201,7 @@ export const openClip = encoderFamily({
         ...tensor('scale1', 'ls_1.gamma'), ...tensor('scale2', 'ls_2.gamma'),
       },
       epsilon: 1e-5, activation: value('quick_gelu') === 1 ? 'quick_gelu' : 'gelu',
-      finalNorm: { features: !after, pooled: after }, pooled: pool === 'avg' ? 'mean' : 'class',
+      finalNorm: { features: !after, pooled: after }, pooled: pool === 'avg' ? 'mean' : 'class', ...(gathers && { latents }),
       projection: { width: value('projection') * value('embed_dim'), transposed: true },
     };
   },

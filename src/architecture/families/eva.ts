@@ -105,12 +105,15 @@ export const evaLavis = encoderFamily({
   }),
 });
 
-/** EVA2CLIPModel of CogVLM (THUDM/CogVLM, visual.py), which norms what each sub-layer gives, not what it takes. */
+/**
+ * EVA2CLIPModel of CogVLM (THUDM/CogVLM, visual.py), which norms what each sub-layer gives, not what it takes. `features` is
+ * the last hidden state, of which the language model gets the patches.
+ */
 export const cogVlm = encoderFamily({
   id: 'cogvlm',
   title: 'EVA2-CLIP-E (CogVLM)',
   models: 'CogVLM, CogVLM2, CogAgent, GLM-4V-9B',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 1792),
     size('layers', 'num_hidden_layers', 63),
@@ -140,4 +143,14 @@ export const cogVlm = encoderFamily({
   fields: { hidden_act: 'gelu', layer_norm_eps: 1e-6 },
   wrapConfig: (fields, value) => ({ vision_config: { ...fields, num_positions: value('positions') } }),
   preprocessor: squash('BlipImageProcessor', CLIP_STATISTICS),
+  graph: (_, field) => ({
+    outer: { ...tensor('class', 'patch_embedding.cls_embedding'), ...tensor('positions', 'patch_embedding.position_embedding.weight'), ...modules({ patch: 'patch_embedding.proj' }) },
+    blocks: 'transformer.layers',
+    block: {
+      ...modules({ norm1: 'input_layernorm', out: 'attention.dense', norm2: 'post_attention_layernorm', fc1: 'mlp.fc1', fc2: 'mlp.fc2' }),
+      ...stacked('attention.query_key_value', ['q', 'k', 'v']),
+    },
+    normAfter: true, epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
+    finalNorm: { features: false, pooled: false }, pooled: 'none',
+  }),
 });

@@ -1,7 +1,7 @@
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { headsOf, ownSize, part, patchValues, positions, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
-import { below, module, modules, stacked, tensor } from '../vitSpec';
+import { below, module, modules, stacked, tensor, type ChooseVit } from '../vitSpec';
 import { CLIP_BLOCK, clipBlock, VISION_MODEL_LEVEL } from './clip';
 import { HALF_STATISTICS, squash } from './preprocessing';
 
@@ -33,6 +33,23 @@ function blocksAndHead(t: TensorList): void {
     t.linear('head.mlp.fc1', 'mlp_size', 'width');
     t.linear('head.mlp.fc2', 'width', 'mlp_size');
   });
+}
+
+function siglipGraph(patchRows: boolean): ChooseVit {
+  return (value, field) => {
+    const level = value('vision_model') === 1 ? 'vision_model' : '';
+    return {
+      outer: below(level, {
+        ...module('patch', 'embeddings.patch_embedding'), ...tensor('positions', 'embeddings.position_embedding.weight'), ...module('finalNorm', 'post_layernorm'),
+        ...tensor('pool.probe', 'head.probe'), ...stacked('head.attention.in_proj', ['pool.q', 'pool.k', 'pool.v'], 'weight', 'bias', '_'),
+        ...modules({ 'pool.out': 'head.attention.out_proj', 'pool.norm': 'head.layernorm', 'pool.fc1': 'head.mlp.fc1', 'pool.fc2': 'head.mlp.fc2' }),
+      }),
+      blocks: level === '' ? 'encoder.layers' : `${level}.encoder.layers`,
+      block: CLIP_BLOCK, patchRows,
+      epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
+      finalNorm: { features: true, pooled: false }, pooled: value('head') === 1 ? 'attention' : 'none',
+    };
+  };
 }
 
 const PARTS: NonNullable<EncoderSpec['parts']> = [{ id: 'head', title: 'Attention pooling head', modules: ['head'], kept: true, why: 'The pooling head, which gives one vector for the picture.' }];
@@ -90,32 +107,23 @@ export const siglip = encoderFamily({
   class: { model_type: 'siglip_vision_model', architecture: 'SiglipVisionModel' },
   fields: { hidden_act: 'gelu_pytorch_tanh', layer_norm_eps: 1e-6, num_channels: 3, attention_dropout: 0 },
   preprocessor: squash('SiglipImageProcessor', HALF_STATISTICS),
-  graph: (value, field) => {
-    const level = value('vision_model') === 1 ? 'vision_model' : '';
-    return {
-      outer: below(level, {
-        ...module('patch', 'embeddings.patch_embedding'), ...tensor('positions', 'embeddings.position_embedding.weight'), ...module('finalNorm', 'post_layernorm'),
-        ...tensor('pool.probe', 'head.probe'), ...stacked('head.attention.in_proj', ['pool.q', 'pool.k', 'pool.v'], 'weight', 'bias', '_'),
-        ...modules({ 'pool.out': 'head.attention.out_proj', 'pool.norm': 'head.layernorm', 'pool.fc1': 'head.mlp.fc1', 'pool.fc2': 'head.mlp.fc2' }),
-      }),
-      blocks: level === '' ? 'encoder.layers' : `${level}.encoder.layers`,
-      block: CLIP_BLOCK,
-      epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
-      finalNorm: { features: true, pooled: false }, pooled: value('head') === 1 ? 'attention' : 'none',
-    };
-  },
+  graph: siglipGraph(false),
 });
 
-/** Siglip2VisionModel of transformers, the NaFlex form: patches come flattened, channels last, and the position table has a fixed number of rows. */
+/**
+ * Siglip2VisionModel of transformers, the NaFlex form: patches come flattened, channels last, and the position table
+ * has a fixed number of rows. It is run on the square picture that the table fits without resizing, which the class takes like any other.
+ */
 export const siglip2 = encoderFamily({
   id: 'siglip2',
   title: 'SigLIP 2 NaFlex',
   models: 'SigLIP 2 NaFlex',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     ...SHARED,
     ownSize('num_patches', 'Rows of the position table, which is resized to each picture\'s patches.', { config: ['num_patches'], default: 256 }),
     patchValues(3),
+    ownSize('image_size', 'Side of the square picture that has a patch for each row of the table, in pixels.', { derived: { basis: 'num_patches', from: value => Math.floor(Math.sqrt(value('num_patches'))) * value('patch_size'), back: (found, value) => (found / value('patch_size')) ** 2 } }),
     HEAD,
   ],
   level: 'vision_model',
@@ -132,4 +140,5 @@ export const siglip2 = encoderFamily({
   class: { model_type: 'siglip2_vision_model', architecture: 'Siglip2VisionModel' },
   fields: { hidden_act: 'gelu_pytorch_tanh', layer_norm_eps: 1e-6, num_channels: 3, attention_dropout: 0 },
   preprocessor: value => ({ image_processor_type: 'Siglip2ImageProcessor', do_resize: true, resample: 2, do_rescale: true, rescale_factor: 1 / 255, do_normalize: true, do_convert_rgb: true, ...HALF_STATISTICS, patch_size: value('patch_size'), max_num_patches: value('num_patches') }),
+  graph: siglipGraph(true),
 });

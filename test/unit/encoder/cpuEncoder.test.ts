@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { forwardGraph } from '../../../src/architecture/forwardGraphs';
 import { CpuEncoder } from '../../../src/encoder/cpuEncoder';
 import type { Array32 } from '../../../src/encoder/encoder';
 import { Weights } from '../../../src/encoder/weights';
@@ -7,8 +6,7 @@ import { expected, relativeError, TINY, tinyModel, type Tiny } from './fixture';
 
 async function run(name: Tiny, pixels: Array32, names: readonly string[], keepBytes: number): Promise<Map<string, Array32>> {
   const model = await tinyModel(name);
-  const graph = forwardGraph(model.graph);
-  const encoder = new CpuEncoder(graph, new Weights(model, graph.derivedTables, keepBytes));
+  const encoder = new CpuEncoder(model.graph, new Weights(model, keepBytes));
   const outputs = new Map<string, Array32>();
   try {
     await encoder.run(pixels, names, {

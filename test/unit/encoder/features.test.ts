@@ -31,9 +31,11 @@ describe('memory', () => {
     assert.equal(need.weights, 4 * [...model.weights.values()].reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0));
     assert.equal(memoryNeed(model, graph, 'webgpu', 'float16').weights * 2, need.weights);
     assert.ok(memoryNeed(model, graph, 'cpu', 'float32', 8).least > need.least);
-    assert.match(memoryWarning(need, 'cpu', need.least - 1) ?? '', /fewer layers/);
-    assert.match(memoryWarning(need, 'cpu', need.least + 1) ?? '', /read anew/);
-    assert.equal(memoryWarning(need, 'cpu', need.least + need.weights), undefined);
-    assert.equal(memoryWarning(need, 'webgpu', need.least + 1), undefined);
+    assert.match(memoryWarning(need, 'cpu', 'float32', need.least - 1) ?? '', /fewer layers/);
+    assert.match(memoryWarning(need, 'cpu', 'float32', need.least + 1) ?? '', /read anew/);
+    assert.equal(memoryWarning(need, 'cpu', 'float32', need.least + need.weights), undefined);
+    assert.match(memoryWarning(need, 'webgpu', 'float32', need.least + 1) ?? '', /half precision needs half as much/);
+    assert.doesNotMatch(memoryWarning(need, 'webgpu', 'float16', need.least + 1) ?? '', /half precision/);
+    assert.equal(memoryWarning(need, 'webgpu', 'float32', need.least + need.weights), undefined);
   });
 });

@@ -30,7 +30,8 @@ describe('half precision', () => {
     it(`costs ${name} less than 2e-3`, async () => {
       const [model, known] = [await tinyModel(name), await expected(name)];
       const graph = forwardGraph(model.graph);
-      const weights = new Weights(model, graph.derivedTables, 0);
+      const weights = new Weights(model, 0);
+      const reader = weights.withTables(graph.derivedTables);
       const b = new Rounding(PLAIN);
       const stored = new Map<string, { key: string; shape: readonly number[]; firstRow: number }>();
       const bind: BindWeight = part => {
@@ -41,14 +42,14 @@ describe('half precision', () => {
       const pixels = known.get('pixel_values')!;
       let hidden = graph.embeddings(b, bind, b.input('pixel_values', 'F32', pixels.shape));
       for (let layer = 0; layer < graph.layers; layer++) {
-        hidden = graph.block(b, part => bind({ ...part, key: `${graph.blockPath(layer)}.${part.key}` }), hidden);
+        hidden = graph.block(b, part => bind({ ...part, key: `${graph.blockPath(layer)}.${part.key}` }), hidden, layer);
         b.output(`hidden_states.${layer}`, hidden, 'F32');
       }
       for (const [output, value] of graph.pool(b, bind, hidden, ['features', 'attn_pool.weights'])) b.output(output, value, 'F32');
       const session = await InferenceSession.create(b.toModel({ name: 'rounding', producer: 'test' }));
       try {
         const feeds: Record<string, Tensor> = { pixel_values: new Tensor('float32', pixels.data, pixels.shape) };
-        for (const [label, part] of stored) feeds[label] = new Tensor('float32', await weights.float32({ ...part, key: label.split(' ')[0] ?? '' }), part.shape);
+        for (const [label, part] of stored) feeds[label] = new Tensor('float32', await reader.float32({ ...part, key: label.split(' ')[0] ?? '' }), part.shape);
         const results = await session.run(feeds);
         for (const [key, { data }] of known) {
           if (key === 'pixel_values') continue;

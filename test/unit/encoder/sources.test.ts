@@ -4,7 +4,6 @@ import { cp, mkdir, mkdtemp, readFile, realpath, rm, symlink } from 'node:fs/pro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseConfig } from '../../../src/architecture/config';
-import { forwardGraph } from '../../../src/architecture/forwardGraphs';
 import { qwenVl } from '../../../src/architecture/qwenVl';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { CpuEncoder } from '../../../src/encoder/cpuEncoder';
@@ -26,11 +25,10 @@ async function errors(model: EncoderModel, name: Tiny): Promise<number[]> {
   const known = await expected(name);
   const [pixels, reference] = [known.get('pixel_values'), known.get('features')];
   assert.ok(pixels && reference);
-  const graph = forwardGraph(model.graph);
-  const weights = new Weights(model, graph.derivedTables, 0);
-  const fed = new CpuEncoder(graph, weights);
+  const weights = new Weights(model, 0);
+  const fed = new CpuEncoder(model.graph, weights);
   const cwd = process.cwd();
-  const pointed = await DeviceEncoder.load(graph, await locateWeights(model, graph, weights), fed, { provider: 'cpu', precision: 'float32', blockBytes: 1 << 28 }, quiet);
+  const pointed = await DeviceEncoder.load(model.graph, fed, { provider: 'cpu', precision: 'float32', blockBytes: 1 << 28, locate: graph => locateWeights(model, graph, weights) }, quiet);
   process.chdir(cwd);
   const results: number[] = [];
   try {

@@ -112,10 +112,11 @@ for (const [name, index] of Object.entries(TINY)) {
         assert.deepEqual(JSON.parse(await readFile(join(out, 'preprocessor_config.json'), 'utf8')), { size: 448 });
         const manifest = await readManifest(out);
         assert.deepEqual(manifest, JSON.parse(JSON.stringify(result.manifest)));
-        for (const { name: file, size, sha256 } of manifest.output.files) {
+        for (const { name: file, size, sha256, treeSha256 } of manifest.output.files) {
           const bytes = await readFile(join(out, file));
           assert.equal(bytes.length, size);
-          assert.equal(createHash('sha256').update(bytes).digest('hex'), sha256, file);
+          const hashed = file === 'model.safetensors' ? withDigests(bytes) : bytes;
+          assert.equal(createHash('sha256').update(hashed).digest('hex'), file === 'model.safetensors' ? treeSha256 : sha256, file);
         }
         assert.deepEqual(manifest.output.tensors.map(({ key, sha256 }) => [key, sha256]), [...expected].map(([key, { bytes }]) => [key, createHash('sha256').update(bytes).digest('hex')]));
         for (const file of manifest.source.files) {
@@ -272,3 +273,11 @@ print(json.dumps([[key, list(t.shape), hashlib.sha256(t.contiguous().reshape(-1)
     });
   });
 });
+
+/** A safetensors file with each tensor's bytes replaced by their SHA-256. */
+function withDigests(file: Buffer): Buffer {
+  const start = 8 + Number(file.readBigUInt64LE());
+  const header = JSON.parse(file.toString('utf8', 8, start)) as Record<string, { data_offsets?: [number, number] }>;
+  const ranges = Object.values(header).flatMap(({ data_offsets: range }) => range === undefined || range[0] === range[1] ? [] : [range]).sort(([a], [b]) => a - b);
+  return Buffer.concat([file.subarray(0, start), ...ranges.map(([from, to]) => createHash('sha256').update(file.subarray(start + from, start + to)).digest())]);
+}

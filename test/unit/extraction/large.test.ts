@@ -3,10 +3,14 @@ import { spawnSync } from 'node:child_process';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openFile } from '../../../src/checkpoint/fileSource';
+import { openCheckpoint } from '../../../src/checkpoint/open';
 import { readTorchZip } from '../../../src/checkpoint/torch/torchZip';
+import { extract } from '../../../src/extraction/extract';
 import { partLength } from '../../../src/extraction/fileLayout';
 import { torchLayout } from '../../../src/extraction/torchWriter';
-import { inFolder, python, needTorch } from './support';
+import { verify } from '../../../src/extraction/verify';
+import { makePlan } from '../../../src/recipe/plan';
+import { bytesOf, inFolder, KEEP_ALL, madeCase, needTorch, noise, python, to, VALID } from './support';
 
 const ROOT = join(__dirname, '../../..');
 
@@ -52,6 +56,41 @@ describe('extraction of large files', () => {
     });
   });
 
+  it('copies on several threads what one would copy, whatever the sizes, in both formats and cast', async function () {
+    this.timeout(60_000);
+    await inFolder(async folder => {
+      // Tensors below, at and above a thread's chunk and its run, at odd places.
+      const made = [1, 3, 4096, 131_071, 131_072, 131_073, 1_000_001, 8 << 20, (8 << 20) + 1, 9_000_001, 2, 7_000_000, 5, 2_000_003]
+        .map((bytes, index) => ({ key: `t${index}`, dtype: 'U8', shape: [bytes], bytes: noise(bytes, index + 1) } as const));
+      const floats = [5, 70_000, 3_000_001].map((count, index) => ({ key: `f${index}`, dtype: 'BF16', shape: [count], bytes: noise(2 * count, index + 50) } as const));
+      const expected = new Map<string, Buffer>([...made, ...floats].map(({ key, bytes }) => [key, Buffer.from(bytes)]));
+      await extract(madeCase([...made, ...floats]).plan, VALID, to(join(folder, 'source')));
+      const source = await openCheckpoint(join(folder, 'source'));
+      try {
+        for (const format of ['safetensors', 'torch'] as const) {
+          for (const dtype of ['keep', 'f32'] as const) {
+            const out = join(folder, `${format}-${dtype}`);
+            let progressed = 0;
+            const { bytes, files } = await extract(makePlan(source, KEEP_ALL), VALID, to(out, { format, dtype, onProgress: ({ done }) => { progressed = done; } }));
+            assert.equal(progressed, bytes);
+            assert.deepEqual((await verify(out, { source })).differences, []);
+            const output = await openCheckpoint(join(out, files[0]!));
+            for (const tensor of output.tensors) {
+              const wanted = expected.get(tensor.key);
+              assert.ok(wanted);
+              const widened = tensor.dtype === 'F32' ? Buffer.from(Uint32Array.from(new Uint16Array(Uint8Array.from(wanted).buffer), half => half << 16).buffer) : wanted;
+              assert.ok(widened.equals(await bytesOf(output, tensor)), `${tensor.key} of ${out}`);
+            }
+            await output.close();
+            if (format === 'torch') assert.equal(python(['-c', 'import sys, zipfile; print(zipfile.ZipFile(sys.argv[1]).testzip())', join(out, files[0]!)]).trim(), 'None');
+          }
+        }
+      } finally {
+        await source.close();
+      }
+    });
+  });
+
   it('writes zip64 records around tensors beyond 4 GiB, for our reader and for Python\'s', async function () {
     await inFolder(async folder => {
       const tensors = [
@@ -67,7 +106,7 @@ describe('extraction of large files', () => {
       // The tensors stay holes in the file: zeros.
       for (const part of parts) {
         if (part.kind === 'tensor') positions[part.index] = position;
-        else await file.write(part.kind === 'bytes' ? part.bytes : part.make(() => 0), 0, undefined, position);
+        else await file.write(part.bytes, 0, undefined, position);
         position += partLength(part);
       }
       await file.close();

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { copyFile, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before } from 'mocha';
@@ -102,6 +103,31 @@ describe('verify', () => {
       assert.ok(found.some(message => message.startsWith('config.json : config.json does not exist')), found.join());
       assert.ok(found.some(message => /^model\.safetensors : is 1000000 bytes, the manifest says \d+/.test(message)), found.join());
     });
+  });
+
+  it('finds any changed byte around the tensors, in both formats, also by manifests of version 1', async () => {
+    for (const format of ['safetensors', 'torch'] as const) {
+      await inFolder(async folder => {
+        const { files } = await extract(plan, VALID, to(folder, { format }));
+        const path = join(folder, files[0]!);
+        const check = async (): Promise<void> => {
+          assert.deepEqual(await messages(folder), []);
+          // In safetensors the header's padding, in a .bin the padding of the record version.
+          const bytes = await readFile(path);
+          const padding = format === 'torch' ? bytes.lastIndexOf('ZZ') : Number(bytes.readBigUInt64LE()) + 7;
+          await tamper(path, padding);
+          assert.ok((await messages(folder)).some(message => message.startsWith(`${files[0]} `)));
+          await writeFile(path, bytes);
+        };
+        await check();
+        const sha256 = createHash('sha256').update(await readFile(path)).digest('hex');
+        await rewriteManifest(folder, changed => {
+          changed.version = 1;
+          changed.output.files = changed.output.files.map(({ treeSha256, ...file }) => treeSha256 === undefined ? file : { ...file, sha256 });
+        });
+        await check();
+      });
+    }
   });
 
   it('finds tensors that are too many, too few, or not what the manifest says', async () => {

@@ -63,7 +63,7 @@ describe('extraction from a remote checkpoint', () => {
           assertOnlyKeptRanges(job, server, mark);
           return remote;
         });
-        assert.equal(before.manifest.validation.config, 'config.json');
+        assert.equal(before.manifest.validation.config, `hf://test/tiny@${COMMIT}/config.json`);
         assert.deepEqual(await readdir(join(out, 'remote')), await readdir(join(out, 'local')));
         assert.equal((await verify(join(out, 'remote'))).ok, true);
       })));

@@ -75,7 +75,7 @@ describe('HttpSource', () => {
     'a redirect with another hash': [({ where, url }) => where === 'hub' && url.includes('resolve') ? { headers: { 'x-linked-etag': `"${'0'.repeat(64)}"` } } : undefined, /has changed on .*its hash is not the one that its repository lists/],
     'a redirect in a circle': [({ where, url }) => where === 'hub' && url.includes('resolve') ? { location: url } : undefined, /redirects in a circle/],
     'a redirect to nowhere': [({ where, url }) => where === 'hub' && url.includes('resolve') ? { location: 'ftp://x/' } : undefined, /redirects to nowhere/],
-    'a page that is not there': [({ where, url }) => where === 'hub' && url.includes('resolve') ? { status: 404, headers: { 'x-error-code': 'EntryNotFound' } } : undefined, /has no file model\.safetensors in this revision/],
+    'a page that is not there': [({ where, url }) => where === 'hub' && url.includes('resolve') ? { status: 404, headers: { 'x-error-code': 'EntryNotFound' } } : undefined, /has no file "model\.safetensors" in this revision/],
     'an address that is always refused': [onCdn(() => ({ status: 403 })), /refuses access/],
   };
   for (const [what, [fault, message]] of Object.entries(REFUSED)) {
@@ -130,9 +130,9 @@ describe('HttpSource', () => {
 describe('access to a model', () => {
   const folder = join(__dirname, '../../fixtures/qwen-vl-tiny-safetensors');
   const cases: readonly (readonly [string, object, HubOptions, string, RegExp])[] = [
-    ['gated, without a token', { token: 'good', gated: true }, {}, 'hf://test/tiny', /test\/tiny is gated\. Accept its licence at http.*\/test\/tiny, then give a token .*HF_TOKEN/],
+    ['gated, without a token', { token: 'good', gated: true }, {}, 'hf://test/tiny', /test\/tiny is gated\. Accept its licence at http.*\/test\/tiny\. Give a token .*HF_TOKEN/],
     ['gated, not accepted yet', { token: 'good', gated: true }, { token: 'other' }, 'hf://test/tiny', /token's account may not read it yet/],
-    ['private, without a token', { token: 'good', isPrivate: true }, {}, 'hf://test/tiny', /has no public model test\/tiny\. .*if it is private, give a token/],
+    ['private, without a token', { token: 'good', isPrivate: true }, {}, 'hf://test/tiny', /has no public model test\/tiny\. .*a private one needs a token\. Give a token/],
     ['private, with another token', { token: 'good', isPrivate: true }, { token: 'other' }, 'hf://test/tiny', /has no model test\/tiny that the token may read/],
     ['a wrong token', { token: 'good', isPrivate: true }, { token: 'bad' }, 'hf://test/tiny', /refuses the token: it is wrong or has expired/],
     ['no such model', {}, {}, 'hf://test/none', /has no public model test\/none/],

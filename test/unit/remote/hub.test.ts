@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { cp, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Hub, searchModels } from '../../../src/remote/hub';
+import { Hub } from '../../../src/remote/hub';
 import { cachedModels } from '../../../src/remote/hubCache';
 import { hubCacheFolder, hubEndpoint, hubToken } from '../../../src/remote/hubOptions';
 import { hubStore } from '../../../src/remote/hubStore';
@@ -36,14 +36,14 @@ describe('hubStore', () => {
   }));
 
   it('says that a server is no Hub', () => withServer({ folder: TINY.bin, search: [{ id: 3 }] }, async server => {
-    await assert.rejects(searchModels('x', undefined, hubOptions(server)), userError(/does not answer as the Hugging Face Hub does/));
+    await assert.rejects((await Hub.connect(hubOptions(server))).search('x'), userError(/does not answer as the Hugging Face Hub does/));
     await assert.rejects(openLocation('hf://test/tiny', { hub: hubOptions(server, { endpoint: server.cdn }) }), userError(/./));
   }));
 });
 
-describe('searchModels', () => {
-  it('gives what fits, with what a list shows', () => withServer({ folder: TINY.bin, search: [{ id: 'Qwen/Qwen-VL-Chat', downloads: 5, likes: 2, gated: 'auto', tags: [] }, { id: 'b/c' }] }, async server => {
-    assert.deepEqual(await searchModels('qwen vl&x', undefined, hubOptions(server)), [
+describe('searching the Hub', () => {
+  it('gives what fits, with what a list shows', () => withServer({ folder: TINY.bin, search: [{ id: 'Qwen/Qwen-VL-Chat', downloads: 5, likes: 2, gated: 'auto', tags: [] }, { id: 'b/c' }, { id: '../../evil' }] }, async server => {
+    assert.deepEqual(await (await Hub.connect(hubOptions(server))).search('qwen vl&x'), [
       { id: 'Qwen/Qwen-VL-Chat', downloads: 5, likes: 2, gated: true, isPrivate: false },
       { id: 'b/c', downloads: 0, likes: 0, gated: false, isPrivate: false },
     ]);

@@ -1,0 +1,17 @@
+// Not node:http and node:https: VS Code's extension host replaces the modules of exactly these names, for extensions,
+// by ones that follow http.proxy, http.noProxy and http.proxyStrictSSL and know the system's certificates. It has done
+// so since long before it did the same for fetch, and what does not run in it gets Node's own.
+import { request as plainRequest } from 'http';
+import { request as tlsRequest } from 'https';
+import { send } from './proxy';
+
+/** `fetch` as the editor's settings have it. Only what HttpClient needs: GET without a body, no redirects followed. */
+export const hostFetch: typeof globalThis.fetch = (input, init) => {
+  const { protocol, hostname, port, pathname, search } = new URL(input instanceof Request ? input.url : input);
+  return send(protocol === 'https:' ? tlsRequest : plainRequest, {
+    protocol, port, path: `${pathname}${search}`,
+    host: hostname.replace(/^\[|\]$/g, ''),
+    headers: Object.fromEntries(new Headers(init?.headers)),
+    ...(init?.signal == null ? {} : { signal: init.signal }),
+  });
+};

@@ -172,10 +172,10 @@ const refreshFacts = latest(async isCurrent => {
   const patchLayer = isPooled(state, current) ? current.layers - 1 : layer;
   const both = status.other !== undefined && isReady({ picture: subject.picture, encoder: 'other' });
   const [statistics, values, comparison, errors] = await Promise.all([
-    answers.ask({ type: 'statistics', subject, layer }),
-    state.patch === null ? undefined : answers.ask({ type: 'patch', subject, layer: patchLayer, patch: state.patch }),
-    second?.encoder === 'main' && isReady(second) ? answers.ask({ type: 'compare', pictures: [subject.picture, second.picture], temperature: side.temperatureOf(state) }) : undefined,
-    both ? answers.ask({ type: 'errors', picture: subject.picture }) : undefined,
+    orSay(answers.ask({ type: 'statistics', subject, layer })),
+    state.patch === null ? undefined : orSay(answers.ask({ type: 'patch', subject, layer: patchLayer, patch: state.patch })),
+    second?.encoder === 'main' && isReady(second) ? orSay(answers.ask({ type: 'compare', pictures: [subject.picture, second.picture], temperature: side.temperatureOf(state) })) : undefined,
+    both ? orSay(answers.ask({ type: 'errors', picture: subject.picture })) : undefined,
   ]);
   if (!isCurrent()) return;
   const patch = values === undefined || state.patch === null ? undefined : { row: Math.floor(state.patch / columns), column: state.patch % columns, values };
@@ -219,12 +219,24 @@ async function savePng(): Promise<void> {
   host.post({ type: 'savePng', name: `${stem} ${state.overlay} ${sayLayer(state.layer, model.layers)}.png`, bytes: new Uint8Array(await blob.arrayBuffer()) });
 }
 
+/** An answer that cannot be had does not keep the others away. */
+async function orSay<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    return undefined;
+  }
+}
+
 function say(message: string): void {
   trouble.textContent = message;
   trouble.hidden = message === '';
 }
 
 host.listen(message => {
+  // What was sent before this page was ready is told again after the model; acting on it would overwrite the state that comes with it.
+  if (model === undefined && message.type !== 'model') return;
   switch (message.type) {
     case 'model':
       model = message.model;

@@ -227,10 +227,10 @@ export class Gallery {
     const other = this.encoded({ picture, encoder: 'other' }).values;
     const { layers } = this.encoded({ picture, encoder: 'main' }).graph;
     const names = ['embeddings', ...Array.from({ length: layers }, (_, layer) => `hidden_states.${layer}`), 'features'];
-    // Layers that were not kept have no error.
+    // Layers that were not kept, or that one encoder has in another size, have no error.
     return names.map(name => {
       const [reference, values] = [main.get(name)?.data, other.get(name)?.data];
-      return reference === undefined || values === undefined ? NaN : relativeError(values, reference);
+      return reference === undefined || values?.length !== reference.length ? NaN : relativeError(values, reference);
     });
   }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
-import { forwardGraph } from '../architecture/forwardGraphs';
+import { forwardGraph, usualSide } from '../architecture/forwardGraphs';
 import { isAbort, UserError } from '../errors';
+import type { PreprocessSpec } from '../image/preprocess';
 import { keptLayers } from '../previewLimits';
 import type { Answers, DeviceChoice, EncoderSlot, EncoderStatus, Encoding, KeptLayers, ModelInfo, PictureInfo, Question, ResizeMode } from '../protocol';
 import type { EncoderClient } from './client';
@@ -332,7 +333,7 @@ export class Preview {
     const set = (encoding: Encoding, facts: Partial<PictureInfo> = {}): void => {
       this.update(info => info.id === id, info => ({ ...info, ...facts, encodings: { ...info.encodings, [slot]: encoding } }));
     };
-    const opened = await this.client.openPicture({ id, name: entry.file.name, bytes: entry.file.bytes }, encoder.model.preprocessing[this.status.resize], { signal }, slot);
+    const opened = await this.client.openPicture({ id, name: entry.file.name, bytes: entry.file.bytes }, this.preprocessingFor(encoder.model), { signal }, slot);
     const { width, height, seen, grid, display, decodeMs, resizeMs } = opened;
     const encoding = { seen, grid, timings: { decode: decodeMs, resize: resizeMs } };
     set({ ...encoding, ready: false }, { width, height });
@@ -343,6 +344,13 @@ export class Preview {
     }
     const { runMs } = await this.client.encodePicture(id, keptLayers(forwardGraph(encoder.model.model.graph).layers, this.status.kept), { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } }, slot);
     set({ ...encoding, ready: true, timings: { ...encoding.timings, run: runMs } });
+  }
+
+  /** Encoders that are compared see the same pixels, whatever is written beside the other one, as long as it takes them. */
+  private preprocessingFor({ model, preprocessing }: PreviewModel): PreprocessSpec {
+    const main = this.encoders.get('main')?.model;
+    const takesTheSame = main !== undefined && usualSide(main.model.graph) === usualSide(model.graph);
+    return (takesTheSame ? main.preprocessing : preprocessing)[this.status.resize];
   }
 
   private fail(error: unknown, signal: AbortSignal): void {

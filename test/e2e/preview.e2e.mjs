@@ -290,7 +290,8 @@ describe('the preview', function () {
       this.skip();
     }
     await preview.choose('Device', 'WebGPU');
-    await preview.waitUntilReady('Ready on WebGPU');
+    this.timeout(180_000);
+    await preview.waitUntilReady('Ready on WebGPU', 120_000); // in software
     await preview.frame.getByRole('button', { name: 'picture.png, ready' }).waitFor();
     for (const layer of [0, 2]) {
       await preview.slide('Layer', layer, sayLayer(layer));

@@ -19,8 +19,8 @@ export class PreviewPage {
     return this.frame.locator('header .status');
   }
 
-  async waitUntilReady(device = '') {
-    await this.frame.locator('.status[data-state="ready"]', { hasText: device }).waitFor();
+  async waitUntilReady(device = '', timeout = 20_000) {
+    await this.frame.locator('.status[data-state="ready"]', { hasText: device }).waitFor({ timeout });
     await this.frame.locator('.thumbnail vscode-progress-ring').first().waitFor({ state: 'hidden' });
   }
 
@@ -83,7 +83,7 @@ export class PreviewPage {
   async choose(label, option) {
     const list = this.frame.locator(`vscode-dropdown[aria-label=${JSON.stringify(label)}]`);
     await list.click();
-    await list.locator('vscode-option', { hasText: new RegExp(`^${option}$`) }).click();
+    await list.getByRole('option', { name: option, exact: true }).click();
   }
 
   /** Points at a patch with the keyboard. */

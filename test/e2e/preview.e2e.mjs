@@ -302,6 +302,7 @@ describe('the preview', function () {
     }
     await preview.overlay('Norm');
     assertShown(await preview.valueAt(2, 5), norm(row(hidden(2), 21)), 'norm at 2, 5', 2e-3);
+    await choosePatch(3, 4);
     await preview.overlay('Attention');
     await preview.slide('Head', 0, 'head 0');
     assert.ok(await preview.valueAt(2, 5) > 0);

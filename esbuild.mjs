@@ -18,6 +18,7 @@ const bundles = [
   { entry: 'src/encoder/process.ts', out: 'encoder.js', options: node },
   { entry: copyThread.entry, out: copyThread.name, options: node },
   { entry: 'webview/main.ts', out: 'webview/main.js', options: browser },
+  { entry: 'webview/inspector/main.ts', out: 'webview/inspector.js', options: browser },
 ].filter(bundle => existsSync(path.join(root, bundle.entry)));
 
 if (bundles.length === 0) throw new Error('There is nothing to build: no entry of esbuild.mjs exists.');

@@ -4,6 +4,7 @@ import { configCommands } from './commands/config';
 import { extractCommands } from './commands/extract';
 import { findCommands } from './commands/find';
 import { HubAccess } from './commands/hubAccess';
+import { inspectCommands } from './commands/inspect';
 import { markCommands } from './commands/marks';
 import { openCommands, openDropped } from './commands/open';
 import { openRemoteCommands } from './commands/openRemote';
@@ -53,6 +54,6 @@ export function activate(context: vscode.ExtensionContext): void {
     new ConfigWatcher(session, error => { report(log, error); }),
     new RecipeWatcher(session, error => { report(log, error); }),
     vscode.window.registerFileDecorationProvider(new KeyDecorations()),
-    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...verifyCommands(app), ...previewCommands(app, context),
+    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...verifyCommands(app), ...previewCommands(app, context), ...inspectCommands(app, context.extensionUri),
   );
 }

@@ -204,7 +204,7 @@ export type PatchMap = z.infer<typeof patchMapSchema>;
 const featureStatisticsSchema = z.object({
   shape: z.array(count).readonly(),
   statistics: z.object({ count, mean: real, standardDeviation: real, min: real, max: real, zeros: count, nans: count, infinities: count }).readonly(),
-  histogram: z.object({ low: z.number(), high: z.number(), counts: z.custom<Uint32Array>(value => value instanceof Uint32Array, 'not a Uint32Array') }).readonly(),
+  histogram: z.object({ low: z.number(), high: z.number(), counts: z.custom<Uint32Array | Float64Array>(value => value instanceof Uint32Array || value instanceof Float64Array, 'not an array of counts') }).readonly(),
 }).readonly();
 export type FeatureStatistics = z.infer<typeof featureStatisticsSchema>;
 

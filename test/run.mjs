@@ -11,8 +11,9 @@ const mocha = ['node_modules/mocha/bin/mocha.js', '--reporter', 'test/reporter.c
 const suites = [
   { name: 'lint', command: ['node_modules/eslint/bin/eslint.js', '.'], minutes: 5 },
   { name: 'types', command: ['node_modules/typescript/bin/tsc', '-p', '.'], minutes: 5 },
+  { name: 'webtypes', command: ['node_modules/typescript/bin/tsc', '-p', 'webview'], minutes: 5 },
   { name: 'build', command: ['esbuild.mjs', '--production'], minutes: 2 },
-  { name: 'unit', command: mocha, minutes: 15, report: true },
+  { name: 'unit', command: [...mocha, 'test/unit/**/*.test.ts', 'test/cli/**/*.test.ts'], minutes: 15, report: true },
   { name: 'host', command: ['test/host/run.mjs'], minutes: 15, report: true },
   { name: 'e2e', command: [...mocha, '--no-config', '--forbid-only', 'test/e2e/**/*.e2e.mjs'], minutes: 20, report: true },
 ];
@@ -91,7 +92,7 @@ for (const suite of suites.filter(({ name }) => chosen.length === 0 || chosen.in
 const total = field => outcomes.reduce((sum, outcome) => sum + outcome[field], 0);
 console.log('\n=== summary');
 for (const { name, passed, failed, skipped, problem, seconds } of outcomes) {
-  console.log(`${failed > 0 ? 'FAIL' : 'ok  '} ${name.padEnd(6)} ${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''} (${seconds.toFixed(1)} s)${problem ? `: ${problem}` : ''}`);
+  console.log(`${failed > 0 ? 'FAIL' : 'ok  '} ${name.padEnd(8)} ${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''} (${seconds.toFixed(1)} s)${problem ? `: ${problem}` : ''}`);
 }
 console.log(`${total('passed')} passed, ${total('failed')} failed${total('skipped') > 0 ? `, ${total('skipped')} skipped` : ''}`);
 process.exitCode = total('failed') > 0 ? 1 : 0;

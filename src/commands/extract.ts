@@ -107,7 +107,10 @@ async function cancellable<T>(task: Promise<T>): Promise<T | undefined> {
 /** Beside the checkpoint's folder, or beside its file; the extension's own folder is no place to write to. */
 function defaultFolder({ checkpoint }: Job, extensionFolder: string): string {
   const folder = checkpoint.store.location;
-  if (isRemote(folder) || folder.startsWith(extensionFolder + sep)) return join(vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? homedir(), `${basename(folder)}-vision-encoder`);
+  if (isRemote(folder) || folder.startsWith(extensionFolder + sep)) {
+    const name = (checkpoint.store.title ?? basename(folder)).replace(/[\\/:*?"<>|]/g, '_');
+    return join(vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? homedir(), `${name}-vision-encoder`);
+  }
   const isFile = checkpoint.location !== folder && !checkpoint.location.endsWith('.index.json');
   return isFile
     ? join(folder, `${basename(checkpoint.location).replace(/\.[^.]+$/, '')}-vision-encoder`)

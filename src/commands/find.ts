@@ -58,7 +58,8 @@ async function showRemoteShard(address: string): Promise<void> {
   if (choice === open && place.kind === 'hub') await vscode.env.openExternal(vscode.Uri.parse(hubPage(place, endpoint), true));
 }
 
-function plannedOf(app: App, node: KeyNode): PlannedTensor | undefined {
+/** The tensor of a row as the plan has it. */
+export function plannedOf(app: App, node: KeyNode): PlannedTensor | undefined {
   return node.kind === 'tensor' ? app.session.job?.plan.tensors[node.index] : undefined;
 }
 

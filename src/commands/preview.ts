@@ -5,12 +5,13 @@ import { UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
 import type { Job } from '../job';
 import { previewModel } from '../previewModel';
+import type { Plan } from '../recipe/plan';
 import { panelStateSchema, precisionSchema } from '../protocol';
 import { PictureStore, readPicture } from '../views/preview/pictureStore';
 import { PreviewPanel, PREVIEW_TYPE, type OtherEncoder, type Remembered } from '../views/preview/previewPanel';
 import { command, report, type App } from './app';
 import { openLocation, pick, readJob } from './open';
-import { planOnThisMachine } from './storedEncoders';
+import { planOnThisMachine, storedPlan } from './storedEncoders';
 
 const MEMORY = 'preview';
 const rememberedSchema = z.object({
@@ -78,7 +79,8 @@ class Previews {
         if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, remembered.checkpoint);
         const { job } = this.app.session;
         if (job === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-        const model = await runnableModel(this.app, job);
+        // A window that opens again asks nothing.
+        const model = await runnableModel(this.app, job, storedPlan);
         if (model === undefined) {
           webview.dispose();
           return;
@@ -126,7 +128,7 @@ class Previews {
     panel.add(await this.store.load(pictures), false);
     try {
       if (folder !== undefined) await panel.openFolder(vscode.Uri.parse(folder.location, true), folder.position, false);
-      if (other !== undefined) await panel.setOther(await otherEncoder(this.app, other.location, other.precision));
+      if (other !== undefined) await panel.setOther(await otherEncoder(this.app, other.location, other.precision, storedPlan));
     } catch (error) {
       report(this.app.log, error);
     }
@@ -163,11 +165,11 @@ class Previews {
 }
 
 /** The encoder at another location, read for its byte ranges only. */
-async function otherEncoder(app: App, location: string, precision: OtherEncoder['precision']): Promise<OtherEncoder | undefined> {
+async function otherEncoder(app: App, location: string, precision: OtherEncoder['precision'], planHere = planOnThisMachine): Promise<OtherEncoder | undefined> {
   const job = await app.hub.retrying(() => readJob(app, location));
   if (job === undefined) return undefined;
   try {
-    const model = await runnableModel(app, job);
+    const model = await runnableModel(app, job, planHere);
     return model && { location: job.checkpoint.location, model, precision };
   } finally {
     await job.checkpoint.close();
@@ -175,12 +177,12 @@ async function otherEncoder(app: App, location: string, precision: OtherEncoder[
 }
 
 /**
- * The job's encoder on this machine; undefined when it is elsewhere and the person does not want it downloaded.
+ * The job's encoder on this machine; undefined when `planHere` does not have it: it is elsewhere and not wanted here.
  * @throws UserError when the encoder would not load, so it cannot run either
  */
-async function runnableModel(app: App, job: Job): Promise<PreviewModel | undefined> {
+async function runnableModel(app: App, job: Job, planHere: (app: App, job: Job) => Promise<Plan | undefined> = planOnThisMachine): Promise<PreviewModel | undefined> {
   // What cannot be run is not downloaded.
-  const plan = job.family?.graph === undefined || job.validation?.valid !== true ? job.plan : await planOnThisMachine(app, job);
+  const plan = job.family?.graph === undefined || job.validation?.valid !== true ? job.plan : await planHere(app, job);
   return plan && app.session.reading(job.checkpoint, () => previewModel(job, plan));
 }
 

@@ -19,7 +19,8 @@ export class RecentCheckpoints {
     return recentSchema.catch([]).parse(this.memento.get(MEMORY));
   }
 
-  async add({ name, location }: Checkpoint): Promise<void> {
+  async add({ store, name: file, location }: Checkpoint): Promise<void> {
+    const name = store.title ?? file;
     await this.save([{ name, location }, ...this.list().filter(recent => recent.location !== location)].slice(0, KEPT));
   }
 

@@ -39,6 +39,13 @@ export async function planOnThisMachine(app: App, job: Job): Promise<Plan | unde
   }))));
 }
 
+/** The same without asking or downloading: undefined when the encoder is neither on this machine nor stored. */
+export async function storedPlan(app: App, job: Job): Promise<Plan | undefined> {
+  if (isLocal(job.plan)) return job.plan;
+  const store = encoderStore(app);
+  return await store.has(job.plan) ? localPlan(job, store, {}) : undefined;
+}
+
 async function mayDownload({ plan }: Job): Promise<boolean> {
   const estimate = downloadEstimate(plan);
   if (estimate === undefined) return true;

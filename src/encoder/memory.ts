@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { elementCount } from '../checkpoint/dtype';
 import { formatBytes } from '../format';
@@ -34,9 +35,13 @@ export function memoryNeed(model: EncoderModel, graph: ForwardGraph, provider: P
   return { weights: parameterCount(model) * bytes, least: 2 * largest * 4 + working + handedOut };
 }
 
-/** Bytes that this process may still take, cgroup limits included. */
+/**
+ * Bytes that this process may still take, cgroup limits included. macOS counts only pages that hold nothing at all
+ * (libuv, src/unix/darwin.c), of which it keeps few: there half of all memory is taken as free.
+ */
 export function freeMemory(): number {
-  return process.availableMemory();
+  const available = process.availableMemory();
+  return process.platform === 'darwin' ? Math.max(available, totalmem() / 2) : available;
 }
 
 /** The most bytes of memory that this process has held. */

@@ -46,7 +46,14 @@ export interface Range {
 
 export interface Histogram extends Range {
   /** Of equal widths from `low` to `high`; each holds its lower edge, the last one its upper edge too. */
-  readonly counts: Uint32Array;
+  readonly counts: Uint32Array | Float64Array;
+}
+
+/** All that is told about the values of a tensor. */
+export interface Distribution {
+  readonly statistics: Statistics;
+  /** Of the finite values, from the least to the greatest. */
+  readonly histogram: Histogram;
 }
 
 /** Counts the finite values within `range` (by default from the least to the greatest), as numpy's `histogram` does. */

@@ -31,7 +31,9 @@ export class ProtoWriter {
     const inner = new ProtoWriter();
     write(inner);
     this.push(tag(field, 2), encodeVarint(inner.size));
-    return this.push(...inner.chunks);
+    // One by one: a large graph has more chunks than a call may have arguments.
+    for (const chunk of inner.chunks) this.push(chunk);
+    return this;
   }
 
   packedVarints(field: number, values: readonly (number | bigint)[]): this {
@@ -65,7 +67,12 @@ function tag(field: number, wireType: number): Uint8Array {
   return encodeVarint(field * 8 + wireType);
 }
 
+/** Nearly all varints of a model are this small. */
+const oneByte = Array.from({ length: 128 }, (_, value) => Uint8Array.of(value));
+
 function encodeVarint(value: number | bigint): Uint8Array {
+  const small = typeof value === 'number' ? oneByte[value] : undefined;
+  if (small !== undefined) return small;
   const bytes: number[] = [];
   let rest = BigInt.asUintN(64, BigInt(value));
   while (rest > 0x7fn) {

@@ -50,7 +50,7 @@ def forward(x):
     parts = zip((q, kv + pool_positions, kv), w['attn_pool.attn.in_proj_weight'].chunk(3), w['attn_pool.attn.in_proj_bias'].chunk(3))
     return norm(linear(attend(*(split(F.linear(*part), heads) for part in parts)), 'attn_pool.attn.out_proj'), 'ln_post')
 
-# Which BLAS does the products decides the comparison: Debian's plain libblas is fifty times slower than OpenBLAS.
+# Which BLAS does the products decides the comparison: Debian's plain libblas is nine times slower than OpenBLAS.
 torch.ones(8, 8) @ torch.ones(8, 8)
 blas = next((line.split()[-1] for line in open('/proc/self/maps') if 'blas' in line or 'mkl' in line), 'unknown')
 

@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import esbuild from 'esbuild';
 
 const root = path.resolve(import.meta.dirname, '../..');
-const { values: options } = parseArgs({ options: { full: { type: 'boolean', default: false }, runs: { type: 'string', default: '5' }, dir: { type: 'string', default: os.tmpdir() } } });
+const { values: options } = parseArgs({ options: { full: { type: 'boolean', default: false }, 'no-encoder': { type: 'boolean', default: false }, runs: { type: 'string', default: '5' }, dir: { type: 'string', default: os.tmpdir() } } });
 const runs = Number(options.runs);
 const MB = 1e6;
 /** Bytes kept, bytes in all. */
@@ -144,6 +144,8 @@ try {
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
+// The encoder has a report of its own, bench/ENCODER.md.
+if (!options['no-encoder']) spawnSync(process.execPath, ['--import', 'tsx', path.join(root, 'test/bench/encoder.ts'), ...(options.full ? [] : ['--no-full']), '--runs', options.runs, '--dir', options.dir], { cwd: root, stdio: 'inherit' });
 
 /** The worker's own measurement, in its process after its start. */
 function inner(what, where) {

@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, mkdirSync, rmSync } from 'node:fs';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expected, fixturePath, readFloats, relativeError, TINY } from '../unit/encoder/fixture';
+import { withServer } from '../unit/remote/support';
 import { fails, FIXTURES, inFolder, names, run, type Ended } from './support';
 
 const ROOT = join(__dirname, '../..');
@@ -40,6 +41,26 @@ describe('vision-encoder features', function () {
     const header = JSON.parse(bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE()))) as { __metadata__: Record<string, string> };
     return header.__metadata__;
   };
+
+  it('runs an encoder on the Hub from a cache, which it fills once', () => inFolder(out => withServer({ folder: fixturePath(TINY[0]) }, async server => {
+    const picture = fixturePath(TINY[0], 'picture.png');
+    const files = ['local', 'fetched', 'cached'].map(name => join(out, `${name}.npy`));
+    const [local = '', fetched = '', cached = ''] = files;
+    const remotely = (file: string): Promise<Ended> => run(
+      ['features', picture, '--checkpoint', 'hf://test/tiny', '--cache', join(out, 'cache'), '--out', file, '--device', 'cpu'], { program, env: { HF_ENDPOINT: server.endpoint, HF_HOME: out } });
+    await succeed(picture, '--checkpoint', fixturePath(TINY[0]), '--out', local);
+    const first = await remotely(fetched);
+    assert.equal(first.code, 0, first.stderr);
+    assert.match(first.stderr, /Downloading .* of .* into .*cache, once\./);
+    const kept = server.sent();
+    const mark = server.log.length;
+    const second = await remotely(cached);
+    assert.equal(second.code, 0, second.stderr);
+    assert.doesNotMatch(second.stderr, /Downloading/);
+    assert.ok(server.sent(mark) < kept / 2, 'headers and configs alone');
+    const [original, ...others] = await Promise.all(files.map(file => readFile(file)));
+    for (const other of others) assert.ok(original!.equals(other));
+  })));
 
   for (const name of TINY) {
     it(`writes what the reference computes, of ${name}`, () => inFolder(async out => {

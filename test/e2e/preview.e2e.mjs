@@ -327,7 +327,12 @@ describe('the preview', function () {
     await workbench.command('View: Close Editor', 'workbench.action.closeActiveEditor');
     await workbench.viewAction('Keys', 'Preview Features');
     await isAsBefore();
-    await workbench.page.reload();
+    // As a person does it: VS Code then writes what it keeps.
+    const reloaded = workbench.page.waitForEvent('load');
+    await workbench.command('Developer: Reload Window', 'workbench.action.reloadWindow');
+    await reloaded;
+    await workbench.statusBar.waitFor();
+    await preview.frame.locator('.thumbnails li').first().waitFor({ timeout: 60_000 });
     await isAsBefore();
     await workbench.clearNotifications();
   });

@@ -51,6 +51,8 @@ export interface HubServerOptions {
   readonly folder: string;
   readonly repo?: string;
   readonly commit?: string;
+  /** What its names stand for since a push; the repository's files stay those of `commit`. */
+  moved?: string;
   /** Names that a commit can be asked for by; `main` when absent. */
   readonly revisions?: readonly string[];
   /** The files need this token; `gated` says why. */
@@ -147,25 +149,35 @@ export class HubServer {
     await this.#resolve(path, logged, end);
   }
 
-  #refusal({ headers }: IncomingMessage, { file }: Logged): { status: number; code: string } | undefined {
+  #refusal({ headers }: IncomingMessage, { file, url }: Logged): { status: number; code: string } | undefined {
     const { token, gated, isPrivate } = this.options;
     const given = headers.authorization?.replace(/^Bearer /, '');
     if (token === undefined || given === token) return undefined;
     if (given !== undefined && given !== 'other') return { status: 401, code: '' };
     // A gated model's names are public, its files are not.
-    if (gated === true) return file === undefined ? undefined : { status: given === undefined ? 401 : 403, code: 'GatedRepo' };
+    if (gated === true) return file === undefined && !url.includes('/whoami-v2') ? undefined : { status: given === undefined ? 401 : 403, code: 'GatedRepo' };
     return isPrivate === true ? { status: given === undefined ? 401 : 404, code: 'RepoNotFound' } : undefined;
   }
 
   async #api(path: string, url: string, end: (status: number, headers?: Record<string, string>, body?: string) => void): Promise<void> {
     const json = (value: unknown): void => { end(200, { 'content-type': 'application/json' }, JSON.stringify(value)); };
     const base = `/api/models/${this.repo}`;
+    if (path === '/api/whoami-v2') {
+      // Only who shows the token gets here when one is needed.
+      json({ name: 'tester' });
+      return;
+    }
+    if (path === `${base}/refs`) {
+      const branches = this.options.revisions ?? ['main'];
+      json({ branches: branches.map(name => ({ name, ref: `refs/heads/${name}`, targetCommit: this.commit })), tags: [], converts: [] });
+      return;
+    }
     if (path === '/api/models') { json(this.options.search ?? []); return; }
     if (!path.startsWith(`${base}/`)) { end(404, { 'x-error-code': 'RepoNotFound' }); return; }
     const [kind, ...rest] = path.slice(base.length + 1).split('/');
     if (kind === 'revision') {
       const known = [this.commit, ...(this.options.revisions ?? ['main'])].includes(rest.join('/'));
-      if (known) json({ id: this.repo, sha: this.commit });
+      if (known) json({ id: this.repo, sha: this.options.moved ?? this.commit });
       else end(404, { 'x-error-code': 'RevisionNotFound' });
       return;
     }

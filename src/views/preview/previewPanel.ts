@@ -91,7 +91,7 @@ export class PreviewPanel implements vscode.Disposable {
       }
     });
     panel.onDidDispose(() => { this.dispose(); });
-    panel.webview.html = pageHtml(panel.webview, extension);
+    panel.webview.html = pageHtml(panel.webview, extension, 'main');
   }
 
   reveal(): void {

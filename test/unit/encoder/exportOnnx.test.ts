@@ -14,7 +14,7 @@ const STRANGER = `
 const ort = require(process.argv[1]);
 const fs = require('node:fs');
 (async () => {
-  const session = await ort.InferenceSession.create(process.argv[2], { executionProviders: ['cpu'], graphOptimizationLevel: process.argv[5] });
+  const session = await ort.InferenceSession.create(process.argv[2], { executionProviders: ['cpu'], graphOptimizationLevel: process.argv[5], extra: { session: { strict_shape_type_inference: '1' } } });
   const bytes = fs.readFileSync(process.argv[3]);
   const batch = Number(process.argv[4]);
   const one = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
@@ -25,6 +25,14 @@ const fs = require('node:fs');
   const outputs = Object.fromEntries(Object.entries(results).map(([name, { dims, data }]) => [name, { dims, data: Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64') }]));
   process.stdout.write(JSON.stringify({ inputs: session.inputMetadata, outputs }));
 })().catch(error => { console.error(error); process.exit(1); });
+`;
+
+/** The reference implementation's own checks: the format, external data, and every shape and type inferred strictly. */
+const CHECKER = `
+import sys, onnx
+onnx.checker.check_model(sys.argv[1], full_check=True)
+model = onnx.shape_inference.infer_shapes(onnx.load(sys.argv[1]), check_type=True, strict_mode=True, data_prop=True)
+for value in model.graph.output: print(value.name, [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim])
 `;
 
 interface Seen {
@@ -76,6 +84,20 @@ describe('exportOnnx', function () {
       }
     });
   }
+
+  it('passes the checks of the onnx package', async function () {
+    const python = (...args: readonly string[]): Promise<{ stdout: string }> => promisify(execFile)('/usr/bin/python3', args);
+    if (!await python('-c', 'import onnx').then(() => true, () => false)) {
+      console.log('      NOT RUN: /usr/bin/python3 has no onnx; install Debian\'s python3-onnx to check exported models with it.');
+      this.skip();
+    }
+    const path = join(folder, 'encoder.onnx');
+    await exportOnnx(await tinyModel('qwen-vl-tiny-bin'), { path, outputs: ['features', 'hidden_states.1', 'attentions.0.2', 'attn_pool.head_weights'], weights: 'one-file' });
+    const { stdout } = await python('-c', CHECKER, path);
+    assert.deepEqual(stdout.trim().split('\n').sort(), [
+      "attentions.0.2 ['batch', 64, 64]", "attn_pool.head_weights ['batch', 1, 256, 64]", "features ['batch', 256, 128]", "hidden_states.1 ['batch', 64, 64]",
+    ]);
+  });
 
   it('points into the checkpoint\'s own files, and only from where ONNX Runtime may read them', async () => {
     const known = await expected('qwen-vl-tiny-safetensors');

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import sharp from 'sharp';
 import { UserError } from '../../../src/errors';
 import { decodeImage } from '../../../src/image/decode';
 
@@ -63,6 +64,23 @@ describe('decodeImage', () => {
         }
       }
     }
+  });
+
+  it('turns PNG, WebP and AVIF as their EXIF orientation says', async () => {
+    const samples = Uint8Array.from({ length: 4 * 2 * 3 }, (_, i) => i * 37 % 256);
+    // Orientation 6: what is stored first is shown in the upper right corner.
+    const shown = Array.from({ length: 4 }, (_, y) => [1, 0].flatMap(row => [...samples.subarray(3 * (4 * row + y), 3 * (4 * row + y + 1))])).flat();
+    const stored = sharp(samples, { raw: { width: 4, height: 2, channels: 3 } }).withMetadata({ orientation: 6 });
+    for (const bytes of [await stored.clone().png().toBuffer(), await stored.clone().webp({ lossless: true }).toBuffer(), await stored.clone().avif({ lossless: true }).toBuffer()]) {
+      const { width, height, data } = await decodeImage(bytes);
+      assert.deepEqual([width, height, [...data]], [2, 4, shown]);
+    }
+  });
+
+  it('lays a transparent AVIF over white', async () => {
+    const samples = Uint8Array.of(255, 0, 0, 0, 0, 255, 0, 255, 0, 0, 255, 128, 9, 9, 9, 255);
+    const bytes = await sharp(samples, { raw: { width: 2, height: 2, channels: 4 } }).avif({ lossless: true, chromaSubsampling: '4:4:4' }).toBuffer();
+    assert.deepEqual([...(await decodeImage(bytes)).data], [255, 255, 255, 0, 255, 0, 127, 127, 255, 9, 9, 9]);
   });
 
   describe('refuses with a sentence', () => {

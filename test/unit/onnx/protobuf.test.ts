@@ -17,6 +17,13 @@ describe('ProtoWriter', () => {
     assert.equal(hex(new ProtoWriter().varint(1, 0)), '0800');
   });
 
+  it('nests messages of any number of fields', () => {
+    const fields = 150_000;
+    const bytes = new ProtoWriter().message(1, message => { for (let i = 0; i < fields; i++) message.varint(1, 7); }).finish();
+    assert.deepEqual([...bytes.subarray(0, 6)], [10, 0xe0, 0xa7, 0x12, 8, 7]);
+    assert.equal(bytes.length, 4 + 2 * fields);
+  });
+
   it('writes floats little-endian, long fields and field numbers above 15', () => {
     assert.equal(hex(new ProtoWriter().float(2, 1e-6)), '15bd378635');
     assert.equal(hex(new ProtoWriter().varint(20, 7)), 'a00107');

@@ -3,7 +3,8 @@ import { open, readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { downloadEstimate } from '../../../src/extraction/downloadEstimate';
-import { extract, type ExtractOptions, type ExtractResult } from '../../../src/extraction/extract';
+import { extract, findLeftover, type ExtractOptions, type ExtractResult } from '../../../src/extraction/extract';
+import { discardLeftover, type Leftover } from '../../../src/extraction/outputFolder';
 import { verify } from '../../../src/extraction/verify';
 import { companionFiles, openJob, validated, type Job } from '../../../src/job';
 import { isAbort } from '../../../src/errors';
@@ -18,7 +19,7 @@ async function extractFrom(job: Job, out: string, options: Partial<ExtractOption
 }
 
 async function withJob<T>(location: string, server: HubServer | undefined, use: (job: Job) => Promise<T>): Promise<T> {
-  const checkpoint = server === undefined ? await openCheckpoint(location) : await openLocation(location, { hub: hubOptions(server) });
+  const checkpoint = server === undefined ? await openCheckpoint(location) : await openLocation(location, { hub: hubOptions(server, { idleTimeout: 10_000 }) });
   try {
     return await use(await openJob(checkpoint));
   } finally {
@@ -69,6 +70,23 @@ describe('extraction from a remote checkpoint', () => {
       })));
     }
   }
+});
+
+describe('a checkpoint of 1 GB', () => {
+  it('costs its encoder\'s bytes and less than 2% more, headers, index and configs included', () => inFolder(async parent => {
+    const { keptBytes } = await writeMadeModel(join(parent, 'model'), { width: 768, layers: 8, unwantedBytes: 860_000_000, shards: 10 });
+    await withServer({ folder: join(parent, 'model') }, server => withJob('hf://test/tiny', server, async job => {
+      const total = job.checkpoint.files.reduce((sum, { source }) => sum + source.size, 0);
+      assert.ok(total > 0.95e9 && total < 1.1e9, `${total} bytes`);
+      assert.equal(job.plan.keptBytes, keptBytes);
+      const mark = server.log.length;
+      await extractFrom(job, join(parent, 'out'));
+      assertOnlyKeptRanges(job, server, mark);
+      assert.ok(server.sent() < 1.02 * keptBytes, `${server.sent()} bytes for ${keptBytes}`);
+      console.log(`      ${total} bytes, ${keptBytes} kept, ${server.sent()} downloaded in all (${(server.sent() / keptBytes).toFixed(4)}), ${server.log.length} requests`);
+      assert.deepEqual((await verify(join(parent, 'out'))).differences, []);
+    }));
+  })).timeout(60_000);
 });
 
 describe('verification against a remote checkpoint', () => {
@@ -131,6 +149,32 @@ describe('extraction from a failing server', () => {
       assert.ok(server.sent(mark) < job.plan.keptBytes, 'what had arrived is not fetched again');
       assert.deepEqual((await readdir(parent)).sort(), ['elsewhere', 'model', 'out']);
       assert.deepEqual(await readFile(join(out, 'model.safetensors')), await readFile(join(parent, 'elsewhere/model.safetensors')));
+      assert.deepEqual((await verify(out, { source: job.checkpoint })).differences, []);
+    }));
+  }));
+
+  it('keeps what a cancelled run has fetched when told to, and starts over when told to', () => inFolder(async parent => {
+    await writeMadeModel(join(parent, 'model'), { width: 512, layers: 6, unwantedBytes: 8_000_000, shards: 2 });
+    await withServer({ folder: join(parent, 'model') }, server => withJob('hf://test/tiny', server, async job => {
+      const out = join(parent, 'out');
+      const choice = { format: 'safetensors', dtype: 'keep', out } as const;
+      const cancelled = async (): Promise<Leftover> => {
+        const controller = new AbortController();
+        let kept: Leftover | undefined;
+        await assert.rejects(extractFrom(job, out, { signal: controller.signal, onProgress: ({ done }) => { if (done > 8e6) controller.abort(); }, onKept: left => { kept = left; } }), isAbort);
+        return kept!;
+      };
+      const kept = await cancelled();
+      assert.ok(kept.bytes > 0);
+      assert.deepEqual(await findLeftover(job.plan, choice), kept);
+      assert.equal(await findLeftover(job.plan, { ...choice, out: join(parent, 'elsewhere') }), undefined);
+      assert.equal(await findLeftover(job.plan, { ...choice, format: 'torch' }), undefined);
+      await discardLeftover(kept.folder);
+      assert.deepEqual(await readdir(parent), ['model']);
+
+      await cancelled();
+      await extractFrom(job, out, { startOver: true, onResume: () => assert.fail('It was to start over.') });
+      assert.deepEqual((await readdir(parent)).sort(), ['model', 'out']);
       assert.deepEqual((await verify(out, { source: job.checkpoint })).differences, []);
     }));
   }));

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { cp, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Hub } from '../../../src/remote/hub';
+import { HubRefusal } from '../../../src/remote/hubErrors';
 import { cachedModels } from '../../../src/remote/hubCache';
 import { hubCacheFolder, hubEndpoint, hubToken } from '../../../src/remote/hubOptions';
 import { hubStore } from '../../../src/remote/hubStore';
@@ -48,6 +49,15 @@ describe('searching the Hub', () => {
       { id: 'b/c', downloads: 0, likes: 0, gated: false, isPrivate: false },
     ]);
     assert.match(server.log[0]!.url, /^\/api\/models\?search=qwen\+vl%26x&sort=downloads/);
+  }));
+});
+
+describe('a repository and an account', () => {
+  it('are told: branches, and whose the token is', () => withServer({ folder: TINY.bin, revisions: ['main', 'refs/pr/1'], token: 'good', gated: true }, async server => {
+    const hub = await Hub.connect(hubOptions(server, { token: 'good' }));
+    assert.deepEqual(await hub.refs('test/tiny'), { branches: ['main', 'refs/pr/1'], tags: [] });
+    assert.equal(await hub.account(), 'tester');
+    await assert.rejects((await Hub.connect(hubOptions(server, { token: 'bad' }))).account(), (error: unknown) => error instanceof HubRefusal && error.tokenHelps && error.sentence.includes('refuses the token'));
   }));
 });
 

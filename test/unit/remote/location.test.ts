@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { hubAddress, parseLocation, type Location } from '../../../src/remote/location';
+import { hubAddress, hubPage, parseLocation, shortLocation, type Location } from '../../../src/remote/location';
 import { userError } from './support';
 
 const HUB = new URL('https://huggingface.co');
@@ -41,6 +41,15 @@ describe('parseLocation', () => {
     for (const text of ['hf://', 'hf://a/../b', 'hf://a/b@', 'hf://a/b/../../c', 'hf://a b/c', 'https://huggingface.co/', 'https://huggingface.co/docs/x', 'hf://datasets/a/b', 'https://huggingface.co/spaces/a/b', 'ftp://x/y', 'hf://a/b@%']) {
       assert.throws(() => parseLocation(text, HUB), userError(/./), text);
     }
+  });
+
+  it('shows addresses without what is secret, and knows the pages of models and files', () => {
+    assert.equal(shortLocation('https://user:secret@example.org/a/model.bin?signature=s'), 'https://example.org/a/model.bin');
+    assert.equal(shortLocation(`hf://a/b@${'0123456789'.repeat(4)}/model.bin`), 'hf://a/b@0123456/model.bin');
+    assert.equal(hubPage({ repo: 'a/b', revision: 'main', path: '' }, new URL('https://mirror.example/hf/')), 'https://mirror.example/hf/a/b');
+    assert.equal(hubPage({ repo: 'a/b', revision: 'refs/pr/1', path: 'x y/c.bin' }, HUB), 'https://huggingface.co/a/b/blob/refs%2Fpr%2F1/x%20y/c.bin');
+    assert.throws(() => parseLocation('ftp://user:secret@example.org', HUB), (error: unknown) => !String(error).includes('secret'));
+    assert.throws(() => parseLocation('https://user:secret@huggingface.co/datasets/x?token=t', HUB), (error: unknown) => !/secret|token/.test(String(error)));
   });
 
   it('reads back the address that it writes', () => {

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
+import { cp, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import type { Checkpoint } from '../../../src/checkpoint/checkpoint';
-import { openJob } from '../../../src/job';
+import { UserError } from '../../../src/errors';
+import { extract } from '../../../src/extraction/extract';
+import { companionFiles, openJob, validated } from '../../../src/job';
 import { openLocation } from '../../../src/remote/open';
 import { COMMIT, type HubServer } from '../../support/hubServer';
-import { hubOptions, TINY, userError, withServer } from './support';
+import { hubOptions, inFolder, TINY, userError, withServer } from './support';
 
 async function opened<T>(server: HubServer, text: string, use: (checkpoint: Checkpoint) => Promise<T> | T, options = {}): Promise<T> {
   const checkpoint = await openLocation(text, { hub: hubOptions(server, options) });
@@ -57,6 +61,41 @@ describe('openLocation: other addresses', () => {
       assert.deepEqual([checkpoint.name, checkpoint.files.length], ['model-00002-of-00004.safetensors', 1]);
       assert.match(checkpoint.warnings.join(), /is one of 4 shards/);
     });
+  }));
+
+  it('takes every file of one commit, though the branch moves at once', () => inFolder(async parent => {
+    const folder = join(parent, 'model');
+    await cp(TINY.bin, folder, { recursive: true });
+    await writeFile(join(folder, 'preprocessor_config.json'), JSON.stringify({ image_processor_type: 'CLIPImageProcessor', size: 112 }));
+    await withServer({ folder }, async server => {
+      server.fault = ({ url }) => {
+        if (url.includes('/revision/')) setImmediate(() => { server.options.moved = 'e'.repeat(40); });
+        return undefined;
+      };
+      const checkpoint = await openLocation('hf://test/tiny', { hub: hubOptions(server) });
+      const job = await openJob(checkpoint);
+      assert.equal(server.options.moved, 'e'.repeat(40));
+      const result = await extract(job.plan, validated(job).validation, { ...(await companionFiles(job)), out: join(parent, 'out'), format: 'safetensors', dtype: 'keep' });
+      await checkpoint.close();
+      const asked = server.log.filter(({ where, url }) => where === 'hub' && !url.includes('/resolve-cache/')).map(({ url }) => url);
+      assert.deepEqual(asked.filter(url => !url.includes(COMMIT)), ['/api/models/test/tiny/revision/main']);
+      for (const name of ['config.json', 'preprocessor_config.json', 'pytorch_model.bin.index.json']) assert.ok(asked.includes(`/test/tiny/resolve/${COMMIT}/${name}`), name);
+      assert.ok(result.manifest.source.location.startsWith(`hf://test/tiny@${COMMIT}/`));
+    });
+  }));
+
+  it('refuses shards that an index names outside of its folder', () => inFolder(async folder => {
+    await cp(TINY.bin, folder, { recursive: true });
+    for (const name of ['../../etc/passwd', '/etc/passwd', 'C:\\\\secret', 'a/../../b']) {
+      await writeFile(join(folder, 'pytorch_model.bin.index.json'), JSON.stringify({ weight_map: { 'transformer.visual.proj': name } }));
+      await withServer({ folder }, async server => {
+        for (const location of ['hf://test/tiny/pytorch_model.bin.index.json', `${server.plain}/pytorch_model.bin.index.json`]) {
+          const mark = server.log.length;
+          await assert.rejects(openLocation(location, { hub: hubOptions(server) }), UserError, `${location} ${name}`);
+          assert.deepEqual(server.log.slice(mark).filter(({ url }) => /passwd|secret|\/b$/.test(decodeURIComponent(url))), []);
+        }
+      });
+    }
   }));
 
   it('opens what it opened by its location again, at the same commit', () => withServer({ folder: TINY.bin, revisions: [] }, async server => {

@@ -16,7 +16,7 @@ import { hubOptions, inFolder, TINY, userError, withServer } from './support';
 const storeIn = (folder: string, mostBytes = 1e9): EncoderStore => new EncoderStore({ folder: join(folder, 'store'), mostBytes, limitName: 'the limit' });
 
 async function withJob<T>(server: HubServer, use: (job: Job) => Promise<T>, location = `hf://${server.repo}`): Promise<T> {
-  const checkpoint = await openLocation(location, { hub: hubOptions(server) });
+  const checkpoint = await openLocation(location, { hub: hubOptions(server, { idleTimeout: 10_000 }) });
   try {
     return await use(await openJob(checkpoint));
   } finally {

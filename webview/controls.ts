@@ -58,8 +58,14 @@ export function checkbox({ label, title }: Labelled, onChange: (on: boolean) => 
   const box = document.createElement('vscode-checkbox') as HTMLElement & { checked: boolean };
   box.textContent = label;
   if (title !== undefined) box.title = title;
-  box.addEventListener('change', () => { onChange(box.checked); });
-  return { element: box, set: on => { box.checked = on; } };
+  // The toolkit's box says that it changed also when it is set.
+  let known = false;
+  box.addEventListener('change', () => {
+    if (box.checked === known) return;
+    known = box.checked;
+    onChange(known);
+  });
+  return { element: box, set: on => { known = on; box.checked = on; } };
 }
 
 export interface Slider {

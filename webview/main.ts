@@ -73,8 +73,10 @@ document.body.append(header.element, toolbar.element, el('div', 'columns', el('d
 new MutationObserver(() => { stage.refresh(); }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
 
 function change(changes: Partial<PanelState>): void {
+  // Before the model is here the state is nobody's choice.
+  if (model === undefined) return;
   state = { ...state, ...changes };
-  if (model !== undefined && state.overlay !== 'attention') state = { ...state, layer: nearestKept(state.layer, model, status) };
+  if (state.overlay !== 'attention') state = { ...state, layer: nearestKept(state.layer, model, status) };
   host.post({ type: 'state', state });
   renderAll();
 }

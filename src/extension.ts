@@ -3,6 +3,7 @@ import { report, type App } from './commands/app';
 import { configCommands } from './commands/config';
 import { extractCommands } from './commands/extract';
 import { findCommands } from './commands/find';
+import { helpCommands } from './commands/help';
 import { HubAccess } from './commands/hubAccess';
 import { inspectCommands } from './commands/inspect';
 import { markCommands } from './commands/marks';
@@ -54,6 +55,6 @@ export function activate(context: vscode.ExtensionContext): void {
     new ConfigWatcher(session, error => { report(log, error); }),
     new RecipeWatcher(session, error => { report(log, error); }),
     vscode.window.registerFileDecorationProvider(new KeyDecorations()),
-    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...verifyCommands(app), ...previewCommands(app, context), ...inspectCommands(app, context.extensionUri),
+    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...verifyCommands(app), ...previewCommands(app, context), ...inspectCommands(app, context.extensionUri), ...helpCommands(app, context.extension.id),
   );
 }

@@ -123,9 +123,7 @@ export function validated(job: Job): { readonly family: Family; readonly validat
   const { family, validation } = job;
   if (family === undefined && job.elsewhere !== undefined) throw new UserError(job.elsewhere);
   if (job.configProblem !== undefined) throw job.configProblem;
-  if (family === undefined || validation === undefined) {
-    throw new UserError(notRecognised(job));
-  }
+  if (family === undefined || validation === undefined) throw new UserError(notRecognised(job));
   if (validation.problem !== undefined) throw new UserError(validation.problem.message);
   return { family, validation };
 }
@@ -159,7 +157,7 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
   const family = familyById(id);
   const detection = family.detect(checkpoint.tensors, config);
   if (detection === undefined) {
-    throw new UserError(`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave the family out to have it recognised.`);
+    throw new UserError(`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave --family out to have the encoder recognised.`);
   }
   return { family, detection, recipe: family.recipe(detection.prefix, checkpoint.tensors) };
 }

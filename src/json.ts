@@ -1,5 +1,6 @@
 import { parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
 import { UserError } from './errors';
+import { printable } from './checkpoint/wording';
 
 /** Where a value stands in a text file; lines and columns count from 0, as editors' APIs do. */
 export interface TextRange {
@@ -90,10 +91,10 @@ function syntaxError(text: string, location: string, error: ParseError | undefin
   const where = `${location} is not valid JSON: line ${startLine + 1}, column ${startColumn + 1}: `;
   const rest = text.slice(error.offset, error.offset + 60).split(/[\r\n]/, 1)[0]?.trim() ?? '';
   if (code === 'EndOfFileExpected') {
-    return new UserError(`${where}the JSON has ended, yet ${JSON.stringify(rest)} follows. Delete everything from there on.`, { detail, cause });
+    return new UserError(`${where}the JSON has ended, yet ${printable(JSON.stringify(rest))} follows. Delete everything from there on.`, { detail, cause });
   }
   const expectation = EXPECTATIONS[code] ?? 'this is not a JSON value';
-  const found = rest === '' ? (error.offset >= text.trimEnd().length ? 'the file ends' : 'the line ends') : `${JSON.stringify(rest)} stands there`;
+  const found = rest === '' ? (error.offset >= text.trimEnd().length ? 'the file ends' : 'the line ends') : `${printable(JSON.stringify(rest))} stands there`;
   return new UserError(`${where}${expectation}, but ${found}.`, { detail, cause });
 }
 

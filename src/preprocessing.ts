@@ -1,7 +1,8 @@
 import { isObject } from './architecture/config';
 import { UserError } from './errors';
+import { withinPixels } from './image/freeSizes';
 import { clipPreprocessing, type PreprocessSpec } from './image/preprocess';
-import { openClipRule, paddedToSquare, pictureRule, type PictureRule } from './image/preprocessorConfig';
+import { openClipRule, paddedToSquare, pictureRule, type PictureRule, type PictureSizes } from './image/preprocessorConfig';
 import { ownPreprocessor, validated, type Job } from './job';
 
 /** How a job's pictures become its encoder's input. */
@@ -14,23 +15,31 @@ export interface Preprocessing {
 /**
  * The model's own rule for its pictures: its preprocessor_config.json, else the preprocess_cfg of its OpenCLIP config,
  * else the family's.
- * @param side of the square that the encoder takes
+ * @param sizes that the encoder takes
  * @throws UserError naming what is wrong or not supported in a file of the checkpoint's
  */
-export async function modelPreprocessing(job: Job, side: number, signal?: AbortSignal): Promise<Preprocessing> {
+export async function modelPreprocessing(job: Job, sizes: PictureSizes, signal?: AbortSignal): Promise<Preprocessing> {
   const own = await ownPreprocessor(job, signal);
   const openClip = job.config?.value.preprocess_cfg;
-  if (own !== undefined) return preprocessing(job, pictureRule(own.value, side), 'the checkpoint\'s preprocessor_config.json');
-  if (isObject(openClip)) return preprocessing(job, openClipRule(openClip, side), 'the checkpoint\'s open_clip_config.json');
-  return familyPreprocessing(job, side);
+  if (own !== undefined) return preprocessing(job, pictureRule(own.value, merging(job, sizes)), 'the checkpoint\'s preprocessor_config.json');
+  if (isObject(openClip)) return preprocessing(job, openClipRule(openClip, sizes.side), 'the checkpoint\'s open_clip_config.json');
+  return familyPreprocessing(job, sizes);
 }
 
 /** The family's rule, for when the model's own cannot be read. */
-export function familyPreprocessing(job: Job, side: number): Preprocessing {
+export function familyPreprocessing(job: Job, sizes: PictureSizes): Preprocessing {
   const { family, validation } = validated(job);
   // Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by.
-  if (family.id === 'qwen-vl') return { spec: clipPreprocessing(side, 'square'), from: 'Qwen-VL\'s own rule (straight to the square)' };
-  return preprocessing(job, pictureRule(family.preprocessorConfig(validation.hyperparameters), side), `the rule of ${family.title}`);
+  if (family.id === 'qwen-vl') return { spec: clipPreprocessing(sizes.side, 'square'), from: 'Qwen-VL\'s own rule (straight to the square)' };
+  return preprocessing(job, pictureRule(family.preprocessorConfig(validation.hyperparameters), merging(job, sizes)), `the rule of ${family.title}`);
+}
+
+/** Pixtral's config says outside its encoder's part how many patches are merged, and pictures are made multiples of that (transformers, processing_pixtral.py). */
+function merging({ config, family }: Job, sizes: PictureSizes): PictureSizes {
+  if (sizes.unit === undefined || family?.id.startsWith('pixtral') !== true) return sizes;
+  const { spatial_merge_size: whole, vision_encoder: encoder } = config?.value ?? {};
+  const merge = whole ?? (isObject(encoder) ? encoder.spatial_merge_size : undefined);
+  return typeof merge === 'number' && Number.isInteger(merge) && merge > 0 ? { ...sizes, unit: sizes.unit * merge } : sizes;
 }
 
 /** The rule with another geometry; colours stay as they are. */
@@ -39,13 +48,19 @@ export function withGeometry({ filter, rescale, normalize }: PreprocessSpec, sid
   return { filter, rescale, ...(normalize && { normalize }), ...(resize && { resize }), ...(crop && { crop }) };
 }
 
+/** The rule with no more than so many pixels, where it leaves pictures sizes of their own. */
+export function withMostPixels(spec: PreprocessSpec, pixels: number): PreprocessSpec {
+  const { resize } = spec;
+  return resize?.kind === 'area' || resize?.kind === 'within' || resize?.kind === 'patches' ? { ...spec, resize: withinPixels(resize, pixels) } : spec;
+}
+
 /** As `modelPreprocessing`, but a file that cannot be used leaves the family's rule in its place, and says so. */
-export async function preprocessingOrFamilys(job: Job, side: number, signal?: AbortSignal): Promise<Preprocessing> {
+export async function preprocessingOrFamilys(job: Job, sizes: PictureSizes, signal?: AbortSignal): Promise<Preprocessing> {
   try {
-    return await modelPreprocessing(job, side, signal);
+    return await modelPreprocessing(job, sizes, signal);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    const family = familyPreprocessing(job, side);
+    const family = familyPreprocessing(job, sizes);
     return { ...family, from: `${family.from}, since the checkpoint's own cannot be used: ${error.message}` };
   }
 }

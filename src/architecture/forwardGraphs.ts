@@ -28,6 +28,12 @@ export function usualSide(spec: GraphSpec): number {
   return spec.kind === 'vit' ? spec.imageSize : spec.sizes.image_size ?? 0;
 }
 
+/** The pictures that the encoder takes: squares of `side` pixels, or, with a `unit`, any whose sides are multiples of that. */
+export function pictureSizes(spec: GraphSpec): { readonly side: number; readonly patch: number; readonly unit?: number } {
+  const [patch, multiple] = [patchSize(spec), multipleOf(spec)];
+  return { side: usualSide(spec), patch, ...(multiple !== undefined && { unit: multiple * patch }) };
+}
+
 /** The patches of a picture of so many pixels. @throws UserError when the encoder does not take such pictures */
 export function gridOf(spec: GraphSpec, height: number, width: number): Grid {
   const [side, patch] = [usualSide(spec), patchSize(spec)];

@@ -16,7 +16,20 @@ const weights = z.record(z.string(), weightPlace);
 
 export const ACTIVATIONS = ['gelu', 'gelu_tanh', 'quick_gelu', 'silu', 'relu'] as const;
 
-/** A vision transformer with a table of positions: CLIP, SigLIP, DINOv2, InternViT, ... */
+/** How rotary position embeddings turn queries and keys; `rotaryTables` does it. */
+const rotary = z.object({
+  theta: z.number().positive(),
+  /** Which channels of a head are a pair: channel and channel + half, or neighbours. */
+  pairs: z.enum(['halves', 'neighbours']),
+  /** Which pairs turn with the row and which with the column; in turn begins with the column. */
+  axes: z.enum(['rows-first', 'columns-first', 'in-turn']),
+  /** Whether rows and columns have the same frequencies, or have one sequence dealt out to them. */
+  frequencies: z.enum(['same', 'dealt']),
+  coordinates: z.enum(['from-zero', 'from-one', 'centred']),
+});
+export type RotarySpec = z.infer<typeof rotary>;
+
+/** A vision transformer with a table of positions: CLIP, SigLIP, DINOv2, InternViT, ...; with rotary positions: Qwen2-VL, Pixtral, ... */
 const vit = z.object({
   kind: z.literal('vit'),
   width: count,
@@ -28,6 +41,13 @@ const vit = z.object({
   imageSize: count,
   /** There when pictures of any size are taken whose rows and columns of patches are multiples of it. */
   gridMultiple: count.exactOptional(),
+  /** There when the patch embedding is stored with so many frames, which a picture fills with copies of itself. */
+  frames: count.exactOptional(),
+  /** There when the table of positions is for another grid, and resized to the picture's: by bicubic interpolation, or linearly from corner to corner. */
+  table: z.object({ rows: count, columns: count, resize: z.enum(['bicubic', 'corners']) }).exactOptional(),
+  rotary: rotary.exactOptional(),
+  /** There when tokens attend only within windows of so many patches a side, except in some blocks. */
+  windows: z.object({ side: count, everywhere: z.array(z.number().int().nonnegative()).readonly() }).exactOptional(),
   /** Whether the patch embedding is stored as a linear layer over a patch's pixels, the channels of each side by side. */
   patchRows: z.boolean(),
   norm: z.enum(['layer', 'rms']),

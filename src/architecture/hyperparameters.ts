@@ -1,6 +1,7 @@
 import type { Settings } from '../recipe/recipe';
 import { ConfigError, configName, configValue, type ConfigDocument, type JsonPath } from './config';
 import type { Hyperparameter, HyperparameterSpec, Hyperparameters } from './family';
+import { inWords } from '../checkpoint/wording';
 
 /** A hyperparameter that a family reads as a whole number between bounds. */
 export interface IntegerSpec extends HyperparameterSpec {
@@ -95,9 +96,4 @@ export function ratioFor(width: number, mlp: number): number {
   let ratio = mlp / width;
   while (Math.floor(width * ratio) < mlp) ratio *= 1 + Number.EPSILON;
   return ratio;
-}
-
-function inWords(raw: unknown): string {
-  const text = JSON.stringify(raw);
-  return text.length > 40 ? `${text.slice(0, 40)}...` : text;
 }

@@ -23,10 +23,12 @@ export function linear(b: GraphBuilder, weight: BindWeight, path: string, output
   return b.product('Gemm', [input, matrix, bias], path, { transB: 1 });
 }
 
-/** softmax(q / sqrt(dim) k^T) for q (..., rows, dim) and k already transposed, (..., dim, tokens). */
-export function attentionWeights(b: GraphBuilder, path: string, dim: number, q: Value, kTransposed: Value): Value {
+/** softmax(q / sqrt(dim) k^T) for q (..., rows, dim) and k already transposed, (..., dim, tokens); only where `allowed`, (rows, tokens). */
+export function attentionWeights(b: GraphBuilder, path: string, dim: number, q: Value, kTransposed: Value, allowed?: Value): Value {
   const scaled = b.node('Mul', [q, b.scalar(1 / Math.sqrt(dim))], `${path}.scaled`);
-  return b.node('Softmax', [b.product('MatMul', [scaled, kTransposed], `${path}.scores`)], `${path}.softmax`, { axis: -1 });
+  const scores = b.product('MatMul', [scaled, kTransposed], `${path}.scores`);
+  const masked = allowed === undefined ? scores : b.node('Where', [allowed, scores, b.scalar(-Infinity)], `${path}.masked`);
+  return b.node('Softmax', [masked], `${path}.softmax`, { axis: -1 });
 }
 
 /** Weights (batch, heads, rows, tokens) times values (batch, heads, tokens, dim), the heads side by side: (batch * rows, width). */

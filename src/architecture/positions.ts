@@ -40,6 +40,42 @@ export function resizePositions(table: Float32Array, channels: number, from: Gri
   return result;
 }
 
+/**
+ * Resizes a table of position embeddings linearly, corner on corner, as Qwen3-VL does (transformers, models/qwen3_vl,
+ * fast_pos_embed_interpolate): row i of n lies at `linspace(0, rows - 1, n)[i]` of the table.
+ * @param table (from.rows * from.columns, channels), row-major
+ */
+export function interpolatePositions(table: Float32Array, channels: number, from: Grid, to: Grid): Float32Array {
+  const vertical = linspace(from.rows - 1, to.rows).map(at => linearTaps(at, from.rows));
+  const horizontal = linspace(from.columns - 1, to.columns).map(at => linearTaps(at, from.columns));
+  const result = new Float32Array(to.rows * to.columns * channels);
+  for (const [row, rowTaps] of vertical.entries()) {
+    for (const [column, columnTaps] of horizontal.entries()) {
+      const target = (row * to.columns + column) * channels;
+      for (const { index: y, weight: wy } of rowTaps) {
+        for (const { index: x, weight: wx } of columnTaps) {
+          const weight = Math.fround(wy * wx);
+          const source = (y * from.columns + x) * channels;
+          for (let channel = 0; channel < channels; channel++) result[target + channel] = (result[target + channel] ?? 0) + weight * (table[source + channel] ?? 0);
+        }
+      }
+    }
+  }
+  return result;
+}
+
+/** torch.linspace(0, end, count) in float32, which counts its second half from the end. */
+function linspace(end: number, count: number): number[] {
+  const step = Math.fround(end / (count - 1));
+  return Array.from({ length: count }, (_, index) => (count === 1 ? 0 : Math.fround(index < count / 2 ? step * index : end - step * (count - 1 - index))));
+}
+
+function linearTaps(at: number, count: number): Tap[] {
+  const floor = Math.trunc(at);
+  const share = Math.fround(at - floor);
+  return [{ index: floor, weight: Math.fround(1 - share) }, { index: Math.min(floor + 1, count - 1), weight: share }];
+}
+
 interface Tap {
   readonly index: number;
   readonly weight: number;

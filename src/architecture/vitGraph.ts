@@ -1,13 +1,19 @@
 import type { GraphBuilder, Value } from '../onnx/graphBuilder';
-import type { BindWeight, ForwardGraph, PoolOutput } from './forwardGraph';
+import type { BindWeight, DerivedTable, ForwardGraph, PoolOutput } from './forwardGraph';
 import type { VitSpec, WeightPlace } from './graphSpec';
-import type { Grid } from './positions';
+import { interpolatePositions, resizePositions, type Grid } from './positions';
 import { activation, attentionWeights, gather, rmsNorm } from './operators';
+import { rotaryTables, type RotaryTables } from './rotary';
+import { inverseOrder, windowGroups, windowNumbers } from './windows';
+
+/** Positions resized to the grid, under a name that no stored tensor has. */
+const RESIZED_POSITIONS = 'positions.resized';
 
 /**
  * The forward pass of a vision transformer (ViT, arXiv 2010.11929), with the parts that the families differ in: pre-norm,
  * registers, norms of queries and keys, layer scale, gated MLPs, norms before or after sub-layers, a final norm, pooling
- * and projection. A part is there when its weights are.
+ * and projection, rotary positions, windows. A part is there when its weights are. Tokens stay in the grid's order, row by
+ * row: the orders in which Qwen's own code has them (blocks that the merger joins, windows) change no token's value.
  */
 export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   const { width, layers, heads, mlpSize, patchSize, imageSize, registers, placedPrefix, normAfter, finalNorm, latents, pooled } = spec;
@@ -64,7 +70,10 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     let embedded = b.node('Transpose', [flat], 'patch.rows', { perm: [0, 2, 1] });
     if (w.has('patchNorm.weight')) embedded = w.norm(b, 'patchNorm', embedded);
     const placed = w.has('positions');
-    if (placed) embedded = b.node('Add', [embedded, w.get('positions', [patches, width], { first: placedPrefix })], 'patch.placed');
+    if (placed) {
+      const table = spec.table === undefined ? w.get('positions', [patches, width], { first: placedPrefix }) : bind({ key: RESIZED_POSITIONS, shape: [patches, width], firstRow: 0 });
+      embedded = b.node('Add', [embedded, table], 'patch.placed');
+    }
     // The first rows of the table are those of the tokens before the patches.
     const prefixed = (name: string, count: number, first: number): Value => {
       const rows = w.get(name, [count, width]);
@@ -83,6 +92,10 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
 
   /** The patch embedding's kernel, (width, 3, patchSize, patchSize). */
   function kernel(b: GraphBuilder, w: Weights): Value {
+    if (spec.frames !== undefined) {
+      const frames = w.get('patch.weight', [width * 3, spec.frames, patchSize * patchSize]);
+      return b.node('Reshape', [b.node('ReduceSum', [frames, b.integers([1])], 'patch.frames', { keepdims: 0 }), b.integers([width, 3, patchSize, patchSize])], 'patch.kernel');
+    }
     if (!spec.patchRows) return w.get('patch.weight', [width, 3, patchSize, patchSize]);
     const rows = w.get('patch.weight', [width, patchSize * patchSize * 3]);
     const pixelwise = b.node('Reshape', [rows, b.integers([width, patchSize, patchSize, 3])], 'patch.pixelwise');
@@ -99,11 +112,11 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     return normAfter ? w.norm(b, norm, update) : update;
   }
 
-  function block(b: GraphBuilder, bind: BindWeight, hidden: Value): Value {
+  function block(b: GraphBuilder, bind: BindWeight, hidden: Value, layer: number): Value {
     const w = inner(bind);
     const normed = taken(b, w, 'norm1', hidden);
     const [q, k, v] = [queries(b, w, normed, 'q'), queries(b, w, normed, 'k'), w.linear(b, 'v', width, width, normed)];
-    const context = (b.style.fused ? fusedAttention : plainAttention)(b, q, k, v);
+    const context = windowSide(layer) === undefined ? attend(b, tokens, q, k, v) : attendInWindows(b, windowSide(layer) ?? 0, q, k, v);
     const attended = added(b, w, hidden, 'scale1', given(b, w, 'norm1', w.linear(b, 'out', width, width, context)));
     return added(b, w, attended, 'scale2', given(b, w, 'norm2', w.mlp(b, '', taken(b, w, 'norm2', attended))));
   }
@@ -116,7 +129,52 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   /** Queries or keys as rows (batch * tokens, width), normed over all heads together where the encoder does so. */
   function queries(b: GraphBuilder, w: Weights, normed: Value, name: 'q' | 'k'): Value {
     const projected = w.linear(b, name, width, width, normed);
-    return w.has(`${name}Norm.weight`) ? w.norm(b, `${name}Norm`, projected, 'rms') : projected;
+    return rotated(b, w.has(`${name}Norm.weight`) ? w.norm(b, `${name}Norm`, projected, 'rms') : projected, heads, name);
+  }
+
+  let tables: RotaryTables | undefined;
+
+  /** Rows (batch * tokens, count * headDim), each pair of channels turned by the angle of the token's place. */
+  function rotated(b: GraphBuilder, rows: Value, count: number, label: string): Value {
+    const { rotary } = spec;
+    if (rotary === undefined) return rows;
+    const table = (kind: keyof RotaryTables): Value => b.table(`rotary.${kind}`, [tokens, 1, headDim], () => (tables ??= rotaryTables(rotary, headDim, grid, prefixTokens))[kind]);
+    const split = rotary.pairs === 'halves' ? [-1, tokens, count, 2, headDim / 2] : [-1, tokens, count, headDim / 2, 2];
+    const axis = rotary.pairs === 'halves' ? 3 : 4;
+    const byPair = b.node('Reshape', [rows, b.integers(split)], `${label}.pairs`);
+    const [first = '', second = ''] = b.split(byPair, 2, axis, 1, `${label}.pair`);
+    const byToken = (value: Value, name: string): Value => b.node('Reshape', [value, b.integers([-1, tokens, count, headDim])], `${label}.${name}`);
+    const swapped = byToken(b.node('Concat', [second, first], `${label}.exchanged`, { axis }), 'swapped');
+    const turned = b.node('Add', [
+      b.node('Mul', [byToken(rows, 'straight'), table('cos')], `${label}.cos`),
+      b.node('Mul', [swapped, table('sin')], `${label}.sin`),
+    ], `${label}.turned`);
+    return b.node('Reshape', [turned, b.integers([-1, count * headDim])], `${label}.rotated`);
+  }
+
+  /** The windows' side in block `layer`; undefined where every token attends to all. */
+  function windowSide(layer: number): number | undefined {
+    return spec.windows === undefined || spec.windows.everywhere.includes(layer) ? undefined : spec.windows.side;
+  }
+
+  /** From rows (batch * count, width) of queries, keys and values. */
+  function attend(b: GraphBuilder, count: number, ...qkv: readonly [Value, Value, Value]): Value {
+    return (b.style.fused ? fusedAttention : plainAttention)(b, count, ...qkv);
+  }
+
+  /** The same within windows: those of one shape together, as if they were pictures of a batch. */
+  function attendInWindows(b: GraphBuilder, side: number, ...qkv: readonly [Value, Value, Value]): Value {
+    const groups = windowGroups(grid, side);
+    const batched = qkv.map(rows => b.node('Reshape', [rows, b.integers([-1, tokens, width])], 'windows.batched'));
+    const contexts = groups.map(({ tokens: members, size }, group) => {
+      const chosen = b.indices(`windows.${side}.${group}`, [members.length], () => members);
+      const rows = (value: Value | undefined): Value => b.node('Reshape', [b.node('Gather', [value ?? '', chosen], 'windows.cut', { axis: 1 }), b.integers([-1, width])], 'windows.rows');
+      const context = attend(b, size, rows(batched[0]), rows(batched[1]), rows(batched[2]));
+      return b.node('Reshape', [context, b.integers([-1, members.length, width])], 'windows.context');
+    });
+    const joined = contexts.length === 1 ? contexts[0] ?? '' : b.node('Concat', contexts, 'windows.joined', { axis: 1 });
+    const back = b.indices(`windows.${side}.back`, [tokens], () => inverseOrder(groups.flatMap(group => group.tokens)));
+    return b.node('Reshape', [b.node('Gather', [joined, back], 'windows.ordered', { axis: 1 }), b.integers([-1, width])], 'windows.merged');
   }
 
   /** Rows (batch * rowCount, width) by head. */
@@ -124,14 +182,14 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     return b.node('Transpose', [b.node('Reshape', [rows, b.integers([-1, rowCount, split.heads, split.headDim])], `${label}.by_head`)], `${label}.4d`, { perm });
   }
 
-  function plainAttention(b: GraphBuilder, q: Value, k: Value, v: Value): Value {
-    const weights = attentionWeights(b, 'attn', headDim, byHead(b, q, tokens, 'q', [0, 2, 1, 3]), byHead(b, k, tokens, 'k', [0, 2, 3, 1]));
-    return gather(b, 'attn', weights, byHead(b, v, tokens, 'v', [0, 2, 1, 3]), width);
+  function plainAttention(b: GraphBuilder, count: number, q: Value, k: Value, v: Value): Value {
+    const weights = attentionWeights(b, 'attn', headDim, byHead(b, q, count, 'q', [0, 2, 1, 3]), byHead(b, k, count, 'k', [0, 2, 3, 1]));
+    return gather(b, 'attn', weights, byHead(b, v, count, 'v', [0, 2, 1, 3]), width);
   }
 
   /** The same in one operator, which never holds a whole attention map. */
-  function fusedAttention(b: GraphBuilder, ...qkv: readonly [Value, Value, Value]): Value {
-    const flat = qkv.map(one => b.node('Reshape', [one, b.integers([-1, tokens, width])], 'attn.flat'));
+  function fusedAttention(b: GraphBuilder, count: number, ...qkv: readonly [Value, Value, Value]): Value {
+    const flat = qkv.map(one => b.node('Reshape', [one, b.integers([-1, count, width])], 'attn.flat'));
     const context = b.product('MultiHeadAttention', flat, 'attn.fused', { num_heads: heads }, 'com.microsoft');
     return b.node('Reshape', [context, b.integers([-1, width])], 'attn.merged');
   }
@@ -141,16 +199,24 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     const first = head * headDim;
     const rows = w.has(`${name}Norm.weight`)
       ? b.node('Slice', [queries(b, w, normed, name), b.integers([first]), b.integers([first + headDim]), b.integers([1])], `head.${name}.cut`)
-      : w.linear(b, name, width, width, normed, { first, count: headDim });
+      : rotated(b, w.linear(b, name, width, width, normed, { first, count: headDim }), 1, `head.${name}`);
     return b.node('Reshape', [rows, b.integers([-1, tokens, headDim])], `head.${name}`);
   }
 
-  function attention(b: GraphBuilder, bind: BindWeight, hidden: Value, _layer: number, head: number): Value {
+  function attention(b: GraphBuilder, bind: BindWeight, hidden: Value, layer: number, head: number): Value {
     const w = inner(bind);
     const normed = taken(b, w, 'norm1', hidden);
     const q = oneHead(b, w, normed, 'q', head);
     const k = b.node('Transpose', [oneHead(b, w, normed, 'k', head)], 'head.kT', { perm: [0, 2, 1] });
-    return attentionWeights(b, 'head', headDim, q, k);
+    return attentionWeights(b, 'head', headDim, q, k, sameWindow(b, layer));
+  }
+
+  /** Which tokens attend to which in block `layer`, (tokens, tokens); undefined where all do. */
+  function sameWindow(b: GraphBuilder, layer: number): Value | undefined {
+    const side = windowSide(layer);
+    if (side === undefined) return undefined;
+    const numbers = (shape: readonly number[], name: string): Value => b.indices(`windows.${side}.${name}`, shape, () => windowNumbers(grid, side));
+    return b.node('Equal', [numbers([tokens, 1], 'rows'), numbers([1, tokens], 'columns')], 'windows.same');
   }
 
   const outputDim = latents?.width ?? width;
@@ -230,9 +296,15 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   return {
     layers, heads, width, inputShape, grid, prefixTokens, tokens,
     queries: probes, outputDim, poolShapes,
-    derivedTables: [],
+    derivedTables: positionTable(spec, grid),
     blockPath: layer => `${spec.blocks}.${layer}`,
-    blockKind: () => 'block',
+    blockKind: layer => (windowSide(layer) === undefined ? 'everywhere' : 'windows'),
     embeddings, block, attention, pool,
   };
+}
+
+function positionTable({ table, width, weights: { positions } }: VitSpec, grid: Grid): DerivedTable[] {
+  if (table === undefined || positions === undefined) return [];
+  const resize = table.resize === 'bicubic' ? resizePositions : interpolatePositions;
+  return [{ key: RESIZED_POSITIONS, shape: [grid.rows * grid.columns, width], from: positions.key, derive: stored => resize(stored, width, table, grid) }];
 }

@@ -1,7 +1,9 @@
 import { UserError } from '../errors';
-import type { VitSpec, WeightPlace } from './graphSpec';
+import { isObject } from './config';
+import type { RotarySpec, VitSpec, WeightPlace } from './graphSpec';
 import type { Activation } from './operators';
 import type { ValueOf } from './sizes';
+import { inWords } from '../checkpoint/wording';
 
 /** Keys by the builder's names. Those that an encoder does not have are left out of its forward pass. */
 export type Places = Readonly<Record<string, WeightPlace>>;
@@ -29,6 +31,12 @@ export interface VitChoice {
   readonly normAfter?: boolean;
   readonly latents?: NonNullable<VitSpec['latents']>;
   readonly mlpSize?: number;
+  /** For encoders that pictures decide the grid of; with the side of the usual square picture, in pixels. */
+  readonly anyGrid?: { readonly multiple: number; readonly usualSide: number };
+  readonly frames?: number;
+  readonly table?: NonNullable<VitSpec['table']>;
+  readonly rotary?: NonNullable<VitSpec['rotary']>;
+  readonly windows?: NonNullable<VitSpec['windows']>;
   readonly projection?: { readonly width: number; readonly transposed: boolean };
 }
 
@@ -58,6 +66,15 @@ export function stacked(path: string, names: readonly string[], weight = 'weight
   ]));
 }
 
+/** A rotary position embedding whose pairs are the halves of a head, rows first, as Qwen's. The base is where transformers 5 has it, or 4. */
+export function rotaryOf(field: (name: string) => unknown, layout: Partial<Omit<RotarySpec, 'theta'>> = {}): RotarySpec {
+  const parameters = field('rope_parameters');
+  const inside = isObject(parameters) ? parameters.rope_theta : undefined;
+  const theta = inside ?? field('rope_theta') ?? 10_000;
+  if (typeof theta !== 'number' || !(theta > 0)) throw new UserError(`The config's rope_theta is ${JSON.stringify(theta)}, not a positive number, so the encoder cannot be run.`);
+  return { theta, pairs: 'halves', axes: 'rows-first', frequencies: 'same', coordinates: 'from-zero', ...layout };
+}
+
 /** The same places below a module. */
 export function below(prefix: string, places: Places): Places {
   if (prefix === '') return places;
@@ -68,13 +85,14 @@ export function below(prefix: string, places: Places): Places {
 export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: ReadonlySet<string>): VitSpec {
   const present = (places: Places, path: string): Record<string, WeightPlace> =>
     Object.fromEntries(Object.entries(places).filter(([, { key }]) => keys.has(path + key)));
-  const { epsilon, latents } = choice;
+  const { epsilon, latents, anyGrid, frames, table, rotary, windows } = choice;
   const weights = present(choice.outer, '');
-  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${JSON.stringify(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
+  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
   return {
     kind: 'vit',
     width: value('width'), layers: value('layers'), heads: value('heads'), mlpSize: choice.mlpSize ?? value('mlp_size'),
-    patchSize: value('patch_size'), imageSize: value('image_size'), patchRows: choice.patchRows ?? false,
+    patchSize: value('patch_size'), imageSize: anyGrid?.usualSide ?? value('image_size'), patchRows: choice.patchRows ?? false,
+    ...(anyGrid && { gridMultiple: anyGrid.multiple }), ...(frames !== undefined && { frames }), ...(table && { table }), ...(rotary && { rotary }), ...(windows && { windows }),
     norm: choice.norm ?? 'layer', normAfter: choice.normAfter ?? false, finalNormKind: choice.finalNormKind ?? choice.norm ?? 'layer', epsilon, activation: activationNamed(choice.activation, title),
     registers: choice.registers ?? 0, placedPrefix: choice.placedPrefix ?? (weights.class === undefined ? 0 : 1),
     finalNorm: choice.finalNorm, pooled: choice.pooled, ...(latents && { latents }),
@@ -91,6 +109,6 @@ const NAMED: Readonly<Record<string, Activation>> = {
 
 function activationNamed(name: unknown, title: string): Activation {
   const known = typeof name === 'string' && Object.hasOwn(NAMED, name) ? NAMED[name] : undefined;
-  if (known === undefined) throw new UserError(`The config's activation is ${JSON.stringify(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
+  if (known === undefined) throw new UserError(`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
   return known;
 }

@@ -14,14 +14,19 @@ const READ_BYTES = 256 * 1024;
 /** Deflate cannot expand further (zlib's technical notes: 1032 to 1). */
 const MAX_RATIO = 1032;
 
+/** @throws UserError when so few bytes cannot hold what they declare: for whoever makes room for it. */
+export function refuseImpossible(source: ByteSource, { offset, compressedLength, length }: Deflated): void {
+  if (length > compressedLength * MAX_RATIO) {
+    throw new UserError(`${source.name} is damaged: it claims that ${compressedLength} compressed bytes at ${offset} hold ${length}, which is impossible. Download it again.`);
+  }
+}
+
 /**
  * Bytes `start` to `start + length` of a deflated zip entry, in chunks; everything before them has to be inflated too.
  * @throws UserError when the entry is damaged or holds another number of bytes than it declares.
  */
 export async function* inflateRange(source: ByteSource, deflated: Deflated, start: number, length: number, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-  if (deflated.length > deflated.compressedLength * MAX_RATIO) {
-    throw new UserError(`${source.name} is damaged: it claims that ${deflated.compressedLength} compressed bytes at ${deflated.offset} hold ${deflated.length}, which is impossible. Download it again.`);
-  }
+  refuseImpossible(source, deflated);
   const end = start + length;
   const wrong = (cause?: unknown): UserError =>
     new UserError(`${source.name} is damaged: the compressed data at byte ${deflated.offset} do not hold the ${deflated.length} bytes that they declare. Download it again.`, { cause });

@@ -74,7 +74,7 @@ const FOREIGN: readonly (readonly [matches: (head: Buffer) => boolean, is: strin
   [magic('7z\xbc\xaf\x27\x1c'), `is a 7z archive. ${UNPACK}`],
   [magic('Rar!\x1a\x07'), `is a RAR archive. ${UNPACK}`],
   [head => hasAt(head, 257, 'ustar'), 'is a tar archive: a packed folder, to be unpacked first, or a file of PyTorch before 0.1.10, to be loaded and saved again with a newer PyTorch.'],
-  [magic('\x93NUMPY'), 'is a NumPy array file, not a checkpoint.'],
+  [magic('\x93NUMPY'), `is a NumPy array file, not a checkpoint. ${OPEN_ORIGINAL}`],
   [head => hasAt(head, 4, 'TFL3'), `is a TensorFlow Lite model, which is not read. ${OPEN_ORIGINAL}`],
   [isOnnx, `is an ONNX model, which is not read. ${OPEN_ORIGINAL}`],
   [isPickle, 'is a Python pickle but not one that torch.save writes. Nothing in a pickle is run here, so it cannot be read; load it with the program that wrote it and save its state dict with torch.save.'],
@@ -90,7 +90,7 @@ function foreignFormat(head: Buffer, size: number): string {
     const text = head.toString('utf8').trim();
     return /^[[{]/.test(text)
       ? 'is a JSON file, not weights. Open the weights file or the folder that holds them.'
-      : `is a text file, not weights; it begins with ${quoted(text.slice(0, 60))}.`;
+      : `is a text file, not weights; it begins with ${quoted(text.slice(0, 60))}. Open the weights file or the folder that holds them.`;
   }
   if (size < 9) return `is only ${formatCount(size, 'byte')} long, too short for a checkpoint. Download it again.`;
   return `is neither safetensors nor a PyTorch checkpoint: it begins with the bytes ${hex(head.subarray(0, 8))}. If it should be one, its beginning is damaged; download it again.`;

@@ -18,3 +18,10 @@ export function someOf(names: readonly string[], most = 3): string {
   const shown = names.slice(0, most).map(quoted).join(', ');
   return names.length > most ? `${shown} and ${names.length - most} more` : shown;
 }
+
+/** A value from outside as JSON, shortened and on one line, for messages. */
+export function inWords(value: unknown): string {
+  if (value === undefined) return 'absent';
+  const text = printable(JSON.stringify(value));
+  return text.length > 40 ? `${text.slice(0, 40)}...` : text;
+}

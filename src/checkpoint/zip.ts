@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { UserError } from '../errors';
 import { readBytes, type ByteSource } from './byteSource';
 import { predictDataOffsets } from './zipPrediction';
+import { quoted } from './wording';
 
 /** One file of a zip archive, as the central directory describes it. */
 export interface ZipEntry {
@@ -186,19 +187,19 @@ function parseDirectory(source: ByteSource, directory: Buffer, count: number): D
 function parseEntry(source: ByteSource, name: string, header: Buffer, extra: Buffer): DescribedEntry {
   const flags = header.readUInt16LE(8);
   const method = header.readUInt16LE(10);
-  if ((flags & ENCRYPTED) !== 0) throw damaged(source, `its entry ${quote(name)} is encrypted`);
+  if ((flags & ENCRYPTED) !== 0) throw damaged(source, `its entry ${quoted(name)} is encrypted`);
   // The zip64 field holds, in this order, those values that are all ones here.
   const wide = zip64Values(source, name, extra);
   const value = (narrow: number): number => {
     if (narrow !== 0xffffffff) return narrow;
     const next = wide.shift();
-    if (next === undefined) throw damaged(source, `its entry ${quote(name)} lacks its 64-bit size or offset`);
+    if (next === undefined) throw damaged(source, `its entry ${quoted(name)} lacks its 64-bit size or offset`);
     return safe(source, next);
   };
   const length = value(header.readUInt32LE(24));
   const compressedLength = value(header.readUInt32LE(20));
   const headerOffset = value(header.readUInt32LE(42));
-  if (method === 0 && length !== compressedLength) throw damaged(source, `its entry ${quote(name)} is not compressed and yet has two different sizes`);
+  if (method === 0 && length !== compressedLength) throw damaged(source, `its entry ${quoted(name)} is not compressed and yet has two different sizes`);
   return {
     name, length, compressedLength, headerOffset,
     method: method === 0 ? 'stored' : method === 8 ? 'deflated' : 'other',
@@ -210,7 +211,7 @@ function zip64Values(source: ByteSource, name: string, extra: Buffer): bigint[] 
   for (let at = 0; at + 4 <= extra.length;) {
     const end = at + 4 + extra.readUInt16LE(at + 2);
     if (extra.readUInt16LE(at) === ZIP64_EXTRA) {
-      if (end > extra.length) throw damaged(source, `the zip64 field of its entry ${quote(name)} is cut off`);
+      if (end > extra.length) throw damaged(source, `the zip64 field of its entry ${quoted(name)} is cut off`);
       const values: bigint[] = [];
       for (let value = at + 4; value + 8 <= end; value += 8) values.push(extra.readBigUInt64LE(value));
       return values;
@@ -231,9 +232,9 @@ function withEnds(entries: readonly DescribedEntry[], directoryOffset: number): 
 function refuseOverlaps(source: ByteSource, entries: readonly DescribedEntry[], directoryOffset: number): void {
   let previous: DescribedEntry | undefined;
   for (const entry of entries.slice().sort((a, b) => a.headerOffset - b.headerOffset)) {
-    if (leastEnd(entry) > directoryOffset) throw damaged(source, `its entry ${quote(entry.name)} (${entry.compressedLength} bytes at ${entry.headerOffset}) does not fit into the file`);
+    if (leastEnd(entry) > directoryOffset) throw damaged(source, `its entry ${quoted(entry.name)} (${entry.compressedLength} bytes at ${entry.headerOffset}) does not fit into the file`);
     if (previous !== undefined && leastEnd(previous) > entry.headerOffset) {
-      throw damaged(source, `its entries ${quote(previous.name)} and ${quote(entry.name)} overlap`);
+      throw damaged(source, `its entries ${quoted(previous.name)} and ${quoted(entry.name)} overlap`);
     }
     previous = entry;
   }
@@ -245,7 +246,7 @@ function leastEnd(entry: DescribedEntry): number {
 }
 
 function dataOffset(source: ByteSource, entry: ZipEntry, header: Buffer): number {
-  const wrong = (): UserError => damaged(source, `the header of its entry ${quote(entry.name)} at byte ${entry.headerOffset} contradicts its directory`);
+  const wrong = (): UserError => damaged(source, `the header of its entry ${quoted(entry.name)} at byte ${entry.headerOffset} contradicts its directory`);
   if (header.length < LOCAL.length || header.readUInt32LE(0) !== LOCAL.signature) throw wrong();
   const nameEnd = LOCAL.length + header.readUInt16LE(26);
   if (decodeName(header.subarray(LOCAL.length, nameEnd)) !== entry.name) throw wrong();
@@ -264,10 +265,6 @@ function decodeName(bytes: Buffer): string {
 function safe(source: ByteSource, value: bigint): number {
   if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw damaged(source, `it names byte ${value}, which no file has`);
   return Number(value);
-}
-
-function quote(name: string): string {
-  return JSON.stringify(name);
 }
 
 function damaged(source: ByteSource, problem: string): UserError {

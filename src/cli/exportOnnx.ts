@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { extname, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { gridOf } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { exportOnnx } from '../encoder/exportOnnx';
 import { formatBytes } from '../format';
@@ -13,6 +14,7 @@ export interface ExportCommandOptions extends CacheOptions {
   readonly out: string;
   readonly outputs: readonly string[];
   readonly weights: 'one-file' | 'in-place';
+  readonly pictureSize?: { readonly width: number; readonly height: number };
   readonly overwrite?: boolean;
   readonly json?: boolean;
 }
@@ -22,6 +24,7 @@ export function exportOptions(command: Command): Command {
     .requiredOption('--out <model.onnx>', 'the model to write', parseModelPath)
     .option('--outputs <names>', 'features, embeddings, hidden_states.N, attn_pool.weights, ..., with commas between', (text: string) => text.split(',').map(name => name.trim()), ['features'])
     .addOption(new Option('--weights <how>', 'copy the weights into one file beside the model, or point at the checkpoint\'s own files, which must lie in the model\'s folder or below').choices(['one-file', 'in-place']).default('one-file'))
+    .option('--picture-size <WxH>', 'pixels of the pictures that the model takes, such as 448x672, for encoders that take pictures of any size', parsePictureSize)
     .option('--overwrite', 'replace the model if it exists'))
     .addHelpText('after', `
 Examples:
@@ -35,7 +38,7 @@ export async function runExport(job: Job, options: ExportCommandOptions, termina
   const bar = terminal.progress('Exporting');
   let paths: string[];
   try {
-    paths = await exportOnnx(model, { path: resolve(options.out), outputs: options.outputs, weights: options.weights, overwrite: options.overwrite === true, signal, onProgress: bar.report });
+    paths = await exportOnnx(model, { path: resolve(options.out), outputs: options.outputs, weights: options.weights, overwrite: options.overwrite === true, signal, ...(options.pictureSize && { grid: gridOf(model.graph, options.pictureSize.height, options.pictureSize.width) }), onProgress: bar.report });
   } finally {
     bar.stop();
   }
@@ -45,6 +48,12 @@ export async function runExport(job: Job, options: ExportCommandOptions, termina
     for (const { path, size } of files) terminal.print(`  ${printable(path)}  ${formatBytes(size)}`);
   }
   return { files, outputs: options.outputs, weights: options.weights };
+}
+
+function parsePictureSize(text: string): { width: number; height: number } {
+  const [, width, height] = /^(\d{1,5})x(\d{1,5})$/.exec(text) ?? [];
+  if (width === undefined || height === undefined) throw new InvalidArgumentError('It is width x height in pixels, for example 448x672.');
+  return { width: Number(width), height: Number(height) };
 }
 
 function parseModelPath(text: string): string {

@@ -30,6 +30,7 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
     terminal.fail('Nothing was extracted: the encoder would not load strictly.');
     return { valid: false };
   }
+  validation.warnings.forEach(({ message }) => { terminal.warn(message); });
 
   const estimate = downloadEstimate(job.plan);
   if (estimate !== undefined) {

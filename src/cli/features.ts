@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { usualSide } from '../architecture/forwardGraphs';
+import { pictureSizes } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
 import type { Precision } from '../encoder/deviceEncoder';
@@ -13,7 +13,7 @@ import { systemErrorCode, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
 import { PICTURE_EXTENSIONS } from '../image/format';
 import type { Job } from '../job';
-import { modelPreprocessing, preprocessingOrFamilys, withGeometry, type Preprocessing } from '../preprocessing';
+import { modelPreprocessing, preprocessingOrFamilys, withGeometry, withMostPixels, type Preprocessing } from '../preprocessing';
 import type { Progress } from '../progress';
 import { parsePath } from './input';
 import { cacheOptions, runnable, type CacheOptions } from './runnable';
@@ -27,6 +27,7 @@ export interface FeaturesCommandOptions extends CacheOptions {
   readonly layers: FeatureChoice['layers'];
   readonly attentionPool?: boolean;
   readonly resize?: Geometry;
+  readonly maxPixels?: number;
   readonly batchSize?: number;
   readonly skipBroken?: boolean;
   readonly overwrite?: boolean;
@@ -52,11 +53,14 @@ export function featuresOptions(command: Command): Command {
     .option('--layers <layers>', 'hidden states to write too: all, or block numbers such as 0,11,23', parseLayers, [])
     .option('--attention-pool', 'write the attention pool\'s weights too')
     .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json or open_clip_config.json says, else the family\'s rule)').choices(['square', 'crop']))
+    .option('--max-pixels <count>', 'at most so many pixels of a picture, for encoders that take pictures of any size (default: as preprocessor_config.json says)', parseCount)
     .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
     .option('--skip-broken', 'leave out pictures that cannot be read, with a warning')
     .option('--overwrite', 'replace the file if it exists'))
     .addHelpText('after', `
 Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given.
+A row of hidden_states.N has the class token and registers first, if there are any, then the patches, row by row, whatever order
+the model's own code has them in. Of pictures with different numbers of patches, each has its own keys: pictures.0.features, ...
 
 Examples:
   $ vision-encoder features cat.jpg --checkpoint Qwen-VL-Chat --out cat.safetensors --layers all --attention-pool
@@ -85,7 +89,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
       out: options.out,
       overwrite: options.overwrite === true,
       outputs: featureOutputs(model, { layers: options.layers, attentionPool: options.attentionPool === true }),
-      preprocessing: preprocessing.spec,
+      preprocessing: options.maxPixels === undefined ? preprocessing.spec : withMostPixels(preprocessing.spec, options.maxPixels),
       device: DEVICES[options.device],
       batchSize: options.batchSize ?? (options.layers === 'all' ? 1 : BATCH),
       precision: options.precision,
@@ -149,10 +153,10 @@ function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safe
 
 /** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */
 async function preprocessingFor(job: Job, { graph }: EncoderModel, resize: Geometry | undefined, signal: AbortSignal): Promise<Preprocessing> {
-  const imageSize = usualSide(graph);
-  if (resize !== undefined) return { spec: withGeometry((await preprocessingOrFamilys(job, imageSize, signal)).spec, imageSize, resize), from: `--resize ${resize}` };
+  const sizes = pictureSizes(graph);
+  if (resize !== undefined) return { spec: withGeometry((await preprocessingOrFamilys(job, sizes, signal)).spec, sizes.side, resize), from: `--resize ${resize}` };
   try {
-    return await modelPreprocessing(job, imageSize, signal);
+    return await modelPreprocessing(job, sizes, signal);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     throw new UserError(`${error.message} Say --resize square or --resize crop to go without it.`, { cause: error });
@@ -197,4 +201,10 @@ function parseBatchSize(text: string): number {
   const size = Number(text);
   if (!Number.isInteger(size) || size < 1 || size > 1024) throw new InvalidArgumentError('It is a whole number from 1 to 1024.');
   return size;
+}
+
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError('It is a whole number of at least 1.');
+  return count;
 }

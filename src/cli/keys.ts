@@ -20,10 +20,10 @@ export function printKeys(job: Job, options: KeysOptions, terminal: Terminal): v
   const { checkpoint, plan } = job;
   const shown = select(plan.tensors, options);
   const keyWidth = Math.min(72, shown.reduce((width, { tensor }) => Math.max(width, tensor.key.length), 0));
-  for (const { tensor, mark, outputKey } of shown) {
-    const renamed = mark === 'strip' && outputKey !== undefined ? `  → ${outputKey}` : '';
+  for (const { tensor, mark, outputKey, decision } of shown) {
+    const what = mark === 'exclude' ? (decision === undefined ? '' : `  (${describeDecision({ decision })})`) : mark === 'strip' && outputKey !== undefined ? `  → ${outputKey}` : '';
     const facts = `${tensor.dtype.padEnd(5)} ${formatShape(tensor.shape).padEnd(16)} ${formatBytes(tensor.length).padStart(8)}`;
-    terminal.print(terminal.style(COLOURS[mark], printable(`${SYMBOLS[mark]} ${tensor.key.padEnd(keyWidth)}  ${facts}${renamed}`)));
+    terminal.print(terminal.style(COLOURS[mark], printable(`${SYMBOLS[mark]} ${tensor.key.padEnd(keyWidth)}  ${facts}${what}`)));
   }
   for (const { key, description } of checkpoint.others) terminal.note(printable(`  ${key}: ${description}`));
 

@@ -36,7 +36,7 @@ export async function runnable(job: Job, options: CacheOptions, terminal: Termin
   if (!validation.valid) throw new UserError('The encoder would not load strictly, so it cannot be run. See what is wrong with: vision-encoder validate');
   // What cannot be run is not downloaded.
   const plan = family.graph === undefined ? job.plan : await planHere(job, options, terminal, signal);
-  return encoderModel(plan, family, validation.hyperparameters);
+  return encoderModel(plan, family, validation.hyperparameters, job.config);
 }
 
 async function planHere(job: Job, { cache = defaultCache(), cacheSize = CACHE_BYTES }: CacheOptions, terminal: Terminal, signal: AbortSignal): Promise<Plan> {

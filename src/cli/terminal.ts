@@ -50,7 +50,8 @@ export class Terminal {
       stream: this.err,
       hideCursor: true,
       clearOnComplete: true,
-      etaBuffer: 40,
+      // The numbers beside it matter more than the bar.
+      barsize: Math.max(8, Math.min(40, (this.err.columns || 80) - title.length - 50)),
       format: `${title} {bar} {percentage}%  {amount}  {rate}  {left}`,
     }, Presets.shades_classic);
     const started = Date.now();

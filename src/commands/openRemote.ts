@@ -6,7 +6,7 @@ import { HubRefusal } from '../remote/hubErrors';
 import { hubCacheFolder, hubEndpoint } from '../remote/hubOptions';
 import { DEFAULT_REVISION, hubAddress, hubPage, isRemote, parseLocation, shortLocation } from '../remote/location';
 import { isAbort, UserError } from '../errors';
-import { visible } from '../views/markdown';
+import { label, visible } from '../views/markdown';
 import { command, type App } from './app';
 import { openLocation } from './open';
 
@@ -142,9 +142,9 @@ async function pickRevision(app: App, repo: string): Promise<string | undefined>
     const names = [...refs.branches].sort((a, b) => Number(b === DEFAULT_REVISION) - Number(a === DEFAULT_REVISION));
     const typed = list.value.trim();
     list.items = [
-      ...names.map(name => ({ label: visible(name), iconPath: new vscode.ThemeIcon('git-branch'), location: addressOf(name) })),
-      ...refs.tags.map(name => ({ label: visible(name), iconPath: new vscode.ThemeIcon('tag'), location: addressOf(name) })),
-      ...(typed === '' || names.includes(typed) || refs.tags.includes(typed) ? [] : [{ label: visible(typed), iconPath: new vscode.ThemeIcon('git-commit'), description: vscode.l10n.t('this revision'), alwaysShow: true, location: addressOf(typed) }]),
+      ...names.map(name => ({ label: label(name), iconPath: new vscode.ThemeIcon('git-branch'), location: addressOf(name) })),
+      ...refs.tags.map(name => ({ label: label(name), iconPath: new vscode.ThemeIcon('tag'), location: addressOf(name) })),
+      ...(typed === '' || names.includes(typed) || refs.tags.includes(typed) ? [] : [{ label: label(typed), iconPath: new vscode.ThemeIcon('git-commit'), description: vscode.l10n.t('this revision'), alwaysShow: true, location: addressOf(typed) }]),
     ];
   };
   list.onDidChangeValue(fill);
@@ -209,13 +209,13 @@ function typedRows(text: string): Row[] {
 function cachedRows(models: readonly CachedModel[], text: string): Row[] {
   const words = (queryOf(text) ?? '').toLowerCase();
   return models.filter(({ repo }) => repo.toLowerCase().includes(words)).map(({ repo, commit, folder }) => ({
-    label: visible(repo), iconPath: new vscode.ThemeIcon('folder'), description: vscode.l10n.t('on this disk · commit {0}', commit.slice(0, 7)), alwaysShow: true, location: folder,
+    label: label(repo), iconPath: new vscode.ThemeIcon('folder'), description: vscode.l10n.t('on this disk · commit {0}', commit.slice(0, 7)), alwaysShow: true, location: folder,
   }));
 }
 
 function recentRows(app: App): Row[] {
   return app.recent.list().map(({ name, location }) => ({
-    label: visible(name), iconPath: new vscode.ThemeIcon(isRemote(location) ? 'cloud' : 'history'), description: visible(shortLocation(location)), location,
+    label: label(name), iconPath: new vscode.ThemeIcon(isRemote(location) ? 'cloud' : 'history'), description: label(shortLocation(location)), location,
   }));
 }
 
@@ -229,7 +229,7 @@ function modelRow({ id, downloads, likes, gated, isPrivate }: FoundModel): Row {
 }
 
 function note(icon: string, text: string): Row {
-  return { label: visible(text), iconPath: new vscode.ThemeIcon(icon), alwaysShow: true };
+  return { label: label(text), iconPath: new vscode.ThemeIcon(icon), alwaysShow: true };
 }
 
 /** What to search for; undefined for too little, and for addresses. */

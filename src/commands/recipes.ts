@@ -30,13 +30,18 @@ async function choosePreset(app: App): Promise<void> {
   if (job === undefined) return;
   const items = FAMILIES.map(family => {
     const detection = family.detect(job.checkpoint.tensors, job.config);
-    return { label: family.title, description: family.id === job.recipe.family ? vscode.l10n.t('in use') : '', detail: detection?.reason ?? vscode.l10n.t('Not recognised in this checkpoint'), family, detection };
+    return { label: family.title, description: family.id === job.recipe.family ? vscode.l10n.t('in use') : '', detail: detection?.reason ?? '', family, detection };
   });
-  const choice = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Choose Preset'), placeHolder: vscode.l10n.t('The preset marks the tensors of its encoder. Undo brings your marks back.'), matchOnDetail: true });
-  if (choice === undefined) return;
-  // A preset is tried also where its family is not recognised: what does not fit, the validation lists.
+  const separator = (label: string) => ({ label, kind: vscode.QuickPickItemKind.Separator, family: undefined, detection: undefined });
+  const recognised = items.filter(({ detection }) => detection !== undefined);
+  const choice = await vscode.window.showQuickPick([
+    separator(vscode.l10n.t('recognised in this checkpoint')), ...recognised,
+    separator(vscode.l10n.t('not recognised')), ...items.filter(item => !recognised.includes(item)),
+  ], { title: vscode.l10n.t('Choose Preset'), placeHolder: vscode.l10n.t('The preset marks the tensors of its encoder. Undo brings your marks back.'), matchOnDetail: true });
+  if (choice?.family === undefined) return;
+  if (choice.detection === undefined) throw new UserError(vscode.l10n.t('{0} has no tensors of a {1} encoder. Choose a preset that is recognised, or mark the tensors by hand.', job.checkpoint.name, choice.label));
   const fresh = await openJob(job.checkpoint, { ...(job.config === undefined ? {} : { config: job.config }), family: choice.family.id });
-  if (app.session.isOpen(job.checkpoint)) app.session.setRecipe(fresh.recipe, { kind: 'preset', reason: choice.detection?.reason ?? '' });
+  if (app.session.isOpen(job.checkpoint)) app.session.setRecipe(fresh.recipe, { kind: 'preset', reason: choice.detection.reason });
 }
 
 async function chooseParts(app: App): Promise<void> {

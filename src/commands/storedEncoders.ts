@@ -10,7 +10,7 @@ import type { Job } from '../job';
 import { isLocal, localPlan } from '../localPlan';
 import type { Plan } from '../recipe/plan';
 import { shortLocation } from '../remote/location';
-import { unlinked, visible } from '../views/markdown';
+import { label, unlinked, visible } from '../views/markdown';
 import { command, type App } from './app';
 import { reveal } from './find';
 import { withProgress } from './progress';
@@ -72,8 +72,8 @@ async function showStored(app: App): Promise<void> {
       : vscode.l10n.t('{0}, {1} of at most {2}', formatCount(entries.length, 'encoder'), formatBytes(total), formatBytes(store.mostBytes));
     list.items = [
       ...entries.map(entry => ({
-        label: visible(entry.name), iconPath: new vscode.ThemeIcon(entry.location === undefined ? 'cloud-download' : 'package'), buttons: [remove], entry,
-        description: [formatBytes(entry.bytes), entry.location === undefined ? vscode.l10n.t('interrupted download') : visible(shortLocation(entry.location)), entry.lastUsed.toLocaleString()].join(' · '),
+        label: label(entry.name), iconPath: new vscode.ThemeIcon(entry.location === undefined ? 'cloud-download' : 'package'), buttons: [remove], entry,
+        description: [formatBytes(entry.bytes), entry.location === undefined ? vscode.l10n.t('interrupted download') : label(shortLocation(entry.location)), entry.lastUsed.toLocaleString()].join(' · '),
       })),
       ...(entries.length === 0 ? [] : [
         { label: vscode.l10n.t('Reveal the Folder'), iconPath: new vscode.ThemeIcon('folder-opened'), description: store.folder, action: 'reveal' as const },

@@ -61,7 +61,7 @@ async function mayOpenSource(folder: string, location: string): Promise<boolean 
   const [open, without] = [vscode.l10n.t('Compare with It'), vscode.l10n.t('Verify Without It')];
   const question = unlinked(vscode.l10n.t('{0} says that it was extracted from {1}, which is not on this disk.', basename(folder), visible(location)));
   const detail = vscode.l10n.t('To compare with it, that place is contacted and the encoder’s tensors are read from there. Without it, the encoder is compared with its manifest alone.');
-  const choice = await vscode.window.showWarningMessage(question, { modal: true, detail }, open, without);
+  const choice = await vscode.window.showWarningMessage(question, { modal: true, detail }, without, open);
   return choice === undefined ? undefined : choice === open;
 }
 

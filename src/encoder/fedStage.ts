@@ -14,7 +14,7 @@ export interface StageGraph {
 /**
  * A stage on the CPU whose weights are inputs, not initialisers: nothing is loaded or cast ahead, all blocks share one
  * session (and one arena), and weights that memory has no room for pass through it once per run.
- * Against initialisers that ONNX Runtime packs ahead this costs some 4 % of processor time per block (test/bench/encoder.ts);
+ * Against initialisers that ONNX Runtime packs ahead this costs a tenth of the processor time (bench/ENCODER_NOTES.md);
  * it saves their loading, half a minute at full size, and up to seven eighths of the memory.
  */
 export class FedStage {

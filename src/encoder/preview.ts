@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { forwardGraph, usualSide } from '../architecture/forwardGraphs';
+import { forwardGraph, pictureSizes } from '../architecture/forwardGraphs';
 import { isAbort, UserError } from '../errors';
 import type { PreprocessSpec } from '../image/preprocess';
 import { keptLayers } from '../previewLimits';
@@ -349,8 +349,9 @@ export class Preview {
   /** Encoders that are compared see the same pixels, whatever is written beside the other one, as long as it takes them. */
   private preprocessingFor({ model, preprocessing }: PreviewModel): PreprocessSpec {
     const main = this.encoders.get('main')?.model;
-    const takesTheSame = main !== undefined && usualSide(main.model.graph) === usualSide(model.graph);
-    return (takesTheSame ? main.preprocessing : preprocessing)[this.status.resize];
+    if (main === undefined) return preprocessing[this.status.resize];
+    const [one, two] = [pictureSizes(main.model.graph), pictureSizes(model.graph)];
+    return (one.side === two.side && one.unit === two.unit ? main.preprocessing : preprocessing)[this.status.resize];
   }
 
   private fail(error: unknown, signal: AbortSignal): void {

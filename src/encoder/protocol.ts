@@ -30,7 +30,11 @@ const positive = z.number().positive();
 const triple = z.tuple([z.number(), z.number(), z.number()]).readonly();
 const preprocessSpec = z.object({
   padToSquare: triple.exactOptional(),
-  resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.enum(['shortestEdge', 'longestEdge']), size: positive })]).exactOptional(),
+  resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.enum(['shortestEdge', 'longestEdge']), size: positive }),
+    z.object({ kind: z.literal('area'), multiple: positive, minPixels: positive, maxPixels: positive, growFirst: z.boolean() }),
+    z.object({ kind: z.literal('within'), longest: positive, multiple: positive }),
+    z.object({ kind: z.literal('patches'), patch: positive, limit: positive })]).exactOptional(),
+  padTo: positive.exactOptional(),
   filter: z.enum(FILTERS),
   crop: z.object({ width: positive, height: positive, torchvision: z.literal(true).exactOptional() }).exactOptional(),
   fill: triple.exactOptional(),

@@ -94,7 +94,8 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
   const bytes = files.reduce((sum, file) => sum + file.layout.size, 0);
 
   const folder = resolve(options.out);
-  const stale = await checkFolder(folder, names, plan, options.overwrite ?? false);
+  const filesToReplace = (): Promise<string[]> => checkFolder(folder, names, plan, options.overwrite ?? false);
+  await filesToReplace();
   const sources = await sourceStates(plan);
   options.signal?.throwIfAborted();
   const fingerprint = resumable(plan, outputs) ? fingerprintOf(plan, outputs, files) : undefined;
@@ -128,6 +129,8 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
     };
     await writeText(output.staging, folder, MANIFEST_NAME, jsonText(manifest));
     options.signal?.throwIfAborted();
+    // Somebody may have put something there meanwhile.
+    const stale = await filesToReplace();
     await journal?.remove();
     await output.commit(names, stale);
     return { out: folder, files: names, tensors: outputs.length, bytes, manifest };

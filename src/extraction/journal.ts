@@ -69,15 +69,7 @@ export class Journal {
       if (systemErrorCode(error) === undefined) throw error;
       return undefined;
     }
-    const lines = text.split('\n').map(parseLine);
-    const header = headerSchema.safeParse(lines[0]);
-    if (!header.success) return undefined;
-    const files = new Map<string, Prefix>();
-    for (const line of lines.slice(1)) {
-      const record = recordSchema.safeParse(line);
-      if (record.success) files.set(record.data.file, record.data);
-    }
-    return { ...header.data, files };
+    return parseJournal(text);
   }
 
   /** Notes that the file's beginning is written, now and then: what is on record is on the disk. */
@@ -99,6 +91,19 @@ export class Journal {
     await this.close();
     await rm(this.#path, { force: true });
   }
+}
+
+/** Undefined when `text` does not begin as a journal of this version does; lines that say nothing are passed over. */
+export function parseJournal(text: string): Unfinished | undefined {
+  const lines = text.split('\n').map(parseLine);
+  const header = headerSchema.safeParse(lines[0]);
+  if (!header.success) return undefined;
+  const files = new Map<string, Prefix>();
+  for (const line of lines.slice(1)) {
+    const record = recordSchema.safeParse(line);
+    if (record.success) files.set(record.data.file, record.data);
+  }
+  return { ...header.data, files };
 }
 
 /** Bytes that are written and on the disk. */

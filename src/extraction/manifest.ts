@@ -91,6 +91,11 @@ export async function readManifest(folder: string): Promise<Manifest> {
     if (code === 'ENOENT' || code === 'ENOTDIR') throw new UserError(`There is no ${MANIFEST_NAME} in ${folder}, so it is not the output of an extraction that finished. Give the folder that an extraction wrote.`);
     throw new UserError(`${path} cannot be read${code === undefined ? '' : ` (${code})`}. Check that it is a file and that you may read it.`, { cause: error });
   }
+  return parseManifest(text, path);
+}
+
+/** @throws UserError when `text` is no manifest; `path` is what to call it. */
+export function parseManifest(text: string, path: string): Manifest {
   let json: unknown;
   try {
     json = JSON.parse(text);

@@ -1,3 +1,4 @@
+import { freeSize, up, type FreeResize } from './freeSizes';
 import type { Geometry } from './geometry';
 import { type Filter, resize } from './resize';
 import type { RgbImage } from './rgbImage';
@@ -8,12 +9,14 @@ type Triple = readonly [number, number, number];
 export interface PreprocessSpec {
   /** The picture is put in the middle of a square of this colour, as LLaVA does. */
   readonly padToSquare?: Triple;
-  /** Straight to a size, or one side to `size` and the other in proportion. */
-  readonly resize?: { readonly kind: 'exact'; readonly width: number; readonly height: number } | { readonly kind: 'shortestEdge' | 'longestEdge'; readonly size: number };
+  /** Straight to a size, one side to `size` and the other in proportion, or a size of the picture's own. */
+  readonly resize?: { readonly kind: 'exact'; readonly width: number; readonly height: number } | { readonly kind: 'shortestEdge' | 'longestEdge'; readonly size: number } | FreeResize;
   readonly filter: Filter;
   /** The centre is cut out. `torchvision` rounds half a pixel as torchvision's CenterCrop does; transformers leaves it off. */
   readonly crop?: { readonly width: number; readonly height: number; readonly torchvision?: true };
-  /** What fills a crop outside the picture; black unless told. */
+  /** A rim at the right and below makes multiples of the sides. */
+  readonly padTo?: number;
+  /** What fills a crop or a rim outside the picture; black unless told. */
   readonly fill?: Triple;
   /** Each level 0 to 255 is multiplied by it. */
   readonly rescale: number;
@@ -93,6 +96,7 @@ function preprocessPadded(image: RgbImage, spec: PreprocessSpec, colour: Triple)
 function plan({ width, height }: RgbImage, spec: PreprocessSpec): Geometry {
   const source = { width, height };
   const resized = resizedSize(source, spec.resize);
+  if (spec.padTo !== undefined) return { source, resized, left: 0, top: 0, width: up(resized.width, spec.padTo), height: up(resized.height, spec.padTo) };
   const { width: seenWidth, height: seenHeight } = spec.crop ?? resized;
   const half = spec.crop?.torchvision === true ? halfToEven : (pixels: number) => Math.floor(pixels / 2);
   return {
@@ -113,6 +117,7 @@ function resizedSize({ width, height }: Geometry['source'], rule: PreprocessSpec
     const ratio = rule.size / Math.max(width, height);
     return { width: Math.max(1, Math.round(width * ratio)), height: Math.max(1, Math.round(height * ratio)) };
   }
+  if (!('size' in rule)) return freeSize({ width, height }, rule);
   const long = Math.trunc(rule.size * Math.max(width, height) / Math.min(width, height));
   return width <= height ? { width: rule.size, height: long } : { width: long, height: rule.size };
 }
@@ -131,6 +136,7 @@ function halfToEven(pixels: number): number {
 export function atSize(spec: PreprocessSpec, side: number): PreprocessSpec {
   const { resize: rule, crop } = spec;
   const square = { width: side, height: side };
+  if (rule !== undefined && !('size' in rule) && rule.kind !== 'exact') return { ...spec, resize: { kind: 'exact', ...square } };
   if (crop === undefined) {
     if (rule === undefined) return { ...spec, crop: square };
     return rule.kind === 'exact' ? { ...spec, resize: { kind: 'exact', ...square } } : { ...spec, resize: { ...rule, size: side }, crop: square };

@@ -1,5 +1,7 @@
 import * as z from 'zod';
+import { printable } from '../checkpoint/wording';
 import { UserError } from '../errors';
+import type { FreeResize } from './freeSizes';
 import { atSize, CLIP_MEAN, CLIP_STD, type PreprocessSpec } from './preprocess';
 import type { Filter } from './resize';
 
@@ -67,6 +69,7 @@ const defaultsByType: readonly (readonly [string, Defaults])[] = [
   ['Gemma3', vit],
   ['Blip', blip],
   ['VLMImageProcessor', { ...vit, resample: 3 }],
+  ['DINOv3', { ...vit, mean: imageNet.mean, std: imageNet.std }],
   ['DeepseekVL', { ...vit, resample: 3 }],
 ];
 
@@ -80,6 +83,40 @@ const tiledByType: readonly (readonly [string, Defaults])[] = [
   ['GotOcr2', clip], ['InternVL', imageNet], ['MiniCPM', { ...vit, resample: 3 }],
 ];
 
+/** What pictures an encoder takes: squares of `side` pixels, or any whose sides are multiples of `unit`. */
+export interface PictureSizes {
+  readonly side: number;
+  readonly patch: number;
+  readonly unit?: number;
+}
+
+const freeSchema = z.object({
+  ...colourFields,
+  min_pixels: positive.nullish(),
+  max_pixels: positive.nullish(),
+  size: z.union([positive, z.object({ shortest_edge: positive.nullish(), longest_edge: positive.nullish(), min_pixels: positive.nullish(), max_pixels: positive.nullish(), height: positive.nullish(), width: positive.nullish() })]).nullish(),
+  temporal_patch_size: positive.nullish(),
+  in_token_limit: positive.nullish(),
+});
+type FreeConfig = z.infer<typeof freeSchema>;
+
+/** Processors that give each picture a size of its own, by the start of their type; the class defaults in transformers and Kimi-VL's own code. */
+const freeByType: readonly (readonly [string, (config: FreeConfig, sizes: Required<PictureSizes>) => Pick<PreprocessSpec, 'resize' | 'padTo'>])[] = [
+  ['Qwen', (config, { unit }) => ({ resize: area(config, unit, 56 * 56, 28 * 28 * 1280) })],
+  // GLM-4V counts the pixels of all frames that a picture fills.
+  ['Glm4', (config, { unit }) => ({ resize: area(config, unit, 112 * 112, 28 * 28 * 15_000, config.temporal_patch_size ?? 2, true) })],
+  ['Pixtral', ({ size }, { unit }) => ({ resize: { kind: 'within', longest: (typeof size === 'object' ? size?.longest_edge ?? size?.height : size) ?? 1024, multiple: unit } })],
+  ['Kimi', ({ in_token_limit: limit }, { patch, unit }) => ({ resize: { kind: 'patches', patch, limit: limit ?? 4096 }, padTo: unit })],
+  ['MoonViT', ({ in_token_limit: limit }, { patch, unit }) => ({ resize: { kind: 'patches', patch, limit: limit ?? 4096 }, padTo: unit })],
+];
+
+/** min_pixels and max_pixels, which `size` has held under several names; they win where both are there. */
+function area({ min_pixels: min, max_pixels: max, size }: FreeConfig, multiple: number, leastPixels: number, mostPixels: number, frames = 1, growFirst = false): FreeResize {
+  const sides = typeof size === 'object' ? size : undefined;
+  const minPixels = (min ?? sides?.shortest_edge ?? sides?.min_pixels ?? leastPixels) / frames;
+  return { kind: 'area', multiple, minPixels, maxPixels: (max ?? sides?.longest_edge ?? sides?.max_pixels ?? mostPixels) / frames, growFirst };
+}
+
 /** A rule for pictures, with what a person should know of it. */
 export interface PictureRule {
   readonly spec: PreprocessSpec;
@@ -87,11 +124,19 @@ export interface PictureRule {
 }
 
 /**
- * The rule of a preprocessor_config.json for an encoder whose input is a square of `side`.
+ * The rule of a preprocessor_config.json for an encoder that takes pictures of such sizes.
  * @throws UserError naming the field that is wrong or not supported.
  */
-export function pictureRule(json: unknown, side: number, name = 'preprocessor_config.json'): PictureRule {
+export function pictureRule(json: unknown, { side, patch, unit }: PictureSizes, name = 'preprocessor_config.json'): PictureRule {
   const type = typeOf(json);
+  const free = freeByType.find(([start]) => type.startsWith(start))?.[1];
+  if (unit !== undefined && free !== undefined) {
+    const config = checked(freeSchema, json, name);
+    return { spec: { ...colours(config, clip), ...free(config, { side, patch, unit }) } };
+  }
+  if (type.startsWith('Siglip2')) {
+    return { spec: { ...colours(checked(colourSchema, json, name), { ...vit, resample: 2 }), resize: { kind: 'exact', width: side, height: side } }, note: 'straight to the square that the position table fits; the model itself keeps the proportions' };
+  }
   const tiled = tiledByType.find(([start]) => type.startsWith(start))?.[1];
   if (tiled !== undefined) {
     return {
@@ -209,7 +254,7 @@ function refuseFreeSizes(json: unknown, name: string): void {
   const { min_pixels, max_pixels, size, image_processor_type: type } = free.data;
   const longest = typeof size === 'object' && size !== null && 'longest_edge' in size;
   if (min_pixels === undefined && max_pixels === undefined && !longest) return;
-  throw new UserError(`${name}: ${type ?? 'this processor'} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
+  throw new UserError(`${name}: ${printable(type ?? 'this processor')} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
 }
 
 function describe(error: z.ZodError): string {

@@ -111,6 +111,11 @@ export class GraphBuilder {
     });
   }
 
+  /** int64 values that are too many for their name; asked for twice they are stored once. */
+  indices(name: string, shape: readonly number[], values: () => readonly number[]): Value {
+    return this.once(name, () => { this.initialiser(name, 'I64', shape, new Uint8Array(BigInt64Array.from(values(), BigInt).buffer)); });
+  }
+
   /** An int64 scalar, as an index. */
   integer(value: number): Value {
     const name = `int64.scalar.${value}`;

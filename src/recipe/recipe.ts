@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { UserError } from '../errors';
 import { parseJson } from '../json';
+import { inWords, printable, quoted } from '../checkpoint/wording';
 
 /** In the order of `ruleSchema`'s choices. */
 const TARGETS = ['key', 'module', 'pattern'] as const;
@@ -109,7 +110,7 @@ function describeIssue(issue: Issue | undefined, root: unknown, base: readonly P
     const choice = TARGETS.findIndex(target => target === named[0]);
     return describeIssue(issue.errors[choice]?.[0], root, path);
   }
-  if (issue.code === 'unrecognized_keys') return `${where} has ${issue.keys.map(name => JSON.stringify(name)).join(', ')}, which recipes do not know`;
+  if (issue.code === 'unrecognized_keys') return `${where} has ${issue.keys.map(quoted).join(', ')}, which recipes do not know`;
   if (issue.code === 'invalid_value') return `${where} must be ${issue.values.map(one => JSON.stringify(one)).join(' or ')}, not ${inWords(value)}`;
   if (issue.code === 'invalid_type') return `${where} must be ${EXPECTED[issue.expected] ?? issue.expected}, not ${inWords(value)}`;
   if (issue.code === 'too_small') return `${where} must not be empty`;
@@ -119,13 +120,7 @@ function describeIssue(issue: Issue | undefined, root: unknown, base: readonly P
 const EXPECTED: Readonly<Record<string, string>> = { string: 'a string', number: 'a finite number', array: 'a list', object: 'an object', record: 'an object' };
 
 function formatPath(path: readonly PropertyKey[]): string {
-  return path.map((step, index) => (typeof step === 'number' ? `[${step}]` : (index > 0 ? '.' : '') + String(step))).join('');
-}
-
-function inWords(value: unknown): string {
-  if (value === undefined) return 'absent';
-  const text = JSON.stringify(value);
-  return text.length > 40 ? `${text.slice(0, 40)}...` : text;
+  return path.map((step, index) => (typeof step === 'number' ? `[${step}]` : (index > 0 ? '.' : '') + printable(String(step)))).join('');
 }
 
 function isRecord(value: unknown): value is Readonly<Record<PropertyKey, unknown>> {

@@ -4,11 +4,12 @@ import { UserError } from '../errors';
 import { formatDuration } from '../format';
 import { TOOL } from '../version';
 import { ConnectionError, networkError, TransientError } from './errors';
+import { hostFetch } from './hostFetch';
 import { proxyFetch } from './proxy';
 import { Slots } from './slots';
 
 export interface HttpOptions {
-  /** The editor's own, which knows its proxy; when absent Node's, or one through the proxy that the environment names. */
+  /** The editor's own, which knows its proxy; when absent one through the proxy that the environment names, or straight. */
   readonly fetch?: typeof globalThis.fetch;
   /** Requests at the same time; 8. */
   readonly connections?: number;
@@ -62,7 +63,7 @@ export class HttpClient {
 
   constructor(options: HttpOptions = {}) {
     this.#options = options;
-    this.#send = options.fetch ?? proxyFetch() ?? globalThis.fetch;
+    this.#send = options.fetch ?? proxyFetch() ?? hostFetch;
     this.#slots = new Slots(options.connections ?? 8);
   }
 

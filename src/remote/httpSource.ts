@@ -71,7 +71,7 @@ export class HttpSource implements ByteSource {
       if (answer.status !== 200 && answer.status !== 206) throw file.explain(answer);
       refuseEncoded(answer, file.name);
       const size = answer.status === 206 ? rangeOf(answer, file.name).size : Number(answer.headers.get('content-length') ?? NaN);
-      if (size === undefined || !Number.isSafeInteger(size)) throw new UserError(`${url.host} does not say how long ${file.name} is, so it cannot be read in parts. Download it and open the copy.`);
+      if (size === undefined || !Number.isSafeInteger(size) || size < 0) throw new UserError(`${url.host} does not say how long ${file.name} is, so it cannot be read in parts. Download it and open the copy.`);
       if (answer.status === 200 && size > SMALL_FILE) throw ignoresRanges(url, file.name);
       const bytes = new Uint8Array(answer.status === 200 ? size : Math.min(size, READ_AHEAD));
       await fill(bytes, answer, 0);

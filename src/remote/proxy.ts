@@ -74,12 +74,25 @@ class TunnelAgent extends HttpsAgent {
 }
 
 /** A GET request by Node's own client, answered as fetch answers. */
-export function send(request: typeof httpRequest, options: RequestOptions): Promise<Response> {
+export function send(request: typeof httpRequest, { signal, ...options }: RequestOptions): Promise<Response> {
   return new Promise((resolve, reject) => {
-    request(options, message => { resolve(toResponse(message)); })
-      // As fetch reports it.
-      .on('error', error => { reject(error instanceof UserError || error.name === 'AbortError' ? error : new TypeError('fetch failed', { cause: error })); })
-      .end();
+    signal?.throwIfAborted();
+    let answer: IncomingMessage | undefined;
+    const sent = request(options, message => {
+      answer = message;
+      resolve(toResponse(message));
+    });
+    // Not Node's own `signal`: it destroys with an error, which nobody hears when a body is left before its end.
+    const abort = (): void => {
+      reject(signal?.reason instanceof Error ? signal.reason : new Error('Aborted.'));
+      answer?.destroy();
+      sent.destroy();
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    sent.on('close', () => { signal?.removeEventListener('abort', abort); });
+    // As fetch reports it.
+    sent.on('error', error => { reject(error instanceof UserError ? error : new TypeError('fetch failed', { cause: error })); });
+    sent.end();
   });
 }
 
@@ -93,6 +106,8 @@ function toResponse(message: IncomingMessage): Response {
 
 /** The body as a stream whose failures look as fetch's do. */
 function bodyOf(message: IncomingMessage): ReadableStream<Uint8Array> {
+  // A failure is thrown where the body is read; one that nobody reads to its end is broken off without a word.
+  message.on('error', () => undefined);
   const chunks = Readable.prototype[Symbol.asyncIterator].call(message);
   return new ReadableStream<Uint8Array>({
     async pull(controller) {

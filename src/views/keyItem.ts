@@ -55,7 +55,7 @@ export function groupItem(node: GroupNode, stats: GroupStats, problems: number, 
   item.iconPath = stateIcon(stats.state);
   item.resourceUri = rowUri(stats.state, problems > 0 ? 'inside' : '');
   item.contextValue = `group ${stats.state}`;
-  item.accessibilityInformation = { label: `${visible(node.label)}, ${stateWord(stats.state)}, ${item.description}` };
+  item.accessibilityInformation = { label: `${visible(node.label)}, ${stateWord(stats.state)}, ${item.description}${problems > 0 ? `, ${vscode.l10n.t('{0} with a problem', formatCount(problems, 'tensor'))}` : ''}` };
   return item;
 }
 

@@ -22,6 +22,11 @@ export function unlinked(text: string): string {
   return text.replaceAll('](', '] (');
 }
 
+/** A name from outside for labels of lists and the status bar, which make icons of `$(name)`. */
+export function label(text: string, longest?: number): string {
+  return visible(text, longest).replaceAll('$(', '$ (');
+}
+
 /** A name from a file, on one line and with nothing invisible: control and direction characters become visible stand-ins. */
 export function visible(text: string, longest = 400): string {
   const shown = text

@@ -25,6 +25,27 @@ export interface Section {
   readonly fixes: readonly Fix[];
 }
 
+/** A setting that settles every finding with one cause at once. */
+export interface Remedy {
+  readonly fix: Fix;
+  /** How many findings it settles. */
+  readonly count: number;
+}
+
+/** The settings that are offered, each once; the one that settles most comes first. */
+export function remedies(validation: Validation): Remedy[] {
+  const found = new Map<string, { fix: Fix; count: number }>();
+  for (const { finding } of findings(validation)) {
+    for (const fix of finding.fixes) {
+      if (fix.kind !== 'setting') continue;
+      const remedy = found.get(fix.title);
+      if (remedy === undefined) found.set(fix.title, { fix, count: 1 });
+      else remedy.count += 1;
+    }
+  }
+  return [...found.values()].sort((a, b) => b.count - a.count);
+}
+
 /** The findings by kind, those with the same cause together; kinds without findings are left out. */
 export function sections(validation: Validation): Section[] {
   const all = findings(validation);

@@ -1,5 +1,6 @@
 import * as vscode from 'vscode';
 import { basename, dirname } from 'node:path';
+import type { Checkpoint } from '../checkpoint/checkpoint';
 import type { Hyperparameter } from '../architecture/family';
 import { formatCount, formatShape } from '../format';
 import type { Job } from '../job';
@@ -8,14 +9,16 @@ import { markdown } from './keyItem';
 import { code, plain, visible } from './markdown';
 import { documentUri } from './remoteDocuments';
 import type { RecipeOrigin, Session } from './session';
-import { isCause, sections, sourceKeyOf, type Cause, type Finding, type FindingKind, type Section } from './validationModel';
+import { isCause, remedies, sections, sourceKeyOf, type Cause, type Finding, type FindingKind, type Remedy, type Section } from './validationModel';
 
 export const VALIDATION_VIEW = 'visionEncoder.validation';
 /** Rows of one list; what is more is counted. */
 const LONGEST_LIST = 1000;
 
 export type ValidationNode =
-  | { readonly kind: 'summary' | 'config' | 'recipe' | 'settings' | 'warnings' }
+  | { readonly kind: 'summary' | 'config' | 'recipe' | 'settings' | 'warnings' | 'others' }
+  | { readonly kind: 'other'; readonly other: Checkpoint['others'][number] }
+  | { readonly kind: 'remedy'; readonly remedy: Remedy }
   | { readonly kind: 'setting'; readonly parameter: Hyperparameter }
   | { readonly kind: 'section'; readonly section: Section }
   | { readonly kind: 'cause'; readonly cause: Cause; readonly of: FindingKind }
@@ -54,6 +57,7 @@ export class ValidationTreeView implements vscode.TreeDataProvider<ValidationNod
       case 'settings': return [...job.validation?.hyperparameters.values() ?? []].map(parameter => ({ kind: 'setting', parameter }));
       case 'section': return capped(node.section.entries.map(entry => (isCause(entry) ? { kind: 'cause', cause: entry, of: node.section.kind } : { kind: 'finding', finding: entry })));
       case 'cause': return capped(node.cause.findings.map(finding => ({ kind: 'finding', finding })));
+      case 'others': return capped(job.checkpoint.others.map(other => ({ kind: 'other', other })));
       case 'warnings': return capped(warningsOf(job).map(warning => ({ kind: 'warning', warning })));
       default: return [];
     }
@@ -72,14 +76,16 @@ export class ValidationTreeView implements vscode.TreeDataProvider<ValidationNod
 }
 
 function roots(job: Job): ValidationNode[] {
-  const found = job.validation === undefined ? [] : sections(job.validation);
+  const { validation } = job;
   return [
     { kind: 'summary' },
-    ...found.map(section => ({ kind: 'section', section }) as const),
+    ...(validation === undefined ? [] : remedies(validation)).map(remedy => ({ kind: 'remedy', remedy }) as const),
+    ...(validation === undefined ? [] : sections(validation)).map(section => ({ kind: 'section', section }) as const),
     ...(warningsOf(job).length === 0 ? [] : [{ kind: 'warnings' } as const]),
     { kind: 'config' },
     { kind: 'recipe' },
-    ...(job.validation === undefined || job.validation.hyperparameters.size === 0 ? [] : [{ kind: 'settings' } as const]),
+    ...(validation === undefined || validation.hyperparameters.size === 0 ? [] : [{ kind: 'settings' } as const]),
+    ...(job.checkpoint.others.length === 0 ? [] : [{ kind: 'others' } as const]),
   ];
 }
 
@@ -97,12 +103,15 @@ function item(node: ValidationNode, job: Job, origin: RecipeOrigin): vscode.Tree
     case 'summary': return summaryItem(job);
     case 'config': return configItem(job);
     case 'recipe': return recipeItem(job, origin);
-    case 'settings': return row(vscode.l10n.t('Settings'), { icon: 'settings', folded: true, description: settingsDescription(job), tooltip: [vscode.l10n.t('The numbers that size the encoder. Each can be set by hand; the recipe keeps what you set.')] });
+    case 'settings': return row(vscode.l10n.t('Settings'), { icon: 'settings', folded: true, description: settingsDescription(job), tooltip: [vscode.l10n.t('The numbers that size the encoder. Each can be set by hand; the recipe keeps what you set.'), plain(settingsDescription(job))] });
+    case 'remedy': return remedyItem(node.remedy);
     case 'setting': return settingItem(node.parameter, job);
     case 'section': return sectionItem(node.section);
     case 'cause': return causeItem(node.cause);
     case 'finding': return findingItem(node.finding);
     case 'warnings': return row(vscode.l10n.t('Warnings'), { icon: 'warning', colour: 'list.warningForeground', open: true, description: String(warningsOf(job).length) });
+    case 'others': return row(vscode.l10n.t('Beside the Tensors'), { icon: 'list-flat', folded: true, description: formatCount(job.checkpoint.others.length, 'entry', 'entries'), tooltip: [vscode.l10n.t('What the checkpoint holds besides tensors that can be extracted. It stays behind.')] });
+    case 'other': return row(visible(node.other.key), { icon: 'symbol-misc', description: visible(node.other.description) });
     case 'warning': return warningItem(node.warning);
     case 'more': return row(vscode.l10n.t('… and {0} more', node.count.toLocaleString('en-US')), {});
   }
@@ -151,9 +160,11 @@ function recipeItem({ recipe }: Job, origin: RecipeOrigin): vscode.TreeItem {
   });
 }
 
-function settingsDescription({ recipe }: Job): string {
-  const count = Object.keys(recipe.settings).length;
-  return count === 0 ? '' : vscode.l10n.t('{0} set by hand', count);
+/** What no config has said, in plain sight: those set by hand, then those that are mere defaults. */
+function settingsDescription({ validation }: Job): string {
+  const of = (kind: Hyperparameter['origin']['kind']): string => [...validation?.hyperparameters.values() ?? []].filter(({ origin }) => origin.kind === kind).map(({ name, value }) => `${name} ${value}`).join(', ');
+  const [byHand, byDefault] = [of('setting'), of('default')];
+  return [byHand === '' ? '' : vscode.l10n.t('by hand: {0}', byHand), byDefault === '' ? '' : vscode.l10n.t('by default: {0}', byDefault)].filter(part => part !== '').join(' · ');
 }
 
 function settingItem({ name, value, origin }: Hyperparameter, { family }: Job): vscode.TreeItem {
@@ -176,8 +187,14 @@ function sectionItem({ kind, count, fixes }: Section): vscode.TreeItem {
 
 const SECTION_ICONS: Readonly<Record<FindingKind, string>> = { missing: 'question', unexpected: 'diff-added', mismatched: 'symbol-ruler', duplicate: 'files' };
 
+function remedyItem({ fix, count }: Remedy): vscode.TreeItem {
+  const shown = row(visible(fix.title), { icon: 'lightbulb-autofix', colour: 'list.warningForeground', context: 'remedy', description: vscode.l10n.t('settles {0}', formatCount(count, 'key')), tooltip: [plain(fix.title), vscode.l10n.t('Click to apply; undo takes it back.')] });
+  shown.command = { command: 'visionEncoder.applyFix', title: vscode.l10n.t('Quick Fix'), arguments: [fix] };
+  return shown;
+}
+
 function causeItem({ blame, findings, fixes }: Cause): vscode.TreeItem {
-  const shown = row(visible(blame.message), { icon: 'lightbulb', colour: 'list.warningForeground', folded: true, context: fixable('cause', fixes), description: formatCount(findings.length, 'key'), tooltip: [plain(blame.message), ...fixLines(fixes)] });
+  const shown = row(visible(blame.message), { icon: 'info', folded: true, context: fixable('cause', fixes), description: formatCount(findings.length, 'key'), tooltip: [plain(blame.message), ...fixLines(fixes)] });
   if (blame.place !== undefined) shown.command = openPlace(blame.place);
   return shown;
 }

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Checkpoint } from '../../src/checkpoint/checkpoint';
+import { openCheckpoint } from '../../src/checkpoint/open';
 import { fails, FIXTURES, inFolder, run, runJson } from './support';
 
 const LISA = join(FIXTURES, 'real/models/llava-lisa-7b');
@@ -12,6 +14,27 @@ async function writeKeys(file: string, keys: readonly string[]): Promise<void> {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(header.length));
   await writeFile(file, Buffer.concat([length, header, Buffer.alloc(keys.length)]));
+}
+
+/** A checkpoint's tensors, with one-byte tensors of other keys after them. */
+async function writeBeside(file: string, { tensors, files }: Checkpoint, keys: readonly string[]): Promise<void> {
+  const header: Record<string, unknown> = {};
+  const data: Uint8Array[] = [];
+  let end = 0;
+  const put = (key: string, dtype: string, shape: readonly number[], bytes: Uint8Array): void => {
+    header[key] = { dtype, shape, data_offsets: [end, end += bytes.length] };
+    data.push(bytes);
+  };
+  for (const { key, dtype, shape, file: index, offset, length } of tensors) {
+    const bytes = new Uint8Array(length);
+    await files[index]!.source.readInto(bytes, offset);
+    put(key, dtype, shape, bytes);
+  }
+  for (const key of keys) put(key, 'U8', [1], new Uint8Array(1));
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  await writeFile(file, Buffer.concat([length, text, ...data]));
 }
 
 /** LISA with its real keys and its real config.json, which goes on after its JSON has ended. */
@@ -50,6 +73,44 @@ describe('a checkpoint without its vision encoder', () => {
     for (const command of [['validate', folder], ['extract', folder, '--out', join(folder, 'out')]]) await fails(command, [says('its base model Qwen/Qwen2-VL-7B-Instruct')]);
     assert.ok((await run(['keys', folder])).stderr.includes(says('its base model Qwen/Qwen2-VL-7B-Instruct')));
   }));
+});
+
+/** Quantised linear layers as their tools write them: the suffix in the place of `weight`, with type and bytes. */
+const QUANTISED: Readonly<Record<string, readonly string[]>> = {
+  'GPTQ': ['qweight', 'qzeros', 'scales', 'g_idx'],
+  'GPTQ or AWQ': ['qweight', 'qzeros', 'scales'],
+  'bitsandbytes, 4 bits': ['weight', 'weight.absmax', 'weight.quant_map', 'weight.quant_state.bitsandbytes__nf4'],
+  'bitsandbytes, 8 bits': ['weight', 'SCB'],
+  'FP8 or INT8 with scales': ['weight', 'weight_scale_inv'],
+};
+
+describe('an encoder stored as it was trained in a quantised model', () => {
+  for (const [name, suffixes] of Object.entries(QUANTISED)) {
+    it(`${name}: is extracted byte for byte, and the person is told`, () => inFolder(async folder => {
+      const tower = await openCheckpoint(join(FIXTURES, 'families/clip-llava'));
+      const language = suffixes.map(suffix => `language_model.model.layers.0.self_attn.q_proj.${suffix}`);
+      try {
+        await writeBeside(join(folder, 'model.safetensors'), tower, language);
+      } finally {
+        await tower.close();
+      }
+      await copyFile(join(FIXTURES, 'families/clip-llava/config.json'), join(folder, 'config.json'));
+      const { code, stderr } = await run(['extract', folder, '--out', join(folder, 'out')]);
+      assert.equal(code, 0, stderr);
+      const warning = stderr.split('\n').find(line => line.startsWith('warning: '));
+      assert.ok(warning?.includes(name) === true && warning.includes('but not in its vision encoder, whose weights are plain'), stderr);
+      assert.match((await run(['verify', join(folder, 'out')])).stdout, /equal to the source, tensor for tensor/);
+    }));
+
+    it(`${name}: a quantised encoder is refused in one sentence`, () => inFolder(async folder => {
+      const tower = await openCheckpoint(join(FIXTURES, 'families/clip-llava'));
+      const keys = tower.tensors.flatMap(({ key }) => (/(_proj|fc1|fc2)\.weight$/.test(key) ? suffixes.map(suffix => key.replace(/weight$/, suffix)) : [key]));
+      await tower.close();
+      await writeKeys(join(folder, 'model.safetensors'), keys);
+      await copyFile(join(FIXTURES, 'families/clip-llava/config.json'), join(folder, 'config.json'));
+      await fails(['extract', folder, '--out', join(folder, 'out')], ['The vision encoder\'s weights are quantised', name]);
+    }));
+  }
 });
 
 describe('optional parts on the command line', () => {

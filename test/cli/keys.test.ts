@@ -20,7 +20,7 @@ describe('vision-encoder keys', () => {
     assert.equal(lines.length, 73);
     assert.match(stdout, /^- lm_head\.weight +BF16 +512×128 +131 KB$/m);
     assert.match(stdout, /^~ transformer\.visual\.conv1\.weight +BF16 +64×3×14×14 +75\.3 KB {2}→ conv1\.weight$/m);
-    assert.match(stdout, /^- transformer\.visual\.proj +BF16/m);
+    assert.match(stdout, /^- transformer\.visual\.proj +BF16 .* KB {2}\(exclude key transformer\.visual\.proj\)$/m, 'what a rule excluded says so');
     assert.match(stderr, /73 tensors in 3 files, 1\.60 MB\n\+ keep 0 {3}~ strip 53 {3}- exclude 20 {3}into the encoder: 53 tensors, 643 KB\nRecipe: Qwen-VL vision encoder \(preset; /);
     assert.match(stderr, /"expected\.safetensors", which was not opened/);
   });

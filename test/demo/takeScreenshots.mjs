@@ -1,4 +1,4 @@
-// Takes the pictures of the README from a real VS Code with the demo checkpoint: `node test/demo/takeScreenshots.mjs`, after a build.
+// Takes the pictures of the README and the walkthrough from a real VS Code with the demo checkpoint: `node test/demo/takeScreenshots.mjs`, after a build.
 import path from 'node:path';
 import sharp from 'sharp';
 import { DEMO, openCheckpoint, openWorkbench } from '../e2e/fixture.mjs';
@@ -12,6 +12,13 @@ const { page } = workbench;
 /** Few colours are on the screen: a palette makes the file a quarter of its size. */
 async function shoot(name) {
   await sharp(await page.screenshot()).png({ palette: true, quality: 95, effort: 10 }).toFile(path.join(folder, `${name}.png`));
+}
+
+const walkthrough = path.resolve(import.meta.dirname, '../../media/walkthrough');
+
+/** The side bar alone, or a part of it, for a step of the walkthrough. */
+async function step(name, clip) {
+  await sharp(await page.screenshot({ clip })).png({ palette: true, quality: 90, effort: 10 }).toFile(path.join(walkthrough, `${name}.png`));
 }
 
 async function widenSideBar(by) {
@@ -46,6 +53,10 @@ try {
   await workbench.setExpanded(workbench.row('attn_pool', 'Keys'));
   await workbench.row('attn_pool', 'Keys').hover();
   await shoot('overview');
+  const sideBar = await page.locator('.part.sidebar').boundingBox();
+  await step('open', sideBar);
+  const row = await workbench.row('attn_pool', 'Keys').boundingBox();
+  await step('mark', { ...sideBar, y: row.y - 120, height: 300 });
   await workbench.clearNotifications();
 
   await workbench.inlineAction(workbench.row('Config', 'Validation'), 'Choose Config');
@@ -55,6 +66,8 @@ try {
   await cause.hover();
   await page.locator('.workbench-hover', { hasText: 'Quick fix' }).waitFor();
   await shoot('validation');
+  const view = await workbench.view('Validation').boundingBox();
+  await step('validate', { x: view.x, y: view.y, width: Math.min(1280 - view.x, view.width + 260), height: view.height });
 
   await page.mouse.move(900, 300);
   await workbench.setExpanded(cause, false);
@@ -81,6 +94,15 @@ try {
   await explorer('manifest.json').dblclick();
   await page.locator('.editor-instance .view-line', { hasText: 'vision-encoder-extractor' }).waitFor();
   await shoot('extracted');
+  await step('extract', { x: 0, y: 36, width: 1000, height: 460 });
+
+  await workbench.command('Close All Editors', 'workbench.action.closeAllEditors');
+  await workbench.command('Preview Features', 'visionEncoder.preview');
+  const panel = page.frameLocator('iframe.webview.ready').frameLocator('iframe#active-frame');
+  await panel.getByText(/^Sample/).first().click();
+  await panel.getByText('Explained variance').waitFor({ timeout: 60_000 });
+  const editor = await page.locator('.editor-group-container').boundingBox();
+  await step('preview', editor);
 } finally {
   await session.close();
 }

@@ -55,6 +55,24 @@ describe('extracting and verifying', function () {
     await workbench.clearNotifications();
   });
 
+  it('asks before it opens a source on another machine, verifies without it, and takes the one that is chosen', async () => {
+    const manifest = path.join(encoder, 'manifest.json');
+    const text = await readFile(manifest, 'utf8');
+    const changed = JSON.parse(text);
+    changed.source.location = '//fileserver/models/Qwen-VL';
+    await writeFile(manifest, JSON.stringify(changed));
+    await explorerMenu(`${DEMO}-vision-encoder`, 'Verify Extracted Encoder…');
+    await workbench.dialog.getByText(`${DEMO}-vision-encoder says that it was extracted from //fileserver/models/Qwen-VL, which is not on this disk.`).waitFor();
+    await workbench.dialogButton('Verify Without It');
+    const alone = /Verified against its manifest: 65 tensors, \d{3} KB\. The source was not compared\./;
+    await workbench.notification(alone).waitFor();
+    await workbench.notificationButton(alone, 'Choose Source…');
+    await workbench.fileDialog(path.join(session.folder, DEMO, 'model.safetensors.index.json'));
+    await workbench.notification('equal to the source, tensor for tensor.').waitFor();
+    await workbench.clearNotifications();
+    await writeFile(manifest, text);
+  });
+
   it('finds one flipped bit, verifying from the Explorer', async () => {
     const weights = await open(path.join(encoder, 'model.safetensors'), 'r+');
     const { size } = await weights.stat();

@@ -22,6 +22,8 @@ async function fillWorkspace(folder) {
   await cp(fixture('malformed/torch/pkl_os_system.bin'), path.join(folder, 'pickle/pytorch_model.bin'));
   await cp(path.join(folder, DEMO), path.join(folder, 'broken-config'), { recursive: true });
   await cp(fixture('real/models/llava-lisa-7b/config.json'), path.join(folder, 'broken-config/config.json'));
+  await mkdir(path.join(folder, 'training'));
+  await cp(fixture('real/torch/test_data__checkpoint.pt'), path.join(folder, 'training/checkpoint.pt'));
   await mkdir(path.join(folder, 'empty'));
   await writeFile(path.join(folder, 'empty/notes.txt'), 'nothing');
 }
@@ -103,6 +105,14 @@ describe('opening a checkpoint', function () {
     await workbench.quickPick('first.safetensors').waitFor();
     await workbench.quickPick('second.safetensors').click();
     await keysTitle('second.safetensors').waitFor();
+  });
+
+  it('shows what a training checkpoint holds beside its tensors', async () => {
+    await open('training');
+    await keysTitle('checkpoint.pt').waitFor();
+    await workbench.row('Not validated', 'Validation').waitFor();
+    await workbench.setExpanded(workbench.row('Beside the Tensors', 'Validation'));
+    await workbench.view('Validation').locator('.monaco-list-row[aria-label*="epoch int 42"]').waitFor();
   });
 
   it('opens the sample that comes with the extension', async () => {

@@ -48,6 +48,18 @@ describe('validating strictly', function () {
     await labelled('image_size 448 · default').waitFor();
   });
 
+  it('says beside the settings which are mere defaults', async () => {
+    await labelled('Settings by default: output_dim 4096, image_size 448, n_queries 256').waitFor();
+  });
+
+  it('offers first what would settle it all: one click, which one undo takes back', async () => {
+    await labelled('Use output_dim 128, as the checkpoint has it settles 13 keys').click();
+    await row('Loads strictly').waitFor();
+    await labelled('Settings by hand: output_dim 128 · by default: image_size 448, n_queries 256').waitFor();
+    await workbench.command('Undo', 'visionEncoder.undo');
+    await row('Does not load strictly').waitFor();
+  });
+
   it('lists the tensors behind a cause, and goes to a tensor from its row', async () => {
     await workbench.setExpanded(labelled(OUTPUT_DIM));
     await labelled('attn_pool.query found 256×128, expected 256×4096').waitFor();
@@ -134,6 +146,7 @@ describe('validating strictly', function () {
     await workbench.fillQuickInput('5');
     await row('Cannot be validated').waitFor();
     await workbench.command('Reset All Edits', 'visionEncoder.resetAll');
+    await row('Does not load strictly').waitFor();
   });
 
   it('takes a config from anywhere by the dialog', async () => {

@@ -64,8 +64,8 @@ ACT = {
 }
 
 
-def picture(side, seed=7):
-    return torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(seed)).float().double()
+def picture(height, width=None, seed=7):
+    return torch.randn(1, 3, height, width or height, generator=torch.Generator().manual_seed(seed)).float().double()
 
 
 def write(out, variant, weights, config, expected, file='model.safetensors', config_name='config.json', others=()):

@@ -22,33 +22,33 @@ describe('How a model\'s pictures are prepared', () => {
     const file = JSON.parse(readFileSync(path.join(FIXTURES, 'real/models/gemma3-medgemma-27b/preprocessor_config.json'), 'utf8')) as unknown;
     const job = await jobOf('siglip', { model_type: 'siglip_vision_model' }, { 'config.json': { model_type: 'siglip_vision_model' }, 'preprocessor_config.json': file });
     // MedGemma's own: bilinear, straight to the square, halves.
-    assert.deepEqual(await modelPreprocessing(job, 896), { spec: { filter: 'bilinear', rescale: 1 / 255, normalize: HALF, resize: { kind: 'exact', width: 896, height: 896 } }, from: 'the checkpoint\'s preprocessor_config.json' });
+    assert.deepEqual(await modelPreprocessing(job, { side: 896, patch: 14 }), { spec: { filter: 'bilinear', rescale: 1 / 255, normalize: HALF, resize: { kind: 'exact', width: 896, height: 896 } }, from: 'the checkpoint\'s preprocessor_config.json' });
   });
 
   it('as the family does, where no file says', async () => {
-    const { spec, from } = await modelPreprocessing(await jobOf('siglip', { model_type: 'siglip_vision_model' }), 224);
+    const { spec, from } = await modelPreprocessing(await jobOf('siglip', { model_type: 'siglip_vision_model' }), { side: 224, patch: 14 });
     assert.deepEqual(spec, { filter: 'bicubic', rescale: 1 / 255, normalize: HALF, resize: { kind: 'exact', width: 224, height: 224 } });
     assert.equal(from, 'the rule of SigLIP');
-    assert.deepEqual((await modelPreprocessing(await jobOf('clip', { model_type: 'clip_vision_model' }), 224)).spec, clipPreprocessing(224, 'crop'));
-    const dino = (await modelPreprocessing(await jobOf('dinov2', { model_type: 'dinov2' }), 518)).spec;
+    assert.deepEqual((await modelPreprocessing(await jobOf('clip', { model_type: 'clip_vision_model' }), { side: 224, patch: 14 })).spec, clipPreprocessing(224, 'crop'));
+    const dino = (await modelPreprocessing(await jobOf('dinov2', { model_type: 'dinov2' }), { side: 518, patch: 14 })).spec;
     assert.deepEqual(dino.normalize, { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] });
   });
 
   it('as OpenCLIP\'s preprocess_cfg says', async () => {
     const model = JSON.parse(readFileSync(path.join(FIXTURES, 'real/models/open_clip/ViT-L-14.json'), 'utf8')) as Record<string, unknown>;
     const job = await jobOf('open-clip', model, { 'open_clip_config.json': { model_cfg: model, preprocess_cfg: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], interpolation: 'bilinear', resize_mode: 'squash' } } });
-    assert.deepEqual(await modelPreprocessing(job, 224), { spec: { filter: 'bilinear', rescale: 1 / 255, normalize: HALF, resize: { kind: 'exact', width: 224, height: 224 } }, from: 'the checkpoint\'s open_clip_config.json' });
+    assert.deepEqual(await modelPreprocessing(job, { side: 224, patch: 14 }), { spec: { filter: 'bilinear', rescale: 1 / 255, normalize: HALF, resize: { kind: 'exact', width: 224, height: 224 } }, from: 'the checkpoint\'s open_clip_config.json' });
   });
 
   it('with a rim first, where LLaVA\'s config asks for one', async () => {
     const job = await jobOf('clip', { model_type: 'llava', image_aspect_ratio: 'pad' });
-    assert.deepEqual(await modelPreprocessing(job, 336), { spec: { ...clipPreprocessing(336, 'crop'), padToSquare: [122, 116, 104] }, from: 'the rule of CLIP (with a rim that makes them square first, as config.json says)' });
+    assert.deepEqual(await modelPreprocessing(job, { side: 336, patch: 14 }), { spec: { ...clipPreprocessing(336, 'crop'), padToSquare: [122, 116, 104] }, from: 'the rule of CLIP (with a rim that makes them square first, as config.json says)' });
   });
 
   it('as the family does where the file cannot be used, which is said', async () => {
     const job = await jobOf('clip', { model_type: 'clip_vision_model' }, { 'config.json': { model_type: 'clip_vision_model' }, 'preprocessor_config.json': { size: -1 } });
-    await assert.rejects(modelPreprocessing(job, 224), (error: unknown) => error instanceof UserError && error.message.includes('"size" is wrong'));
-    const { spec, from } = await preprocessingOrFamilys(job, 224);
+    await assert.rejects(modelPreprocessing(job, { side: 224, patch: 14 }), (error: unknown) => error instanceof UserError && error.message.includes('"size" is wrong'));
+    const { spec, from } = await preprocessingOrFamilys(job, { side: 224, patch: 14 });
     assert.deepEqual(spec, clipPreprocessing(224, 'crop'));
     assert.match(from, /^the rule of CLIP, since the checkpoint's own cannot be used: preprocessor_config\.json: "size" is wrong/);
   });

@@ -1,8 +1,8 @@
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { flag, headsOf, mlpByRatio, ownSize, positions, size, type Size, type ValueOf } from '../sizes';
 import type { TensorList } from '../tensorList';
-import { module, modules, stacked, tensor, type ChooseVit, type Places } from '../vitSpec';
-import { BICUBIC, BILINEAR, IMAGENET_STATISTICS } from './preprocessing';
+import { module, modules, rotaryOf, stacked, tensor, type ChooseVit, type Places } from '../vitSpec';
+import { BICUBIC, BILINEAR, IMAGENET_STATISTICS, squash } from './preprocessing';
 
 /** Small, base, large, giant; DINOv3's huge-plus and 7B. */
 const HEADS = headsOf({ 384: 6, 768: 12, 1024: 16, 1280: 20, 1536: 24, 4096: 32 });
@@ -176,7 +176,7 @@ export const dinov3 = encoderFamily({
   id: 'dinov3',
   title: 'DINOv3 ViT',
   models: 'DINOv3 ViT (Hugging Face)',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     { name: 'model_level', description: '1 when the blocks lie under model, as in dumps from transformers 5.', default: 0, min: 0, max: 1, part: true },
     size('width', 'hidden_size', 384),
@@ -219,7 +219,19 @@ export const dinov3 = encoderFamily({
   config: { own: { dinov3_vit: {} }, places: [['backbone_config'], ['vision_config']] },
   class: { model_type: 'dinov3_vit', architecture: 'DINOv3ViTModel' },
   fields: { hidden_act: 'gelu', layer_norm_eps: 1e-5, num_channels: 3, rope_theta: 100, layerscale_value: 1 },
-  preprocessor: value => preprocessor(value('image_size'), value('image_size'), BILINEAR),
+  graph: (value, field) => ({
+    outer: { ...tensor('class', 'embeddings.cls_token'), ...(value('registers') > 0 ? tensor('registers', 'embeddings.register_tokens') : {}), ...modules({ patch: 'embeddings.patch_embeddings', finalNorm: 'norm' }) },
+    registers: value('registers'),
+    blocks: value('model_level') === 1 ? 'model.layer' : 'layer',
+    block: {
+      ...modules({ norm1: 'norm1', q: 'attention.q_proj', k: 'attention.k_proj', v: 'attention.v_proj', out: 'attention.o_proj', norm2: 'norm2', gate: 'mlp.gate_proj', fc1: 'mlp.up_proj', fc2: 'mlp.down_proj' }),
+      ...tensor('scale1', 'layer_scale1.lambda1'), ...tensor('scale2', 'layer_scale2.lambda1'),
+    },
+    epsilon: field('layer_norm_eps'), activation: field('hidden_act'), finalNorm: { features: true, pooled: false }, pooled: 'class',
+    anyGrid: { multiple: 1, usualSide: Math.floor(value('image_size') / value('patch_size')) * value('patch_size') },
+    rotary: rotaryOf(field, { coordinates: 'centred' }),
+  }),
+  preprocessor: squash('DINOv3ViTImageProcessorFast', IMAGENET_STATISTICS, BILINEAR),
 });
 
 function mlpLinear(t: TensorList, path: string, out: string, input: string): void {

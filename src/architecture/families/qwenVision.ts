@@ -1,12 +1,15 @@
 import { encoderFamily, type PartSpec } from '../encoderFamily';
 import { mlpByRatio, ownSize, part, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
+import { modules, rotaryOf, stacked, tensor, type ChooseVit, type VitChoice } from '../vitSpec';
+import type { ValueOf } from '../sizes';
+import { UserError } from '../../errors';
 import { CLIP_STATISTICS, HALF_STATISTICS } from './preprocessing';
 
 /**
  * The vision encoders of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, as transformers defines them (models/qwen2_vl, qwen2_5_vl,
  * qwen3_vl). The merger into the language model's width is a module of the encoder's class, though no part of the
- * encoder: hidden states are those before it.
+ * encoder: hidden states are those before it, row by row.
  */
 const MERGER: PartSpec = {
   id: 'merger',
@@ -57,11 +60,41 @@ function preprocessor(statistics: typeof CLIP_STATISTICS | typeof HALF_STATISTIC
   });
 }
 
+/** Pixels on the side of the usual square; any other size does. */
+const USUAL_SIDE = 448;
+
+/** What the three have in common: norms of 1e-6 in code, rotary positions, a picture repeated in both frames of a patch. */
+function common(value: ValueOf, field: (name: string) => unknown, mlp: Readonly<Record<string, string>>): VitChoice {
+  const multiple = value('spatial_merge_size');
+  const unit = multiple * value('patch_size');
+  return {
+    outer: modules({ patch: 'patch_embed.proj' }), blocks: 'blocks',
+    block: { ...modules({ norm1: 'norm1', norm2: 'norm2', out: 'attn.proj', ...mlp }), ...stacked('attn.qkv', ['q', 'k', 'v']) },
+    epsilon: 1e-6, activation: field('hidden_act'), finalNorm: { features: false, pooled: false }, pooled: 'none',
+    anyGrid: { multiple, usualSide: Math.max(1, Math.floor(USUAL_SIDE / unit)) * unit },
+    frames: value('temporal_patch_size'), rotary: rotaryOf(field),
+  };
+}
+
+/** Qwen2.5-VL's windows; blocks in `fullatt_block_indexes` have none. */
+const windowed: ChooseVit = (value, field) => {
+  const everywhere = field('fullatt_block_indexes');
+  if (!isIndexes(everywhere)) throw new UserError(`The config's fullatt_block_indexes is ${JSON.stringify(everywhere)}, not a list of blocks, so the encoder cannot be run.`);
+  const merge = value('spatial_merge_size');
+  const side = Math.floor(Math.floor(value('window_size') / merge) / value('patch_size')) * merge;
+  if (side < 1) throw new UserError(`The config's window_size of ${value('window_size')} pixels has no room for ${merge} x ${merge} patches, so the encoder cannot be run.`);
+  return { ...common(value, field, { gate: 'mlp.gate_proj', fc1: 'mlp.up_proj', fc2: 'mlp.down_proj' }), norm: 'rms', windows: { side, everywhere } };
+};
+
+function isIndexes(value: unknown): value is readonly number[] {
+  return Array.isArray(value) && value.every(one => Number.isInteger(one) && one >= 0);
+}
+
 export const qwen2Vl = encoderFamily({
   id: 'qwen2-vl',
   title: 'Qwen2-VL',
   models: 'Qwen2-VL, QVQ, olmOCR (first), ColQwen2, GME',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'embed_dim', 1280),
     size('layers', 'depth', 32),
@@ -89,6 +122,7 @@ export const qwen2Vl = encoderFamily({
   config: { own: { qwen2_vl: {}, qwen2_vl_vision: {} }, within: { qwen2_vl: { type: 'qwen2_vl' }, colqwen2: { type: 'qwen2_vl' } }, places: [['vision_config'], ['thinker_config', 'vision_config'], ['vlm_config', 'vision_config']] },
   class: { model_type: 'qwen2_vl', architecture: 'Qwen2VisionTransformerPretrainedModel' },
   fields: { hidden_act: 'quick_gelu', in_channels: 3 },
+  graph: (value, field) => common(value, field, { fc1: 'mlp.fc1', fc2: 'mlp.fc2' }),
   preprocessor: preprocessor(CLIP_STATISTICS, { min_pixels: 3136, max_pixels: 12_845_056 }),
 });
 
@@ -96,7 +130,7 @@ export const qwen25Vl = encoderFamily({
   id: 'qwen2.5-vl',
   title: 'Qwen2.5-VL',
   models: 'Qwen2.5-VL, Qwen2.5-Omni, olmOCR 2, ColQwen2.5, UI-TARS 1.5',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 3584),
     size('layers', 'depth', 32),
@@ -129,6 +163,7 @@ export const qwen25Vl = encoderFamily({
   },
   class: { model_type: 'qwen2_5_vl', architecture: 'Qwen2_5_VisionTransformerPretrainedModel' },
   fields: { hidden_act: 'silu', in_channels: 3, fullatt_block_indexes: [7, 15, 23, 31], tokens_per_second: 4 },
+  graph: windowed,
   preprocessor: preprocessor(CLIP_STATISTICS, { min_pixels: 3136, max_pixels: 12_845_056 }),
 });
 
@@ -139,7 +174,7 @@ export const qwen3Vl = encoderFamily({
   id: 'qwen3-vl',
   title: 'Qwen3-VL',
   models: 'Qwen3-VL, Qwen3-VL-MoE, Qwen3.5, Cosmos-Reason2',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 1152),
     size('layers', 'depth', 27),
@@ -181,5 +216,10 @@ export const qwen3Vl = encoderFamily({
   },
   class: { model_type: 'qwen3_vl', architecture: 'Qwen3VLVisionModel' },
   fields: { hidden_act: 'gelu_pytorch_tanh', in_channels: 3 },
+  graph: (value, field) => {
+    const choice = common(value, field, { fc1: 'mlp.linear_fc1', fc2: 'mlp.linear_fc2' });
+    const side = Math.floor(Math.sqrt(value('positions')));
+    return { ...choice, outer: { ...choice.outer, ...tensor('positions', 'pos_embed.weight') }, table: { rows: side, columns: side, resize: 'corners' } };
+  },
   preprocessor: preprocessor(HALF_STATISTICS, { min_pixels: 65_536, max_pixels: 16_777_216 }),
 });

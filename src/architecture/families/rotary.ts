@@ -1,5 +1,6 @@
 import { encoderFamily } from '../encoderFamily';
-import { flag, headsOf, ownSize, part, positions, size, type Size } from '../sizes';
+import { flag, headsOf, ownSize, part, positions, size, type Size, type ValueOf } from '../sizes';
+import { modules, rotaryOf, stacked, tensor } from '../vitSpec';
 import { CLIP_STATISTICS, HALF_STATISTICS } from './preprocessing';
 
 /** Encoders for pictures of any shape, which tell positions by rotary embeddings: Pixtral, MoonViT, GLM-4V. */
@@ -13,6 +14,14 @@ const PIXTRAL_SIZES: readonly Size[] = [
   size('image_size', 'image_size', 1024, { guess: () => 1024 }),
 ];
 
+/** Pixels on the side of the usual square; any other size does. */
+const USUAL_SIDE = 448;
+
+function anyGrid(value: ValueOf, multiple: number) {
+  const unit = multiple * value('patch_size');
+  return { multiple, usualSide: Math.max(1, Math.floor(USUAL_SIDE / unit)) * unit };
+}
+
 function anyShape(type: string, statistics: typeof CLIP_STATISTICS | typeof HALF_STATISTICS): Record<string, unknown> {
   return { image_processor_type: type, do_resize: true, do_rescale: true, rescale_factor: 1 / 255, do_normalize: true, do_convert_rgb: true, resample: 3, ...statistics };
 }
@@ -22,7 +31,7 @@ export const pixtral = encoderFamily({
   id: 'pixtral',
   title: 'Pixtral',
   models: 'Pixtral 12B, Mistral Small 3.1/3.2 and Medium (Hugging Face)',
-  support: 'validate',
+  support: 'preview',
   sizes: PIXTRAL_SIZES,
   relations: [],
   tensors: t => {
@@ -42,6 +51,15 @@ export const pixtral = encoderFamily({
   config: { own: { pixtral: {} }, within: { mistral3: { type: 'pixtral', absent: { patch_size: 14, image_size: 1540 } } } },
   class: { model_type: 'pixtral', architecture: 'PixtralVisionModel' },
   fields: { hidden_act: 'gelu', num_channels: 3, rope_theta: 10_000, head_dim: 64 },
+  graph: (value, field) => ({
+    outer: modules({ patch: 'patch_conv', preNorm: 'ln_pre' }), blocks: 'transformer.layers',
+    block: modules({
+      norm1: 'attention_norm', q: 'attention.q_proj', k: 'attention.k_proj', v: 'attention.v_proj', out: 'attention.o_proj',
+      norm2: 'ffn_norm', gate: 'feed_forward.gate_proj', fc1: 'feed_forward.up_proj', fc2: 'feed_forward.down_proj',
+    }),
+    norm: 'rms', epsilon: 1e-5, activation: field('hidden_act'), finalNorm: { features: false, pooled: false }, pooled: 'none',
+    anyGrid: anyGrid(value, 1), rotary: rotaryOf(field, { frequencies: 'dealt' }),
+  }),
   preprocessor: value => ({ ...anyShape('PixtralImageProcessor', CLIP_STATISTICS), size: { longest_edge: value('image_size') }, patch_size: { height: value('patch_size'), width: value('patch_size') } }),
 });
 
@@ -50,7 +68,7 @@ export const pixtralMistral = encoderFamily({
   id: 'pixtral-mistral',
   title: 'Pixtral (Mistral)',
   models: 'Pixtral, Mistral Small 3.1/3.2 (consolidated.safetensors)',
-  support: 'validate',
+  support: 'preview',
   sizes: PIXTRAL_SIZES,
   relations: [],
   tensors: t => {
@@ -68,6 +86,15 @@ export const pixtralMistral = encoderFamily({
   anchors: { all: ['patch_conv.weight', 'ln_pre.weight', 'transformer.layers.0.feed_forward.w1.weight'] },
   config: { own: {}, places: [['vision_encoder']], looksOwn: object => typeof object.hidden_size === 'number' && typeof object.num_hidden_layers === 'number' },
   fields: { num_channels: 3, rope_theta: 10_000 },
+  graph: (value, field) => ({
+    outer: modules({ patch: 'patch_conv', preNorm: 'ln_pre' }), blocks: 'transformer.layers',
+    block: modules({
+      norm1: 'attention_norm', q: 'attention.wq', k: 'attention.wk', v: 'attention.wv', out: 'attention.wo',
+      norm2: 'ffn_norm', gate: 'feed_forward.w1', fc1: 'feed_forward.w3', fc2: 'feed_forward.w2',
+    }),
+    norm: 'rms', epsilon: 1e-5, activation: 'silu', finalNorm: { features: false, pooled: false }, pooled: 'none',
+    anyGrid: anyGrid(value, 1), rotary: rotaryOf(field, { frequencies: 'dealt', pairs: 'neighbours' }),
+  }),
   wrapConfig: fields => ({ vision_encoder: fields }),
   preprocessor: value => ({ ...anyShape('PixtralImageProcessor', CLIP_STATISTICS), size: { longest_edge: value('image_size') }, patch_size: { height: value('patch_size'), width: value('patch_size') } }),
 });
@@ -77,7 +104,7 @@ export const moonVit = encoderFamily({
   id: 'moonvit',
   title: 'MoonViT',
   models: 'Kimi-VL',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', ['hidden_size', 'vt_hidden_size'], 1152),
     size('layers', ['num_hidden_layers', 'vt_num_hidden_layers'], 27),
@@ -105,6 +132,13 @@ export const moonVit = encoderFamily({
   config: { own: { moonvit: {} }, within: { kimi_vl: { type: 'moonvit', absent: {} } } },
   class: { model_type: 'moonvit', architecture: 'MoonVitPretrainedModel' },
   fields: { merge_kernel_size: [2, 2] },
+  graph: value => ({
+    outer: { ...modules({ patch: 'patch_embed.proj', finalNorm: 'encoder.final_layernorm' }), ...tensor('positions', 'patch_embed.pos_emb.weight') }, blocks: 'encoder.blocks',
+    block: { ...modules({ norm1: 'norm0', norm2: 'norm1', out: 'wo', fc1: 'mlp.fc0', fc2: 'mlp.fc1' }), ...stacked('wqkv', ['q', 'k', 'v']) },
+    epsilon: 1e-5, activation: 'gelu_pytorch_tanh', finalNorm: { features: true, pooled: false }, pooled: 'none',
+    anyGrid: anyGrid(value, 2), table: { rows: value('table_height'), columns: value('table_width'), resize: 'bicubic' },
+    rotary: rotaryOf(() => undefined, { pairs: 'neighbours', axes: 'in-turn' }),
+  }),
   preprocessor: value => ({ ...anyShape('KimiVLImageProcessor', HALF_STATISTICS), patch_size: value('patch_size'), merge_kernel_size: [2, 2] }),
 });
 
@@ -116,7 +150,7 @@ export const glm4v = encoderFamily({
   id: 'glm4v',
   title: 'GLM-4V',
   models: 'GLM-4.1V, GLM-4.5V',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 1536),
     size('layers', 'depth', 24),
@@ -163,5 +197,16 @@ export const glm4v = encoderFamily({
   config: { own: { glm4v: {}, glm4v_vision: {}, glm4v_moe: {}, glm4v_moe_vision: {} }, within: { glm4v: { type: 'glm4v', absent: {} }, glm4v_moe: { type: 'glm4v_moe' } } },
   class: { model_type: 'glm4v', architecture: 'Glm4vVisionModel' },
   fields: { hidden_act: 'silu', rms_norm_eps: 1e-5, in_channels: 3 },
+  graph: (value, field) => {
+    const side = Math.floor(Math.sqrt(value('positions')));
+    return {
+      outer: { ...modules({ patch: 'patch_embed.proj', patchNorm: 'post_conv_layernorm', finalNorm: 'post_layernorm' }), ...tensor('positions', 'embeddings.position_embedding.weight') }, blocks: 'blocks',
+      block: { ...modules({ norm1: 'norm1', norm2: 'norm2', out: 'attn.proj', gate: 'mlp.gate_proj', fc1: 'mlp.up_proj', fc2: 'mlp.down_proj' }), ...stacked('attn.qkv', ['q', 'k', 'v']) },
+      norm: 'rms', epsilon: field('rms_norm_eps'), activation: field('hidden_act'), finalNorm: { features: true, pooled: false }, pooled: 'none',
+      anyGrid: anyGrid(value, value('spatial_merge_size')), frames: value('temporal_patch_size'),
+      // grid_sample's bicubic with borders repeated is interpolate's.
+      table: { rows: side, columns: side, resize: 'bicubic' }, rotary: rotaryOf(field),
+    };
+  },
   preprocessor: value => ({ ...anyShape('Glm4vImageProcessor', CLIP_STATISTICS), patch_size: value('patch_size'), temporal_patch_size: value('temporal_patch_size'), merge_size: value('spatial_merge_size') }),
 });

@@ -1,6 +1,7 @@
 import {
   dictEntries, PickleDict, PickleGlobal, PickleList, PickleObject, PicklePersistent, PickleSet, PickleTuple, type PickleValue,
 } from './pickleValue';
+import { printable, quoted } from '../wording';
 
 const MAX_TEXT = 80;
 
@@ -10,9 +11,9 @@ export function describeValue(value: PickleValue): string {
   if (typeof value === 'boolean') return value ? 'bool True' : 'bool False';
   if (typeof value === 'bigint') return `int ${shorten(value.toString())}`;
   if (typeof value === 'number') return `${Number.isInteger(value) ? 'int' : 'float'} ${value}`;
-  if (typeof value === 'string') return `str ${JSON.stringify(shorten(value))}`;
+  if (typeof value === 'string') return `str ${quoted(shorten(value))}`;
   if (value instanceof Uint8Array) return `${value.length} bytes`;
-  if (value instanceof PickleGlobal) return value.path;
+  if (value instanceof PickleGlobal) return nameOf(value);
   if (value instanceof PickleTuple) return `tuple of ${count(value.items.length)}`;
   if (value instanceof PickleList) return `list of ${count(value.items.length)}`;
   if (value instanceof PickleSet) return `set of ${count(value.items.length)}`;
@@ -23,10 +24,14 @@ export function describeValue(value: PickleValue): string {
 
 function describeObject(object: PickleObject): string {
   const entries = dictEntries(object);
-  if (entries !== undefined) return `${object.callable.name} of ${count(entries.size)}`;
+  if (entries !== undefined) return `${printable(shorten(object.callable.name))} of ${count(entries.size)}`;
   const [first] = object.args;
-  if (object.callable.name === '_reconstruct' && first instanceof PickleGlobal) return `${first.path} (not loaded)`;
-  return `${object.callable.path} (not loaded)`;
+  if (object.callable.name === '_reconstruct' && first instanceof PickleGlobal) return `${nameOf(first)} (not loaded)`;
+  return `${nameOf(object.callable)} (not loaded)`;
+}
+
+function nameOf(global: PickleGlobal): string {
+  return printable(shorten(global.path));
 }
 
 function count(values: number): string {

@@ -4,6 +4,7 @@ import { PickleByteReader } from './pickleBytes';
 import {
   PickleDict, PickleGlobal, PickleList, PickleObject, PicklePersistent, PickleSet, PickleTuple, type PickleValue,
 } from './pickleValue';
+import { quoted } from '../wording';
 
 export interface UnpickleOptions {
   /** What to call the file in a message. */
@@ -47,7 +48,7 @@ const MAX_STACK = 4_000_000;
 const MAX_MEMO = 4_000_000;
 
 /** Python 2's names of modules that Python 3 renamed. */
-const RENAMED_MODULES: Readonly<Record<string, string>> = { __builtin__: 'builtins', copy_reg: 'copyreg' };
+const RENAMED_MODULES: ReadonlyMap<string, string> = new Map([['__builtin__', 'builtins'], ['copy_reg', 'copyreg']]);
 
 class Machine {
   readonly persistents: PicklePersistent[] = [];
@@ -135,13 +136,13 @@ class Machine {
   }
 
   global(module: string, name: string): PickleGlobal {
-    const global = new PickleGlobal(RENAMED_MODULES[module] ?? module, name);
+    const global = new PickleGlobal(RENAMED_MODULES.get(module) ?? module, name);
     if (!this.options.allowGlobal(global)) {
       throw new ForbiddenGlobal(
-        `${this.options.name} wants Python to import ${JSON.stringify(global.path)} when it is loaded, which tensors do not need. `
+        `${this.options.name} wants Python to import ${quoted(global.path)} when it is loaded, which tensors do not need. `
         + 'It was refused and nothing was run. Get the safetensors version of this checkpoint, '
         + 'or, if you trust its source, save the weights alone again with torch.save(model.state_dict(), ...).',
-        { detail: `Pickle global ${JSON.stringify(global.module)} ${JSON.stringify(global.name)} at byte ${this.reader.position}.` },
+        { detail: `Pickle global ${quoted(global.module)} ${quoted(global.name)} at byte ${this.reader.position}.` },
       );
     }
     return global;

@@ -2,6 +2,7 @@ import { UserError } from '../../errors';
 import { TORCH_DTYPES, type ElementType } from './elementType';
 import { dictEntries, isSequence, PickleGlobal, PickleObject, PicklePersistent, PickleTuple, type PickleValue } from './pickleValue';
 import { isSize, type Storage } from './storage';
+import { quoted } from '../wording';
 
 /** A tensor as the pickle rebuilds it; everything counts elements of its storage's type. */
 export interface RebuiltTensor {
@@ -49,7 +50,7 @@ export function asTensor(value: PickleValue | undefined): PickleObject | undefin
  * @throws UserError when arguments are of the wrong kind or the view leaves its storage.
  */
 export function rebuildTensor(name: string, key: string, value: PickleObject, storages: ReadonlyMap<PicklePersistent, Storage>): RebuiltTensor | OpaqueTensor {
-  const wrong = (problem: string): UserError => new UserError(`${name} is damaged: its tensor ${JSON.stringify(key)} ${problem}. Download it again.`);
+  const wrong = (problem: string): UserError => new UserError(`${name} is damaged: its tensor ${quoted(key)} ${problem}. Download it again.`);
   let { callable, args } = value;
   for (let depth = 0; !TENSORS.has(callable.path); depth++) {
     const opaque = OPAQUE.get(callable.path);
@@ -118,6 +119,6 @@ function refuseOutside(tensor: Omit<RebuiltTensor, 'kind'>, wrong: (problem: str
   const last = shape.reduce((sum, size, i) => sum + (size - 1) * (strides[i] ?? 0), offset);
   const available = storage.view.count * storage.element.bytes;
   if (!isSize(last) || (last + 1) * element.bytes > available) {
-    throw wrong(`reaches up to element ${last}, and its storage ${JSON.stringify(storage.key)} has ${Math.floor(available / element.bytes)}`);
+    throw wrong(`reaches up to element ${last}, and its storage ${quoted(storage.key)} has ${Math.floor(available / element.bytes)}`);
   }
 }

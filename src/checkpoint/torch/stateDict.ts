@@ -3,6 +3,7 @@ import { describeValue } from './describe';
 import { isScriptClass } from './globals';
 import { dictEntries, isSequence, PickleObject, type PickleValue } from './pickleValue';
 import { asTensor } from './rebuild';
+import { quoted } from '../wording';
 
 export interface StateDict {
   readonly tensors: readonly { readonly key: string; readonly value: PickleObject }[];
@@ -17,6 +18,9 @@ export const BARE_TENSOR_KEY = 'tensor';
 const MAX_WRAPPERS = 3;
 const MAX_DEPTH = 64;
 const MAX_TENSORS = 1_000_000;
+/** Modules that are shared are named once for each place; references that multiply are an attack, whose listing takes seconds. */
+const MAX_SHARING = 64;
+const SHARED_ALWAYS = 10_000;
 const MAX_OTHERS = 10_000;
 /** Of all keys together; as much as a safetensors header may hold. */
 const MAX_KEY_CHARACTERS = 100_000_000;
@@ -39,7 +43,9 @@ export function findStateDict(name: string, root: PickleValue): StateDict {
   const counts = countTensors(root);
   const has = (value: PickleValue): boolean => (counts.get(value) ?? 0) > 0;
   const listing = new Listing(name, has);
+  const distinct = [...counts.keys()].filter(value => asTensor(value) !== undefined).length;
   if ((counts.get(root) ?? 0) > MAX_TENSORS) throw listing.absurd(`holds more than ${MAX_TENSORS} tensors`);
+  if ((counts.get(root) ?? 0) > SHARED_ALWAYS + MAX_SHARING * distinct) throw listing.absurd(`names its ${distinct} tensors ${counts.get(root)} times`);
   let inner = root;
   for (let depth = 0; depth < MAX_WRAPPERS; depth++) {
     const wrapper = wrapperKey(inner, has);
@@ -159,7 +165,7 @@ class Listing implements StateDict {
   private addTensor(key: string, value: PickleObject): void {
     this.countKey(key);
     if (this.keys.has(key)) {
-      this.warnings.push(`${this.name} holds the key ${JSON.stringify(key)} twice, once nested and once spelt out; the first one counts.`);
+      this.warnings.push(`${this.name} holds the key ${quoted(key)} twice, once nested and once spelt out; the first one counts.`);
       return;
     }
     this.keys.add(key);

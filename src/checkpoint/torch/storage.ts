@@ -1,6 +1,7 @@
 import { UserError } from '../../errors';
 import { STORAGE_CLASSES, type ElementType } from './elementType';
 import { isSequence, PickleGlobal, PickleTuple, type PicklePersistent, type PickleValue } from './pickleValue';
+import { quoted } from '../wording';
 
 /** A storage as a persistent id describes it: ('storage', class, key, location, count[, view]). */
 export interface Storage {
@@ -33,7 +34,7 @@ export function readStorages(name: string, persistents: readonly PicklePersisten
     const known = byKey.get(storage.key);
     if (known === undefined) byKey.set(storage.key, storage);
     else if (known.element !== storage.element || known.count !== storage.count) {
-      throw new UserError(`${name} is damaged: it describes its storage ${JSON.stringify(storage.key)} once as ${describeStorage(known)} and once as ${describeStorage(storage)}. Download it again.`);
+      throw new UserError(`${name} is damaged: it describes its storage ${quoted(storage.key)} once as ${describeStorage(known)} and once as ${describeStorage(storage)}. Download it again.`);
     }
   }
   return { byPersistent, byKey };
@@ -55,8 +56,8 @@ function parseStorage(name: string, id: PickleValue): Storage {
   const element = storageClass instanceof PickleGlobal ? STORAGE_CLASSES.get(storageClass.name) : undefined;
   const key = typeof rawKey === 'number' ? String(rawKey) : rawKey;
   if (element === undefined || typeof key !== 'string') throw wrong('its pickle describes a storage without a known type or a key');
-  if (!isSize(count) || !isSize(count * element.bytes)) throw wrong(`its storage ${JSON.stringify(key)} has an impossible number of elements`);
-  return { key, element, count, view: parseView(view, count) ?? fail(wrong(`the view of its storage ${JSON.stringify(key)} lies outside the storage`)) };
+  if (!isSize(count) || !isSize(count * element.bytes)) throw wrong(`its storage ${quoted(key)} has an impossible number of elements`);
+  return { key, element, count, view: parseView(view, count) ?? fail(wrong(`the view of its storage ${quoted(key)} lies outside the storage`)) };
 }
 
 /** (key, offset, size) of a legacy storage that is a slice of another. */

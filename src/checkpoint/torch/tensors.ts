@@ -6,6 +6,7 @@ import type { PicklePersistent, PickleValue } from './pickleValue';
 import { rebuildTensor, type RebuiltTensor } from './rebuild';
 import { findStateDict } from './stateDict';
 import type { Storage, StorageLocation } from './storage';
+import { quoted } from '../wording';
 
 type ParsedTensor = ParsedFile['tensors'][number];
 
@@ -58,7 +59,7 @@ export function listTensors(sources: TensorSources): Pick<ParsedFile, 'tensors' 
 function place({ name, locations, bigEndian }: TensorSources, key: string, { element, storage, offset, shape, strides }: RebuiltTensor): ParsedTensor | string {
   if (element.dtype === undefined) return `a tensor of ${element.name} values, a dtype that safetensors does not have`;
   const location = locations.get(storage.key);
-  if (location === undefined) throw new UserError(`${name} is damaged: the storage ${JSON.stringify(storage.key)} of its tensor ${JSON.stringify(key)} is missing. Download it again.`);
+  if (location === undefined) throw new UserError(`${name} is damaged: the storage ${quoted(storage.key)} of its tensor ${quoted(key)} is missing. Download it again.`);
   const empty = shape.includes(0);
   const contiguous = isContiguous({ shape, strides });
   const last = shape.at(-1);

@@ -8,6 +8,7 @@ import { PickleTruncated } from './pickleBytes';
 import { PickleList } from './pickleValue';
 import { readStorages, type Storage, type StorageLocation } from './storage';
 import { listTensors } from './tensors';
+import { quoted } from '../wording';
 
 const MAGIC = 0x1950a86a20f9469cfc6cn;
 const PROTOCOL = 1001;
@@ -91,7 +92,7 @@ async function locate(source: ByteSource, keys: readonly string[], storages: Rea
   let position = start;
   for (const key of keys) {
     const storage = storages.get(key);
-    if (storage === undefined || locations.has(key)) throw damaged(source, `it lists a storage ${JSON.stringify(key)} that no tensor uses, or lists it twice`);
+    if (storage === undefined || locations.has(key)) throw damaged(source, `it lists a storage ${quoted(key)} that no tensor uses, or lists it twice`);
     checks.push({ storage, position });
     locations.set(key, { offset: position + COUNT_BYTES });
     position += COUNT_BYTES + storage.count * storage.element.bytes;
@@ -104,7 +105,7 @@ async function locate(source: ByteSource, keys: readonly string[], storages: Rea
     for (const { storage, position } of queue) {
       const bytes = Buffer.from(await readBytes(source, position, COUNT_BYTES, signal));
       const count = bytes.readBigInt64LE(0);
-      if (count !== BigInt(storage.count)) throw damaged(source, `its storage ${JSON.stringify(storage.key)} at byte ${position} has ${count} elements where its pickle says ${storage.count}`);
+      if (count !== BigInt(storage.count)) throw damaged(source, `its storage ${quoted(storage.key)} at byte ${position} has ${count} elements where its pickle says ${storage.count}`);
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));

@@ -1,12 +1,13 @@
 import { UserError } from '../../errors';
 import { readBytes, type ByteSource } from '../byteSource';
 import type { ParsedFile } from '../checkpoint';
-import { inflateRange } from '../inflate';
+import { inflateRange, refuseImpossible } from '../inflate';
 import { readZipDirectory, zipDataOffsets, type ZipDirectory, type ZipEntry } from '../zip';
 import { isAllowedGlobal, isScriptClass } from './globals';
 import { unpickle } from './pickle';
 import { readStorages, type Storage, type StorageLocation } from './storage';
 import { listTensors } from './tensors';
+import { quoted } from '../wording';
 
 /** A pickle of half a million tensors is smaller. */
 const MAX_PICKLE = 128_000_000;
@@ -26,7 +27,7 @@ export async function readTorchZip(source: ByteSource, signal?: AbortSignal): Pr
   const archive = new Archive(source, directory, findRoot(source, directory), signal);
   const isScript = archive.find('constants.pkl') !== undefined;
 
-  const warnings = directory.duplicates.map(name => `${source.name} holds two files called ${JSON.stringify(name)}; the first one counts, as for torch.load.`);
+  const warnings = directory.duplicates.map(name => `${source.name} holds two files called ${quoted(name)}; the first one counts, as for torch.load.`);
   const version = await archive.readVersion();
   if (version === undefined) warnings.push(`${source.name} does not say which version of the format it is; torch.load refuses such a file.`);
   const bigEndian = await archive.readByteOrder() === 'big';
@@ -46,7 +47,7 @@ function findRoot(source: ByteSource, { entries }: ZipDirectory): string {
   const root = first.slice(0, first.indexOf('/') + 1);
   for (const name of entries.keys()) {
     if (root === '' || !name.startsWith(root)) {
-      throw new UserError(`${source.name} is a zip archive but not a PyTorch checkpoint: ${JSON.stringify(name)} is not in the one folder that all of a checkpoint's files share. If it was packed by hand, unpack it and open what is inside.`);
+      throw new UserError(`${source.name} is a zip archive but not a PyTorch checkpoint: ${quoted(name)} is not in the one folder that all of a checkpoint's files share. If it was packed by hand, unpack it and open what is inside.`);
     }
   }
   return root;
@@ -63,7 +64,7 @@ class Archive {
   ) {
     const pickle = this.find('data.pkl');
     if (pickle === undefined) {
-      throw new UserError(`${source.name} is a zip archive but not a PyTorch checkpoint: it has no ${JSON.stringify(`${root}data.pkl`)}. Choose the file that torch.save wrote.`);
+      throw new UserError(`${source.name} is a zip archive but not a PyTorch checkpoint: it has no ${quoted(`${root}data.pkl`)}. Choose the file that torch.save wrote.`);
     }
     this.pickle = pickle;
   }
@@ -76,7 +77,7 @@ class Archive {
     const entry = this.find('version') ?? this.find('.data/version');
     if (entry === undefined) return undefined;
     const text = Buffer.from(await this.read(entry, 100)).toString('latin1').trim();
-    if (!/^\d{1,9}$/.test(text)) throw this.damaged(`its version is ${JSON.stringify(text)}, which is not a number`);
+    if (!/^\d{1,9}$/.test(text)) throw this.damaged(`its version is ${quoted(text)}, which is not a number`);
     const version = Number(text);
     if (version > MAX_VERSION) throw new UserError(`${this.source.name} is of version ${version} of PyTorch's file format, and ${MAX_VERSION} is the newest known. Save it with an older PyTorch, or get its safetensors version.`);
     return version;
@@ -86,16 +87,17 @@ class Archive {
     const entry = this.find('byteorder');
     if (entry === undefined) return 'little';
     const text = Buffer.from(await this.read(entry, 100)).toString('latin1').trim();
-    if (text !== 'little' && text !== 'big') throw this.damaged(`its byte order is ${JSON.stringify(text)}, neither "little" nor "big"`);
+    if (text !== 'little' && text !== 'big') throw this.damaged(`its byte order is ${quoted(text)}, neither "little" nor "big"`);
     return text;
   }
 
   /** All bytes of an entry. */
   async read(entry: ZipEntry, limit: number): Promise<Uint8Array> {
-    if (entry.length > limit || entry.compressedLength > limit) throw this.damaged(`${JSON.stringify(entry.name)} claims ${entry.length} bytes, far more than it can need`);
+    if (entry.length > limit || entry.compressedLength > limit) throw this.damaged(`${quoted(entry.name)} claims ${entry.length} bytes, far more than it can need`);
     const offset = (await zipDataOffsets(this.source, [entry], this.signal)).get(entry) ?? 0;
     if (entry.method === 'stored') return readBytes(this.source, offset, entry.length, this.signal);
     this.refuseUnknownMethod(entry);
+    refuseImpossible(this.source, { ...entry, offset });
     const bytes = new Uint8Array(entry.length);
     let done = 0;
     for await (const chunk of inflateRange(this.source, { ...entry, offset }, 0, entry.length, this.signal)) {
@@ -110,7 +112,7 @@ class Archive {
     const entries = new Map<string, ZipEntry>();
     for (const { key, element, count } of storages) {
       const entry = this.find(`data/${key}`);
-      const name = JSON.stringify(`${this.root}data/${key}`);
+      const name = quoted(`${this.root}data/${key}`);
       if (entry === undefined) throw this.damaged(`its storage ${name} is missing`);
       if (entry.length !== count * element.bytes) throw this.damaged(`its storage ${name} has ${entry.length} bytes where ${count} ${element.name} elements have ${count * element.bytes}`);
       if (entry.method !== 'stored') this.refuseUnknownMethod(entry);
@@ -125,7 +127,7 @@ class Archive {
   }
 
   private refuseUnknownMethod(entry: ZipEntry): void {
-    if (entry.method === 'other') throw this.damaged(`${JSON.stringify(entry.name)} is compressed in a way that PyTorch does not use`);
+    if (entry.method === 'other') throw this.damaged(`${quoted(entry.name)} is compressed in a way that PyTorch does not use`);
   }
 
   private damaged(problem: string): UserError {

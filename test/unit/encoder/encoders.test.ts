@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import { openCheckpoint } from '../../../src/checkpoint/open';
+import { encoderModel } from '../../../src/encoder/model';
+import { openJob, validated } from '../../../src/job';
+import { FIXTURES } from '../support/checkpoints';
 import { UserError, isAbort } from '../../../src/errors';
 import { EncoderClient, type RunRequest } from '../../../src/encoder/client';
 import type { DeviceChoice, LoadReport } from '../../../src/encoder/devices';
 import type { Array32 } from '../../../src/encoder/encoder';
 import type { Precision } from '../../../src/encoder/deviceEncoder';
-import { ENTRY, expected, relativeError, TINY, tinyModel, type Known } from './fixture';
+import { ENTRY, expected, readFloats, relativeError, TINY, tinyModel, type Known } from './fixture';
 
 /** Debian's chromium brings SwiftShader, a Vulkan driver in software: the WebGPU provider runs for real without a GPU. */
 const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json';
@@ -80,6 +84,23 @@ describe('the encoder in its process', function () {
     const report = await client({ env: SOFTWARE_GPU }).load(await tinyModel('qwen-vl-tiny-bin'), { device: 'auto', precision: 'float32' });
     const { reason } = report.rejected.find(({ device }) => device === 'webgpu') ?? {};
     assert.equal(reason, 'It is slower than the CPU here: probably a software driver, not a GPU.');
+  });
+
+  it('gives the reference\'s numbers for windows, rotary positions and a picture that is not square on WebGPU', async function () {
+    if (!existsSync(SWIFTSHADER)) {
+      console.log(`      NOT RUN: there is no Vulkan driver at ${SWIFTSHADER}; install Debian's chromium to test WebGPU without a GPU.`);
+      this.skip();
+    }
+    const folder = join(FIXTURES, 'families', 'qwen2.5-vl');
+    const known = await readFloats(join(folder, 'expected', 'outputs.safetensors'));
+    const checkpoint = await openCheckpoint(folder);
+    const { plan, config, ...job } = await openJob(checkpoint);
+    await checkpoint.close();
+    const { family, validation } = validated({ plan, config, ...job });
+    const encoder = client({ env: SOFTWARE_GPU });
+    const report = await encoder.load(encoderModel(plan, family, validation.hyperparameters, config), { device: 'webgpu', precision: 'float32' });
+    assert.equal(report.device, 'webgpu');
+    assertClose(await encoder.run(pixelsOf(known), [...known.keys()].filter(key => key !== 'pixel_values')), known, 1e-3);
   });
 
   it('falls back on the CPU and says why', async () => {

@@ -177,6 +177,28 @@ describe('extract leaves nothing behind', () => {
     });
   });
 
+  it('and what somebody else put into the folder meanwhile as it is', async () => {
+    for (const exists of [true, false]) {
+      await inFolder(async folder => {
+        const out = join(folder, 'out');
+        if (exists) await mkdir(out);
+        let put: Promise<void> | undefined;
+        const intrude = async (): Promise<void> => {
+          await mkdir(out, { recursive: true });
+          await writeFile(join(out, 'config.json'), 'precious');
+        };
+        const { plan } = madeCase([BIG]);
+        const run = (async () => {
+          await extract(plan, VALID, to(out, { onProgress: () => { put ??= intrude(); } }));
+        })();
+        await refuses(run, /out already has config\.json\. Choose another folder/);
+        await put;
+        assert.deepEqual(await tree(folder), ['out', 'out/config.json']);
+        assert.equal(await readFile(join(out, 'config.json'), 'utf8'), 'precious');
+      });
+    }
+  });
+
   it('when the source cannot be read any more', async () => {
     await inFolder(async folder => {
       const { plan } = madeCase([BIG], position => { if (position > 5 << 20) throw new UserError('made cannot be read (EIO).'); });

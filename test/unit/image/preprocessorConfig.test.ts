@@ -66,22 +66,27 @@ describe('pictureRule', () => {
       [{ image_processor_type: 'MiniCPMVImageProcessor', max_slice_nums: 9, scale_resolution: 448, norm_mean: half.mean, norm_std: half.std }, 'bicubic', half],
     ];
     for (const [json, filter, normalize] of files) {
-      assert.deepEqual(pictureRule(json, 364), { spec: { filter, rescale: 1 / 255, normalize, resize: { kind: 'exact', width: 364, height: 364 } }, note: OVERVIEW });
+      assert.deepEqual(pictureRule(json, { side: 364, patch: 14 }), { spec: { filter, rescale: 1 / 255, normalize, resize: { kind: 'exact', width: 364, height: 364 } }, note: OVERVIEW });
     }
+  });
+
+  it('takes NaFlex pictures to the square of the position table, and says what the model does', () => {
+    const rule = pictureRule({ image_processor_type: 'Siglip2ImageProcessor', resample: 2, image_mean: half.mean, image_std: half.std, patch_size: 16, max_num_patches: 256 }, { side: 256, patch: 16 });
+    assert.deepEqual(rule, { spec: { filter: 'bilinear', rescale: 1 / 255, normalize: half, resize: { kind: 'exact', width: 256, height: 256 } }, note: 'straight to the square that the position table fits; the model itself keeps the proportions' });
   });
 
   it('fits a fixed size to the encoder, and says so', () => {
     const blip = { image_processor_type: 'BlipImageProcessor', size: { height: 364, width: 364 } };
-    assert.deepEqual(pictureRule(blip, 364), { spec: clipPreprocessing(364, 'square') });
-    assert.deepEqual(pictureRule(blip, 224), { spec: clipPreprocessing(224, 'square'), note: 'at 224 x 224 pixels, for which the encoder has positions; the file says 364 x 364' });
+    assert.deepEqual(pictureRule(blip, { side: 364, patch: 14 }), { spec: clipPreprocessing(364, 'square') });
+    assert.deepEqual(pictureRule(blip, { side: 224, patch: 14 }), { spec: clipPreprocessing(224, 'square'), note: 'at 224 x 224 pixels, for which the encoder has positions; the file says 364 x 364' });
   });
 
   it('pads as DeepSeek-VL and LLaVA 1.5 do', () => {
     // deepseek-ai/deepseek-vl-7b-base, preprocessor_config.json
     const deepSeek = { background_color: [127, 127, 127], do_normalize: true, image_mean: half.mean, image_processor_type: 'VLMImageProcessor', image_size: 384, image_std: half.std, min_size: 14, rescale_factor: 1 / 255 };
-    assert.deepEqual(pictureRule(deepSeek, 384), { spec: { filter: 'bicubic', rescale: 1 / 255, normalize: half, resize: { kind: 'longestEdge', size: 384 }, crop: { width: 384, height: 384 }, fill: [127, 127, 127] } });
+    assert.deepEqual(pictureRule(deepSeek, { side: 384, patch: 14 }), { spec: { filter: 'bicubic', rescale: 1 / 255, normalize: half, resize: { kind: 'longestEdge', size: 384 }, crop: { width: 384, height: 384 }, fill: [127, 127, 127] } });
     const llava = { image_processor_type: 'LlavaImageProcessor', do_pad: true, size: { shortest_edge: 336 }, crop_size: 336 };
-    assert.deepEqual(pictureRule(llava, 336).spec, { ...clipPreprocessing(336, 'crop'), padToSquare: [122, 116, 104] });
+    assert.deepEqual(pictureRule(llava, { side: 336, patch: 14 }).spec, { ...clipPreprocessing(336, 'crop'), padToSquare: [122, 116, 104] });
     assert.deepEqual(paddedToSquare(clipPreprocessing(336, 'crop')).padToSquare, [122, 116, 104]);
   });
 });

@@ -6,7 +6,7 @@ import type { Validation } from '../../../src/validation/validation';
 import { History } from '../../../src/views/history';
 import { highlights, matching, search } from '../../../src/views/keyFilter';
 import { code, plain, unlinked, visible } from '../../../src/views/markdown';
-import { isCause, placeReports, problemsBySource, sections } from '../../../src/views/validationModel';
+import { isCause, placeReports, problemsBySource, remedies, sections } from '../../../src/views/validationModel';
 
 const keys = ['transformer.visual.ln_pre.weight', 'transformer.visual.attn.weight', 'transformer.h.0.attn.weight', 'lm_head.weight'];
 const planned = keys.map((key, index): PlannedTensor => ({
@@ -118,6 +118,13 @@ describe('validation rows', () => {
     const [cause] = all[1]!.entries;
     assert.ok(cause !== undefined && isCause(cause));
     assert.deepEqual([cause.findings.length, cause.fixes], [2, [fix]]);
+  });
+
+  it('offers each setting once, the one that settles most first, and no marks', () => {
+    const other = { kind: 'setting', title: 'Set width to 8', settings: { width: 8 } } as const;
+    const mismatched = { ...validation.mismatched[0]!, fixes: [other] };
+    assert.deepEqual(remedies({ ...validation, mismatched: [mismatched] }), [{ fix, count: 2 }, { fix: other, count: 1 }]);
+    assert.deepEqual(remedies({ ...validation, mismatched: [mismatched, mismatched, mismatched] })[0], { fix: other, count: 3 });
   });
 
   it('reports each blamed place of the config once', () => {

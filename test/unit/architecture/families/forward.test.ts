@@ -3,13 +3,14 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
-import { forwardGraph } from '../../../../src/architecture/forwardGraphs';
+import { forwardGraph, gridOf } from '../../../../src/architecture/forwardGraphs';
 import { FAMILIES } from '../../../../src/architecture/registry';
 import { openCheckpoint } from '../../../../src/checkpoint/open';
 import { CpuEncoder } from '../../../../src/encoder/cpuEncoder';
 import type { Array32 } from '../../../../src/encoder/encoder';
 import { exportOnnx } from '../../../../src/encoder/exportOnnx';
 import { encoderModel, type EncoderModel } from '../../../../src/encoder/model';
+import { UserError } from '../../../../src/errors';
 import { requestSchema } from '../../../../src/encoder/protocol';
 import { Weights } from '../../../../src/encoder/weights';
 import { openJob, validated } from '../../../../src/job';
@@ -48,6 +49,15 @@ const TINY: Readonly<Record<string, string>> = {
   'timm-vit': 'timm-vit',
   'timm-vit-registers': 'timm-vit',
   'timm-vit-placed': 'timm-vit',
+  'qwen2-vl': 'qwen2-vl',
+  'qwen2.5-vl': 'qwen2.5-vl',
+  'qwen3-vl': 'qwen3-vl',
+  'dinov3': 'dinov3',
+  'dinov3-gated': 'dinov3',
+  'pixtral': 'pixtral',
+  'pixtral-mistral': 'pixtral-mistral',
+  'moonvit': 'moonvit',
+  'glm4v': 'glm4v',
 };
 
 const BOUND = 1e-5;
@@ -121,9 +131,11 @@ describe('forward passes', () => {
       const folder = await mkdtemp(path.join(tmpdir(), 'forward-'));
       try {
         const file = path.join(folder, 'model.onnx');
-        const { heads, tokens } = forwardGraph(model.graph);
+        const [, , height = 0, width = 0] = pixels.shape;
+        const grid = gridOf(model.graph, height, width);
+        const { heads, tokens } = forwardGraph(model.graph, grid);
         const last = `attentions.1.${heads - 1}`;
-        await exportOnnx(model, { path: file, outputs: [...outputs.keys(), last], weights: 'one-file' });
+        await exportOnnx(model, { path: file, outputs: [...outputs.keys(), last], weights: 'one-file', grid });
         const session = await InferenceSession.create(file);
         try {
           const twice = Float32Array.of(...pixels.data.map(value => -value), ...pixels.data);
@@ -145,6 +157,31 @@ describe('forward passes', () => {
       }
     });
   }
+
+  it('take pictures of one grid after another', async () => {
+    const { model } = await open('qwen2.5-vl');
+    const { pixels, outputs } = await expected('qwen2.5-vl');
+    const encoder = new CpuEncoder(model.graph, new Weights(model, 1e9));
+    const features = async (input: Array32): Promise<Array32> => {
+      let value: Array32 | undefined;
+      await encoder.run(input, ['features'], { onOutput: (_, given) => { value = given; return Promise.resolve(); }, onProgress: () => undefined, check: () => undefined });
+      assert.ok(value);
+      return value;
+    };
+    try {
+      // Twice around, past the number of grids that are kept.
+      for (const [height, width] of [[8, 8], [8, 16], [16, 8], [24, 8], [8, 8], [48, 40]] as const) {
+        assert.deepEqual((await features({ shape: [1, 3, height, width], data: new Float32Array(3 * height * width) })).shape, [1, height * width / 16, 24]);
+        const reference = outputs.get('features');
+        assert.ok(reference);
+        assertClose(await features(pixels), reference, 'features');
+      }
+      await assert.rejects(features({ shape: [1, 3, 12, 16], data: new Float32Array(3 * 12 * 16) }), new UserError('The encoder does not take pictures of 16 x 12 pixels: rows and columns have to be multiples of 2.'));
+      await assert.rejects(features({ shape: [1, 3, 9, 16], data: new Float32Array(3 * 9 * 16) }), new UserError('The encoder does not take pictures of 16 x 9 pixels: patches are 4 x 4 pixels.'));
+    } finally {
+      await encoder.close();
+    }
+  });
 
   it('travel to the encoder\'s process as plain data', async () => {
     for (const name of Object.keys(TINY)) {

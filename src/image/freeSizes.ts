@@ -1,0 +1,73 @@
+/** How encoders that take pictures of any shape choose a picture's size: one of these rules, `multiple` and `patch` in pixels. */
+export type FreeResize =
+  /** Qwen2-VL, GLM-4V: both sides multiples, as near to the picture's own as the number of pixels allows; GLM-4V first makes the shorter side a multiple long, where it is not. */
+  | { readonly kind: 'area'; readonly multiple: number; readonly minPixels: number; readonly maxPixels: number; readonly growFirst: boolean }
+  /** Pixtral: shrunk until the longer side fits, then both sides up to multiples. */
+  | { readonly kind: 'within'; readonly longest: number; readonly multiple: number }
+  /** MoonViT: shrunk until there are no more patches than `limit`; a rim makes multiples of the sides. */
+  | { readonly kind: 'patches'; readonly patch: number; readonly limit: number };
+
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * The size that a picture is resized to. Sources: transformers' image_processing_qwen2_vl.py and image_processing_glm4v.py
+ * (smart_resize), image_processing_pixtral.py (get_resize_output_image_size), Kimi-VL's image_processing_kimi_vl.py (rescale).
+ */
+export function freeSize(source: Size, rule: FreeResize): Size {
+  switch (rule.kind) {
+    case 'area': return areaSize(source, rule);
+    case 'within': {
+      const ratio = Math.max(source.width, source.height) / rule.longest;
+      return each(source, side => up(ratio > 1 ? Math.max(1, Math.floor(side / ratio)) : side, rule.multiple));
+    }
+    case 'patches': {
+      const count = Math.floor(source.width / rule.patch) * Math.floor(source.height / rule.patch);
+      if (count <= rule.limit) return source;
+      const scale = Math.sqrt(rule.limit / count);
+      return each(source, side => Math.max(1, Math.trunc(side * scale)));
+    }
+  }
+}
+
+/** The rule with no more than so many pixels. */
+export function withinPixels(rule: FreeResize, pixels: number): FreeResize {
+  switch (rule.kind) {
+    case 'area': return { ...rule, minPixels: Math.min(rule.minPixels, pixels), maxPixels: Math.min(rule.maxPixels, pixels) };
+    // Sides are rounded up, so a square of one multiple less stays within.
+    case 'within': return { ...rule, longest: Math.min(rule.longest, Math.max(rule.multiple, Math.floor(Math.sqrt(pixels) / rule.multiple) * rule.multiple)) };
+    case 'patches': return { ...rule, limit: Math.min(rule.limit, Math.max(1, Math.floor(pixels / rule.patch ** 2))) };
+  }
+}
+
+function areaSize(source: Size, { multiple, minPixels, maxPixels, growFirst }: FreeResize & { readonly kind: 'area' }): Size {
+  const small = Math.min(source.width, source.height);
+  const { width, height } = growFirst && small < multiple ? each(source, side => Math.trunc(side * multiple / small)) : source;
+  const rounded = each({ width, height }, side => roundHalfEven(side / multiple) * multiple);
+  const pixels = rounded.width * rounded.height;
+  if (pixels > maxPixels) {
+    const shrink = Math.sqrt(width * height / maxPixels);
+    return each({ width, height }, side => Math.max(multiple, Math.floor(side / shrink / multiple) * multiple));
+  }
+  if (pixels < minPixels) {
+    const grow = Math.sqrt(minPixels / (width * height));
+    return each({ width, height }, side => Math.ceil(side * grow / multiple) * multiple);
+  }
+  return rounded;
+}
+
+/** As Python's round(). */
+function roundHalfEven(value: number): number {
+  const floor = Math.floor(value);
+  return value - floor === 0.5 ? floor + floor % 2 : Math.round(value);
+}
+
+export function up(side: number, multiple: number): number {
+  return Math.ceil(side / multiple) * multiple;
+}
+
+function each({ width, height }: Size, change: (side: number) => number): Size {
+  return { width: change(width), height: change(height) };
+}

@@ -20,8 +20,8 @@ export interface ShardIndex {
   readonly shards: readonly string[];
 }
 
-// A record schema would build an object anew and so lose a key "__proto__"; entries keep every key.
-const weightMapSchema = z.custom<object>(value => typeof value === 'object' && value !== null && !Array.isArray(value)).transform(value => Object.entries(value));
+// A record schema would build an object anew and so lose a key "__proto__".
+const weightMapSchema = z.custom<Readonly<Record<string, unknown>>>(value => typeof value === 'object' && value !== null && !Array.isArray(value));
 const indexSchema = z.looseObject({ weight_map: weightMapSchema });
 
 /**
@@ -39,7 +39,10 @@ export function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
   if (!index.success) throw new UserError(`${name} is not a shard index: it has no "weight_map" object. Open the weights or the folder instead.`);
   const weightMap = new Map<string, string>();
   const shards = new Set<string>();
-  for (const [key, shard] of index.data.weight_map) {
+  const entries = index.data.weight_map;
+  // Of 100,000 keys, an array of pairs takes longer to make than to use.
+  for (const key of Object.keys(entries)) {
+    const shard = entries[key];
     if (typeof shard !== 'string') throw new UserError(`${name} gives no file name for the key ${quoted(key)}. Download it again.`);
     if (!shards.has(shard)) {
       if (!isStoredName(shard)) throw new UserError(`${name} puts the key ${quoted(key)} into ${quoted(shard)}, which does not lie inside the index's folder. Such an index is damaged or malicious; it is refused.`);

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, mkdirSync, rmSync } from 'node:fs';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import sharp from 'sharp';
 import { expected, fixturePath, readFloats, relativeError, TINY } from '../unit/encoder/fixture';
 import { withServer } from '../unit/remote/support';
 import { fails, FIXTURES, inFolder, names, run, type Ended } from './support';
@@ -116,6 +117,21 @@ describe('vision-encoder features', function () {
         assert.ok(relativeError(together.data.subarray(index * data.length, (index + 1) * data.length), data) < 1e-6, `${key} of ${picture}`);
       }
     }
+  }));
+
+  it('gives pictures of different shapes the patches that they have, each as if alone', () => inFolder(async out => {
+    const encoder = join(FIXTURES, 'families', 'qwen2.5-vl');
+    const [wide, high] = [join(out, 'wide.png'), join(out, 'high.png')];
+    await sharp({ create: { width: 80, height: 64, channels: 3, background: '#804020' } }).png().toFile(wide);
+    await sharp({ create: { width: 62, height: 121, channels: 3, background: '#204080' } }).png().toFile(high);
+    const [both, alone] = [join(out, 'both.safetensors'), join(out, 'alone.safetensors')];
+    assert.deepEqual((await succeed(wide, high, '--checkpoint', encoder, '--out', both, '--layers', '1')).grids, [[16, 20], [30, 16]]);
+    await succeed(high, '--checkpoint', encoder, '--out', alone);
+    const [mixed, single] = [await readFloats(both), await readFloats(alone)];
+    assert.deepEqual(mixed.get('pictures.0.hidden_states.1')?.shape, [1, 320, 24]);
+    assert.deepEqual(mixed.get('pictures.1.features'), single.get('features'));
+    assert.deepEqual((await metadataOf(both)).grids, '[[16,20],[30,16]]');
+    await failing([wide, high, '--checkpoint', encoder, '--out', join(out, 'both.npy')], 'The pictures have different numbers of patches');
   }));
 
   it('writes the features alone as .npy, which reads back', () => inFolder(async out => {

@@ -60,9 +60,9 @@ describe('extraction of large files', () => {
     this.timeout(60_000);
     await inFolder(async folder => {
       // Tensors below, at and above a thread's chunk and its run, at odd places.
-      const made = [1, 3, 4096, 131_071, 131_072, 131_073, 1_000_001, 8 << 20, (8 << 20) + 1, 9_000_001, 2, 7_000_000, 5, 2_000_003]
+      const made = [1, 3, 4096, 131_071, 131_072, 131_073, 1_000_001, (8 << 20) + 1, 2, 2_000_003]
         .map((bytes, index) => ({ key: `t${index}`, dtype: 'U8', shape: [bytes], bytes: noise(bytes, index + 1) } as const));
-      const floats = [5, 70_000, 3_000_001].map((count, index) => ({ key: `f${index}`, dtype: 'BF16', shape: [count], bytes: noise(2 * count, index + 50) } as const));
+      const floats = [5, 70_000, 1_000_001].map((count, index) => ({ key: `f${index}`, dtype: 'BF16', shape: [count], bytes: noise(2 * count, index + 50) } as const));
       const expected = new Map<string, Buffer>([...made, ...floats].map(({ key, bytes }) => [key, Buffer.from(bytes)]));
       await extract(madeCase([...made, ...floats]).plan, VALID, to(join(folder, 'source')));
       const source = await openCheckpoint(join(folder, 'source'));

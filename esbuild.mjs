@@ -9,7 +9,7 @@ const root = import.meta.dirname;
 const production = process.argv.includes('--production');
 const watch = process.argv.includes('--watch');
 
-const browser = { platform: 'browser', format: 'esm', target: 'es2022' };
+const browser = { platform: 'browser', format: 'esm', target: 'es2022', inject: ['src/zodSettings.ts'] };
 
 /** Entry below src or webview, what comes out below dist, and for whom. */
 const bundles = [

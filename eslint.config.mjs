@@ -54,7 +54,7 @@ export default tseslint.config(
   },
   {
     files: ['test/e2e/**/*.mjs'],
-    languageOptions: { globals: { describe: 'readonly', it: 'readonly', before: 'readonly', after: 'readonly', beforeEach: 'readonly', afterEach: 'readonly' } },
+    languageOptions: { globals: { describe: 'readonly', it: 'readonly', before: 'readonly', after: 'readonly', beforeEach: 'readonly', afterEach: 'readonly', DragEvent: 'readonly', ClipboardEvent: 'readonly', DataTransfer: 'readonly', File: 'readonly', atob: 'readonly', requestAnimationFrame: 'readonly' } },
   },
   {
     files: ['**/*.cjs'],

@@ -1,46 +1,66 @@
 import * as z from 'zod';
-import { DEVICE_CHOICES, MAX_PICTURE_BYTES } from './previewLimits';
-import type { Rectangle } from './image/geometry';
-import type { Histogram, Statistics } from './features/statistics';
+import { DEVICE_CHOICES, KEPT_LAYERS, MAX_PICTURE_BYTES } from './previewLimits';
 
 /**
- * The typed messages between the preview panel (a webview) and the extension host.
- * What comes from the webview is validated on arrival with `fromWebviewSchema`.
+ * The typed messages between the preview panel (a webview) and the extension host. Each side validates what it gets:
+ * the host with `fromWebviewSchema`, the page with `toWebviewSchema` and `answerSchemas`.
  */
 
-/** -1 is the patch embedding, 0 to layers-1 the blocks' hidden states. */
+/** -1 is the patch embedding, 0 to layers - 1 the blocks' hidden states, `layers` the encoder's output (`features`). */
 const layer = z.number().int().min(-1).max(4096);
 const index = z.number().int().min(0).max(1 << 24);
+const count = z.number().int().nonnegative();
 const id = z.string().min(1).max(64);
+const name = z.string().max(1024);
+
+/** The encoder that is previewed, and another one that it may be compared with on the same pictures. */
+export const ENCODER_SLOTS = ['main', 'other'] as const;
+const slot = z.enum(ENCODER_SLOTS);
+export type EncoderSlot = z.infer<typeof slot>;
+
+/** What an encoder made of a picture. */
+const subject = z.strictObject({ picture: id, encoder: slot });
+export type Subject = z.infer<typeof subject>;
 
 /** A picture of one number (or one colour) per patch. */
 export const mapKindSchema = z.discriminatedUnion('kind', [
-  /** The first three principal components of the patch features as red, green and blue. */
-  z.strictObject({ kind: z.literal('pca'), layer }),
-  /** Cosine similarity of every patch to one patch, perhaps of another picture. */
-  z.strictObject({ kind: z.literal('similarity'), layer, patch: index, from: id.optional() }),
+  /** The first three principal components of the patch features as red, green and blue, fitted on all that are shown together. */
+  z.strictObject({ kind: z.literal('pca'), layer, among: z.array(subject).min(1).max(16) }),
+  /** Cosine similarity of every patch to one patch, perhaps of another picture or by the other encoder. */
+  z.strictObject({ kind: z.literal('similarity'), layer, patch: index, from: subject.exactOptional() }),
   /** L2 norm of each patch's features. */
   z.strictObject({ kind: z.literal('norm'), layer }),
   /** One channel of the features. */
   z.strictObject({ kind: z.literal('channel'), layer, channel: index }),
-  /** Attention of one head (or their mean) from one patch, in a block. */
-  z.strictObject({ kind: z.literal('attention'), layer: layer.min(0), head: index.optional(), patch: index }),
+  /** Attention of one head (or their mean) in a block, from one patch or, without one, from the class token. */
+  z.strictObject({ kind: z.literal('attention'), layer: layer.min(0), head: index.exactOptional(), patch: index.exactOptional() }),
   /** The attention pool's weights of one query. */
   z.strictObject({ kind: z.literal('pool'), query: index }),
+  /** How far the other encoder's features are from these, relative to their norm. */
+  z.strictObject({ kind: z.literal('difference'), layer }),
 ]);
 export type MapKind = z.infer<typeof mapKindSchema>;
 
 export const deviceChoiceSchema = z.enum(DEVICE_CHOICES);
 export type DeviceChoice = z.infer<typeof deviceChoiceSchema>;
 
+export const precisionSchema = z.enum(['float32', 'float16']);
+
+export const keptLayersSchema = z.enum(KEPT_LAYERS);
+export type KeptLayers = z.infer<typeof keptLayersSchema>;
+
+/** `model`: as the checkpoint says; `square`: straight to the size; `crop`: the shorter side, then the centre. */
 export const resizeModeSchema = z.enum(['model', 'square', 'crop']);
 export type ResizeMode = z.infer<typeof resizeModeSchema>;
 
-const pictureBytes = z.custom<Uint8Array>(value => value instanceof Uint8Array && value.byteLength <= MAX_PICTURE_BYTES, 'not the bytes of a picture');
+const bytes = z.custom<Uint8Array>(value => value instanceof Uint8Array && value.byteLength <= MAX_PICTURE_BYTES, 'not the bytes of a picture');
+/** VS Code sends messages as JSON, which has null for NaN and infinities. */
+const real = z.union([z.number(), z.null().transform(() => Number.NaN)]);
+const floats = z.custom<Float32Array>(value => value instanceof Float32Array, 'not a Float32Array');
 
 /** What the panel keeps over a reload of the window. */
 export const panelStateSchema = z.strictObject({
-  overlay: z.enum(['none', 'pca', 'similarity', 'norm', 'attention', 'pool', 'channel']),
+  overlay: z.enum(['none', 'pca', 'similarity', 'norm', 'attention', 'pool', 'channel', 'difference']),
   layer,
   head: index.nullable(),
   query: index,
@@ -49,122 +69,185 @@ export const panelStateSchema = z.strictObject({
   opacity: z.number().min(0).max(1),
   arrangement: z.enum(['overlay', 'beside']),
   grid: z.boolean(),
+  /** The picture that is shown, and the one beside it. */
+  shown: id.nullable(),
+  compared: id.nullable(),
+  temperature: z.number().min(0.001).max(100).nullable(),
 });
 export type PanelState = z.infer<typeof panelStateSchema>;
 
 /** What the panel asks about encoded pictures; the encoder's process answers. */
 export const questionSchema = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('map'), picture: id, map: mapKindSchema }),
-  z.strictObject({ type: z.literal('statistics'), picture: id, layer: z.union([layer, z.literal('pooled')]) }),
-  z.strictObject({ type: z.literal('patch'), picture: id, layer, patch: index }),
+  z.strictObject({ type: z.literal('map'), subject, map: mapKindSchema }),
+  z.strictObject({ type: z.literal('statistics'), subject, layer }),
+  z.strictObject({ type: z.literal('patch'), subject, layer, patch: index }),
   z.strictObject({ type: z.literal('compare'), pictures: z.array(id).min(2).max(16), temperature: z.number().positive() }),
+  z.strictObject({ type: z.literal('errors'), picture: id }),
 ]);
 export type Question = z.infer<typeof questionSchema>;
+
+const pictureFile = z.strictObject({ name, bytes });
 
 export const fromWebviewSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('pick') }),
+  z.strictObject({ type: z.literal('pickFolder') }),
   z.strictObject({ type: z.literal('sample') }),
-  z.strictObject({ type: z.literal('add'), files: z.array(z.strictObject({ name: z.string().max(1024), bytes: pictureBytes })).min(1).max(64) }),
+  z.strictObject({ type: z.literal('add'), files: z.array(pictureFile).min(1).max(64) }),
+  z.strictObject({ type: z.literal('addRecent'), picture: id }),
+  /** Shows another picture of the folder. */
+  z.strictObject({ type: z.literal('flip'), by: z.number().int().min(-1024).max(1024) }),
   z.strictObject({ type: z.literal('remove'), picture: id }),
+  /** Encodes a picture again whose run was cancelled or failed. */
+  z.strictObject({ type: z.literal('encode'), picture: id }),
   z.strictObject({ type: z.literal('device'), device: deviceChoiceSchema }),
+  z.strictObject({ type: z.literal('precision'), precision: precisionSchema }),
+  z.strictObject({ type: z.literal('keep'), layers: keptLayersSchema }),
   z.strictObject({ type: z.literal('resize'), mode: resizeModeSchema }),
+  z.strictObject({ type: z.literal('chooseOther') }),
+  z.strictObject({ type: z.literal('closeOther') }),
   z.strictObject({ type: z.literal('cancel') }),
-  z.strictObject({ type: z.literal('restart'), device: deviceChoiceSchema.optional() }),
-  z.strictObject({ type: z.literal('ask'), request: z.number().int().min(0), question: questionSchema }),
-  z.strictObject({ type: z.literal('savePng'), name: z.string().max(256), bytes: pictureBytes }),
+  z.strictObject({ type: z.literal('restart'), device: deviceChoiceSchema.exactOptional() }),
+  z.strictObject({ type: z.literal('ask'), request: count, question: questionSchema }),
+  z.strictObject({ type: z.literal('savePng'), name: z.string().max(256), bytes }),
   z.strictObject({ type: z.literal('saveFeatures'), picture: id, format: z.enum(['npy', 'safetensors']) }),
+  z.strictObject({ type: z.literal('showLog') }),
   z.strictObject({ type: z.literal('state'), state: panelStateSchema }),
 ]);
 export type FromWebview = z.infer<typeof fromWebviewSchema>;
 
+const grid = z.object({ rows: count, columns: count }).readonly();
+/** Shares of the picture's width and height. */
+const area = z.object({ x: z.number(), y: z.number(), width: z.number(), height: z.number() }).readonly();
 
-export interface PictureInfo {
-  readonly id: string;
-  readonly name: string;
-  readonly status: 'waiting' | 'running' | 'ready' | 'failed';
-  /** Why it failed. */
-  readonly message?: string;
-  readonly width?: number;
-  readonly height?: number;
-  /** What the encoder sees of it, as shares of its width and height. */
-  readonly seen?: Rectangle;
+/** What an encoder sees of a picture. */
+const encodingSchema = z.object({
+  seen: area,
   /** Patches per column and per row of the encoder's input. */
-  readonly grid?: { readonly rows: number; readonly columns: number };
+  grid,
+  /** Whether it can be asked about. */
+  ready: z.boolean(),
   /** Milliseconds of each stage. */
-  readonly timings?: { readonly decode: number; readonly resize: number; readonly run: number };
-}
+  timings: z.object({ decode: z.number(), resize: z.number(), run: z.number().exactOptional() }).readonly(),
+}).readonly();
+export type Encoding = z.infer<typeof encodingSchema>;
 
-export interface ModelInfo {
-  readonly name: string;
-  readonly family: string;
-  readonly layers: number;
-  readonly heads: number;
-  readonly width: number;
-  readonly queries: number;
-  readonly outputDim: number;
-  readonly imageSize: number;
-  readonly patchSize: number;
-}
+const pictureInfoSchema = z.object({
+  id,
+  name,
+  status: z.enum(['waiting', 'running', 'ready', 'failed']),
+  /** Why it failed. */
+  message: z.string().exactOptional(),
+  width: count.exactOptional(),
+  height: count.exactOptional(),
+  encodings: z.object({ main: encodingSchema.exactOptional(), other: encodingSchema.exactOptional() }).readonly(),
+  /** Where it stands in the folder that is flipped through. */
+  folder: z.object({ name, position: count, count }).readonly().exactOptional(),
+}).readonly();
+export type PictureInfo = z.infer<typeof pictureInfoSchema>;
 
-export interface EncoderStatus {
-  readonly state: 'off' | 'loading' | 'ready' | 'running' | 'failed';
-  /** What happened, or what to mind, for a person. */
-  readonly message?: string | undefined;
+const modelInfoSchema = z.object({
+  name: z.string(),
+  family: z.string(),
+  layers: count,
+  heads: count,
+  width: count,
+  /** Queries of the attention pool; 0 when there is none. */
+  queries: count,
+  /** Tokens that are no patches: a class token, registers. */
+  prefixTokens: count,
+  /** Whether the encoder's output has a token for each patch; otherwise it is an attention pool's. */
+  outputPerPatch: z.boolean(),
+  /** The model's own softmax temperature, from its `logit_scale`. */
+  temperature: z.number().positive().exactOptional(),
+}).readonly();
+export type ModelInfo = z.infer<typeof modelInfoSchema>;
+
+const encoderStatusSchema = z.object({
+  state: z.enum(['off', 'loading', 'ready', 'running', 'failed']),
+  /** What happened, for a person. */
+  message: z.string().optional(),
+  /** What to mind, with ways out. */
+  warning: z.string().optional(),
   /** 0 to 1 while loading or running. */
-  readonly progress?: number | undefined;
-  readonly choice: DeviceChoice;
+  progress: z.number().optional(),
+  choice: deviceChoiceSchema,
+  precision: precisionSchema,
+  kept: keptLayersSchema,
   /** The device that really runs. */
-  readonly device?: string | undefined;
+  device: z.string().optional(),
   /** Better devices that do not run, and why. */
-  readonly rejected?: readonly { readonly device: string; readonly reason: string }[] | undefined;
+  rejected: z.array(z.object({ device: z.string(), reason: z.string() }).readonly()).readonly().optional(),
   /** Of the encoder's process. */
-  readonly memoryBytes?: number | undefined;
-  readonly resize: ResizeMode;
+  memoryBytes: z.number().optional(),
+  resize: resizeModeSchema,
   /** Whose rule prepares the pictures under `model`, and what to know of it. */
-  readonly rule: string;
-}
+  rule: z.string(),
+  /** The encoder that is compared with. */
+  other: z.object({ name: z.string(), device: z.string().optional(), failure: z.string().optional() }).readonly().optional(),
+}).readonly();
+export type EncoderStatus = z.infer<typeof encoderStatusSchema>;
 
 /** A map as the panel draws it. */
-export interface PatchMap {
-  readonly rows: number;
-  readonly columns: number;
+const patchMapSchema = z.object({
+  rows: count,
+  columns: count,
   /** One number per patch; absent for colours. */
-  readonly values?: Float32Array;
+  values: floats.exactOptional(),
   /** Red, green, blue, opacity per patch; absent for numbers. */
-  readonly colours?: Uint8ClampedArray;
+  colours: z.custom<Uint8ClampedArray>(value => value instanceof Uint8ClampedArray, 'not a Uint8ClampedArray').exactOptional(),
   /** PCA: the share of the variance that each of the three components explains. */
-  readonly explained?: readonly number[];
-}
+  explained: z.array(z.number()).readonly().exactOptional(),
+}).readonly();
+export type PatchMap = z.infer<typeof patchMapSchema>;
 
-export interface FeatureStatistics {
-  readonly shape: readonly number[];
-  readonly statistics: Statistics;
-  readonly histogram: Histogram;
-}
+const featureStatisticsSchema = z.object({
+  shape: z.array(count).readonly(),
+  statistics: z.object({ count, mean: real, standardDeviation: real, min: real, max: real, zeros: count, nans: count, infinities: count }).readonly(),
+  histogram: z.object({ low: z.number(), high: z.number(), counts: z.custom<Uint32Array | Float64Array>(value => value instanceof Uint32Array || value instanceof Float64Array, 'not an array of counts') }).readonly(),
+}).readonly();
+export type FeatureStatistics = z.infer<typeof featureStatisticsSchema>;
 
-export interface Comparison {
-  readonly names: readonly string[];
+const numberRows = z.array(z.array(real).readonly()).readonly();
+const comparisonSchema = z.object({
+  names: z.array(z.string()).readonly(),
   /** Cosine of the pooled embeddings, row by row. */
-  readonly cosine: readonly (readonly number[])[];
+  cosine: numberRows,
   /** Softmax of each row's cosines over the temperature. */
-  readonly softmax: readonly (readonly number[])[];
-}
+  softmax: numberRows,
+}).readonly();
+export type Comparison = z.infer<typeof comparisonSchema>;
+
+/** ‖other - main‖ / ‖main‖ of each layer both have: the patch embedding, the blocks, the output. */
+const layerErrorsSchema = z.object({ errors: z.array(real).readonly() }).readonly();
+export type LayerErrors = z.infer<typeof layerErrorsSchema>;
 
 /** The answer to each kind of question. */
-export interface Answers {
-  readonly map: PatchMap;
-  readonly statistics: FeatureStatistics;
-  readonly patch: Float32Array;
-  readonly compare: Comparison;
-}
+export const answerSchemas = {
+  map: patchMapSchema,
+  statistics: featureStatisticsSchema,
+  patch: floats,
+  compare: comparisonSchema,
+  errors: layerErrorsSchema,
+} as const;
+export type Answers = { readonly [Type in keyof typeof answerSchemas]: z.infer<(typeof answerSchemas)[Type]> };
 
-export type Reply = { readonly answer: Answers[keyof Answers] } | { readonly failure: string };
+const recentSchema = z.object({ id, name, thumbnail: bytes }).readonly();
+export type RecentPicture = z.infer<typeof recentSchema>;
 
-export type ToWebview =
-  | { readonly type: 'model'; readonly model: ModelInfo; readonly state: PanelState | undefined }
-  | { readonly type: 'encoder'; readonly status: EncoderStatus }
-  | { readonly type: 'pictures'; readonly pictures: readonly PictureInfo[] }
+export const toWebviewSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('model'), model: modelInfoSchema, state: panelStateSchema.optional() }),
+  z.object({ type: z.literal('encoder'), status: encoderStatusSchema }),
+  z.object({
+    type: z.literal('pictures'), pictures: z.array(pictureInfoSchema).readonly(),
+    /** The picture that the person has just asked for. */
+    show: id.optional(),
+  }),
   /** The picture to draw, encoded in a form that a browser shows; sent once per picture. */
-  | { readonly type: 'pixels'; readonly picture: string; readonly mime: string; readonly bytes: Uint8Array }
-  | { readonly type: 'reply'; readonly request: number; readonly reply: Reply };
+  z.object({ type: z.literal('pixels'), picture: id, mime: z.string(), bytes }),
+  /** Pictures of before, newest first. */
+  z.object({ type: z.literal('recent'), recent: z.array(recentSchema).readonly() }),
+  /** The answer's own schema is the question's. */
+  z.object({ type: z.literal('reply'), request: count, reply: z.union([z.object({ answer: z.unknown() }), z.object({ failure: z.string() })]) }),
+]);
+export type ToWebview = z.infer<typeof toWebviewSchema>;

@@ -58,12 +58,19 @@ export function checkbox({ label, title }: Labelled, onChange: (on: boolean) => 
   const box = document.createElement('vscode-checkbox') as HTMLElement & { checked: boolean };
   box.textContent = label;
   if (title !== undefined) box.title = title;
-  box.addEventListener('change', () => { onChange(box.checked); });
-  return { element: box, set: on => { box.checked = on; } };
+  // The toolkit's box says that it changed also when it is set.
+  let known = false;
+  box.addEventListener('change', () => {
+    if (box.checked === known) return;
+    known = box.checked;
+    onChange(known);
+  });
+  return { element: box, set: on => { known = on; box.checked = on; } };
 }
 
 export interface Slider {
   readonly element: HTMLElement;
+  readonly input: HTMLInputElement;
   set(value: number): void;
   setRange(min: number, max: number): void;
   show(visible: boolean): void;
@@ -87,18 +94,22 @@ export function slider({ label }: Labelled, range: { readonly min: number; reado
   const element = field(label, input, output);
   return {
     element,
+    input,
     set: value => { input.value = String(value); describe(); },
     setRange: (min, max) => { input.min = String(min); input.max = String(max); describe(); },
     show: visible => { element.hidden = !visible; },
   };
 }
 
-export function numberBox({ label }: Labelled, onChange: (value: number) => void): Slider {
+/** A number that is typed; one outside the range becomes the nearest within. */
+export function numberBox({ label, title }: Labelled, { step }: { readonly step: number | 'any' }, onChange: (value: number) => void): Slider {
   const input = document.createElement('input');
-  Object.assign(input, { type: 'number', min: '0', step: '1' });
-  input.setAttribute('aria-label', label);
+  Object.assign(input, { type: 'number', min: '0', step: String(step) });
+  input.setAttribute('aria-label', title ?? label);
+  if (title !== undefined) input.title = title;
   input.addEventListener('change', () => {
-    const value = Math.min(Number(input.max), Math.max(Number(input.min), Math.round(input.valueAsNumber)));
+    const typed = step === 1 ? Math.round(input.valueAsNumber) : input.valueAsNumber;
+    const value = Math.min(Number(input.max), Math.max(Number(input.min), typed));
     if (!Number.isFinite(value)) return;
     input.value = String(value);
     onChange(value);
@@ -106,9 +117,42 @@ export function numberBox({ label }: Labelled, onChange: (value: number) => void
   const element = field(label, input);
   return {
     element,
+    input,
     set: value => { input.value = String(value); },
     setRange: (min, max) => { input.min = String(min); input.max = String(max); },
     show: visible => { element.hidden = !visible; },
+  };
+}
+
+export interface Segments<Value extends string> {
+  readonly element: HTMLElement;
+  set(value: Value): void;
+  /** Shows these choices only. */
+  offer(values: readonly Value[]): void;
+}
+
+/** One of a few, all in sight: radio buttons in a row, which the keyboard and screen readers know. */
+export function segments<Value extends string>({ label }: Labelled, choices: readonly { readonly value: Value; readonly label: string; readonly title: string }[], onChange: (value: Value) => void): Segments<Value> {
+  const element = document.createElement('div');
+  element.className = 'segments';
+  element.setAttribute('role', 'radiogroup');
+  element.setAttribute('aria-label', label);
+  const parts = choices.map(({ value, label: text, title }) => {
+    const input = document.createElement('input');
+    Object.assign(input, { type: 'radio', name: label, value });
+    input.addEventListener('change', () => { if (input.checked) onChange(value); });
+    const caption = document.createElement('span');
+    caption.textContent = text;
+    const part = document.createElement('label');
+    part.title = title;
+    part.append(input, caption);
+    element.append(part);
+    return { value, input, part };
+  });
+  return {
+    element,
+    set: wanted => { for (const { value, input } of parts) input.checked = value === wanted; },
+    offer: values => { for (const { value, part } of parts) part.hidden = !values.includes(value); },
   };
 }
 

@@ -1,20 +1,27 @@
-import type { Answers, FromWebview, Question, Reply, ToWebview } from '../src/protocol';
+import { answerSchemas, toWebviewSchema, type Answers, type FromWebview, type Question, type ToWebview } from '../src/protocol';
 
 interface VsCodeApi {
   postMessage(message: FromWebview): void;
 }
 declare function acquireVsCodeApi(): VsCodeApi;
 
-/** The webview's end of the typed channel to the extension host. */
+type Reply = Extract<ToWebview, { type: 'reply' }>['reply'];
+
+/** The webview's end of the typed channel to the extension host. What arrives is validated. */
 export class Host {
   private readonly api = acquireVsCodeApi();
   private readonly waiting = new Map<number, (reply: Reply) => void>();
   private next = 0;
 
-  /** Calls `handle` for every message that is not an answer. */
-  listen(handle: (message: Exclude<ToWebview, { type: 'reply' }>) => void): void {
-    window.addEventListener('message', (event: MessageEvent<ToWebview>) => {
-      const message = event.data;
+  /** Calls `handle` for every message that is not an answer, and `onInvalid` for what is no message. */
+  listen(handle: (message: Exclude<ToWebview, { type: 'reply' }>) => void, onInvalid: (problem: string) => void): void {
+    window.addEventListener('message', ({ data }: MessageEvent<unknown>) => {
+      const parsed = toWebviewSchema.safeParse(data);
+      if (!parsed.success) {
+        onInvalid(parsed.error.message);
+        return;
+      }
+      const message = parsed.data;
       if (message.type !== 'reply') {
         handle(message);
         return;
@@ -33,9 +40,14 @@ export class Host {
     const request = this.next++;
     return new Promise((resolve, reject) => {
       this.waiting.set(request, reply => {
-        // The host answers each question in its own type.
-        if ('answer' in reply) resolve(reply.answer as Answers[Type]);
-        else reject(new Error(reply.failure));
+        if ('failure' in reply) {
+          reject(new Error(reply.failure));
+          return;
+        }
+        const parsed = answerSchemas[question.type].safeParse(reply.answer);
+        // The schema is the one of this question's type.
+        if (parsed.success) resolve(parsed.data as Answers[Type]);
+        else reject(new Error(parsed.error.message));
       });
       this.api.postMessage({ type: 'ask', request, question });
     });

@@ -1,158 +1,101 @@
 import './style.css';
-import type { EncoderStatus, ModelInfo, PanelState, PictureInfo } from '../src/protocol';
-import { ControlPanel } from './controlPanel';
+import { keptLayers } from '../src/previewLimits';
+import type { EncoderStatus, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
+import { AnswerCache } from './answers';
 import { el } from './dom';
+import { Header } from './header';
 import { Host } from './host';
 import { latest } from './latest';
-import { Numbers } from './numbers';
-import { PictureCanvas } from './pictureCanvas';
+import type { CanvasPicture } from './pictureCanvas';
 import { PictureStrip } from './pictures';
-import { fitState, INITIAL_STATE, isPooled, mapFor, sayLayer } from './state';
+import { Side } from './side';
+import { Stage, type Shown } from './stage';
+import { fitState, INITIAL_STATE, isPooled, mapFor, nearestKept, subjectsFor } from './state';
+import { Toolbar } from './toolbar';
 import { Viewport } from './viewport';
+import { sayLayer, words } from './words';
 
 const host = new Host();
+const answers = new AnswerCache(host);
 const viewport = new Viewport();
 
 let model: ModelInfo | undefined;
 let state: PanelState = INITIAL_STATE;
-let status: EncoderStatus = { state: 'off', choice: 'auto', resize: 'model', rule: '' };
+let status: EncoderStatus = { state: 'off', choice: 'auto', precision: 'float32', kept: 'all', resize: 'model', rule: '' };
 let pictures: readonly PictureInfo[] = [];
-let shown: string | undefined;
-let compared: string | undefined;
 let hovered: number | undefined;
 const images = new Map<string, { address: string; bitmap: ImageBitmap }>();
 
-const strip = new PictureStrip({
-  onShow: id => { shown = id; if (compared === id) compared = undefined; renderAll(); },
-  onCompare: id => { compared = compared === id ? undefined : id; renderAll(); },
-  onRemove: id => { host.post({ type: 'remove', picture: id }); },
-  onPick: () => { host.post({ type: 'pick' }); },
-  onSample: () => { host.post({ type: 'sample' }); },
-  onAdd: files => { host.post({ type: 'add', files }); },
-  onRefuse: say,
-});
-const canvases = [canvas('Picture A'), canvas('Picture B')] as const;
-const numbers = new Numbers();
-const announcer = el('div', 'announcer');
-announcer.setAttribute('role', 'status');
-const banner = el('div', 'banner');
-banner.setAttribute('role', 'alert');
-const empty = el('p', 'empty');
-
-const controls = new ControlPanel({
-  onState: change,
-  onDevice: device => { host.post({ type: 'device', device }); },
-  onResize: mode => { host.post({ type: 'resize', mode }); },
+const header = new Header({
   onCancel: () => { host.post({ type: 'cancel' }); },
   onRestart: device => { host.post(device === undefined ? { type: 'restart' } : { type: 'restart', device }); },
-  onSavePng: () => { void savePng(); },
-  onSaveFeatures: format => { if (shown !== undefined) host.post({ type: 'saveFeatures', picture: shown, format }); },
+  onHalfPrecision: () => { host.post({ type: 'precision', precision: 'float16' }); },
+  onKeepFewer: () => { host.post({ type: 'keep', layers: 'quarter' }); },
+  onShowLog: () => { host.post({ type: 'showLog' }); },
 });
-
-const stage = el('main', 'stage', canvases[0].element, canvases[1].element, empty);
-document.body.append(controls.header, banner, strip.element, el('div', 'columns', stage, el('aside', 'side', controls.element, numbers.element)), announcer);
-
-host.listen(message => {
-  switch (message.type) {
-    case 'model':
-      model = message.model;
-      state = fitState(message.state ?? { ...INITIAL_STATE, layer: message.model.layers - 1 }, model);
-      controls.setModel(model);
-      break;
-    case 'encoder':
-      status = message.status;
-      banner.textContent = status.state === 'failed' ? (status.message ?? 'The encoder stopped.') : '';
-      break;
-    case 'pictures': {
-      const added = message.pictures.find(picture => !pictures.some(({ id }) => id === picture.id));
-      pictures = message.pictures;
-      // A new picture is what the person wants to see.
-      if (added !== undefined || !pictures.some(({ id }) => id === shown)) shown = added?.id ?? pictures.at(-1)?.id;
-      if (!pictures.some(({ id }) => id === compared)) compared = undefined;
-      forgetRemoved();
-      break;
-    }
-    case 'pixels':
-      receivePixels(message.picture, message.mime, message.bytes).catch((error: unknown) => { say(String(error)); });
-      return;
-  }
-  renderAll();
+const toolbar = new Toolbar(change);
+const strip = new PictureStrip({
+  onShow: id => { change({ shown: id, compared: state.compared === id ? null : state.compared }); },
+  onCompare: id => { change({ compared: state.compared === id ? null : id }); },
+  onRemove: id => { host.post({ type: 'remove', picture: id }); },
+  onEncode: id => { host.post({ type: 'encode', picture: id }); },
+  onPick: () => { host.post({ type: 'pick' }); },
+  onPickFolder: () => { host.post({ type: 'pickFolder' }); },
+  onFlip: by => { host.post({ type: 'flip', by }); },
+  onSample: () => { host.post({ type: 'sample' }); },
+  onAdd: files => { host.post({ type: 'add', files }); },
+  onAddRecent: picture => { host.post({ type: 'addRecent', picture }); },
+  onRefuse: say,
 });
-host.post({ type: 'ready' });
+const side = new Side({
+  onState: change,
+  onDevice: device => { host.post({ type: 'device', device }); },
+  onPrecision: precision => { host.post({ type: 'precision', precision }); },
+  onKeep: layers => { host.post({ type: 'keep', layers }); },
+  onResize: mode => { host.post({ type: 'resize', mode }); },
+  onChooseOther: () => { host.post({ type: 'chooseOther' }); },
+  onCloseOther: () => { host.post({ type: 'closeOther' }); },
+  onSavePng: () => { savePng().catch((error: unknown) => { say(String(error)); }); },
+  onSaveFeatures: format => { if (state.shown !== null) host.post({ type: 'saveFeatures', picture: state.shown, format }); },
+});
+const stage = new Stage(viewport, {
+  onHover: patch => {
+    hovered = patch;
+    if (state.overlay === 'similarity' && state.patch === null) refreshMaps();
+  },
+  onPick: patch => { change({ patch: state.patch === patch ? null : patch }); },
+}, strip.empty);
+const trouble = el('p', 'trouble');
+trouble.setAttribute('role', 'alert');
 
-function canvas(label: string): PictureCanvas {
-  return new PictureCanvas(viewport, {
-    onHover: patch => { hovered = patch; if (state.overlay === 'similarity') refreshMaps(); },
-    onPick: patch => { change({ patch: state.patch === patch ? null : patch }); },
-  }, label);
-}
+document.body.append(header.element, toolbar.element, el('div', 'columns', el('div', 'centre', stage.element, trouble, strip.element), side.element));
+// The editor's theme comes as classes of the body.
+new MutationObserver(() => { stage.refresh(); }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
 
 function change(changes: Partial<PanelState>): void {
+  // Before the model is here the state is nobody's choice.
+  if (model === undefined) return;
   state = { ...state, ...changes };
+  if (state.overlay !== 'attention') state = { ...state, layer: nearestKept(state.layer, model, status) };
   host.post({ type: 'state', state });
   renderAll();
 }
 
-function renderAll(): void {
-  strip.render(pictures, new Map([...images].map(([id, { address }]) => [id, address])), shown, compared);
-  controls.render(state, status, pictures.length > 0);
-  const chosen = [shown, compared];
-  canvases.forEach((each, position) => {
-    const picture = pictures.find(({ id }) => id === chosen[position]);
-    each.element.hidden = picture === undefined || !images.has(picture.id);
-    each.setPicture(picture === undefined ? undefined : images.get(picture.id)?.bitmap, picture?.seen, picture?.grid, picture?.name ?? '');
-    each.setView({ opacity: state.opacity, beside: state.arrangement === 'beside', grid: state.grid, marked: position === 0 ? (state.patch ?? undefined) : undefined });
-  });
-  const main = pictures.find(({ id }) => id === shown);
-  empty.textContent = main === undefined ? 'Drop, paste or add a picture to see what the encoder sees.' : (main.message ?? '');
-  empty.hidden = main !== undefined && main.message === undefined;
-  numbers.showTimes(main, status.device, status.memoryBytes);
-  refreshMaps();
-  refreshNumbers();
-}
-
-const refreshMaps = latest(async isCurrent => {
-  const current = model;
-  if (current === undefined) return;
-  // The chosen patch stays the reference; without one the pointer's does.
-  const patch = state.patch ?? hovered;
-  const maps = await Promise.all([shown, compared].map(async id => {
-    if (id === undefined || pictures.find(picture => picture.id === id)?.status !== 'ready') return undefined;
-    const map = mapFor(state, current, patch, id === shown ? undefined : shown);
-    return map === undefined ? undefined : await host.ask({ type: 'map', picture: id, map });
-  }));
-  if (!isCurrent()) return;
-  maps.forEach((map, position) => { canvases[position]?.setMap(map); });
-  controls.showHint(hint(current, patch, maps[0]?.explained));
-}, say);
-
-const refreshNumbers = latest(async isCurrent => {
-  const current = model;
-  const picture = pictures.find(({ id }) => id === shown);
-  if (current === undefined || picture?.status !== 'ready') {
-    numbers.showStatistics('', undefined);
-    numbers.showPatch(undefined, 1, undefined);
-    numbers.showComparison(undefined);
-    return;
+function receivePictures(next: readonly PictureInfo[], show: string | undefined): void {
+  const encoded = (list: readonly PictureInfo[]): string => JSON.stringify(list.map(({ id, encodings }) => [id, encodings.main?.timings, encodings.other?.timings]));
+  if (encoded(next) !== encoded(pictures)) answers.clear();
+  pictures = next;
+  for (const [id, { address, bitmap }] of images) {
+    if (pictures.some(picture => picture.id === id)) continue;
+    URL.revokeObjectURL(address);
+    bitmap.close();
+    images.delete(id);
   }
-  const other = pictures.find(({ id }) => id === compared);
-  const layer = Math.min(state.layer, current.layers - 1);
-  const statistics = await host.ask({ type: 'statistics', picture: picture.id, layer: isPooled(state, current) ? 'pooled' : layer });
-  const patch = state.patch === null ? undefined : await host.ask({ type: 'patch', picture: picture.id, layer, patch: state.patch });
-  const comparison = other?.status === 'ready' ? await host.ask({ type: 'compare', pictures: [picture.id, other.id], temperature: 0.07 }) : undefined;
-  if (!isCurrent()) return;
-  numbers.showStatistics(sayLayer(state.layer, current), statistics);
-  numbers.showPatch(state.patch ?? undefined, picture.grid?.columns ?? 1, patch);
-  numbers.showComparison(comparison);
-}, say);
-
-function hint(current: ModelInfo, patch: number | undefined, explained: readonly number[] | undefined): string {
-  if (isPooled(state, current)) return 'Where the chosen query of the attention pool looks.';
-  if (explained !== undefined) return `Explained variance: ${explained.map(share => `${(100 * share).toFixed(1)} %`).join(', ')}`;
-  if ((state.overlay === 'similarity' || state.overlay === 'attention') && patch === undefined) {
-    return state.overlay === 'similarity' ? 'Point at a patch, or click one to keep it.' : 'Click a patch to see where it looks.';
-  }
-  return '';
+  const isHere = (id: string | null): boolean => pictures.some(picture => picture.id === id);
+  const shown = show ?? (isHere(state.shown) ? state.shown : pictures.at(-1)?.id ?? null);
+  const compared = isHere(state.compared) && state.compared !== shown ? state.compared : null;
+  // The list is empty for a moment while a panel is restored, which is no reason to forget what it showed.
+  if (pictures.length > 0 && (shown !== state.shown || compared !== state.compared)) change({ shown, compared });
 }
 
 async function receivePixels(id: string, mime: string, bytes: Uint8Array): Promise<void> {
@@ -163,23 +106,163 @@ async function receivePixels(id: string, mime: string, bytes: Uint8Array): Promi
   renderAll();
 }
 
-function forgetRemoved(): void {
-  for (const [id, { address, bitmap }] of images) {
-    if (pictures.some(picture => picture.id === id)) continue;
-    URL.revokeObjectURL(address);
-    bitmap.close();
-    images.delete(id);
+function renderAll(): void {
+  const picture = pictures.find(({ id }) => id === state.shown);
+  document.body.classList.toggle('has-pictures', pictures.length > 0);
+  strip.empty.hidden = pictures.length > 0;
+  header.render(status);
+  toolbar.render(state, status);
+  strip.render(pictures, new Map([...images].map(([id, { address }]) => [id, address])), state.shown, state.compared);
+  side.render(state, status, picture);
+  if (picture?.status === 'failed' && status.state !== 'failed') say(picture.message ?? '');
+  else say('');
+  refreshMaps();
+  refreshFacts();
+}
+
+function isReady({ picture, encoder }: Subject): boolean {
+  return pictures.find(({ id }) => id === picture)?.encodings[encoder]?.ready === true;
+}
+
+/** A subject as a canvas draws it; undefined while its picture is not decoded. */
+function canvasPicture({ picture, encoder }: Subject): CanvasPicture | undefined {
+  const info = pictures.find(({ id }) => id === picture);
+  const encoding = info?.encodings[encoder] ?? info?.encodings.main;
+  const image = images.get(picture)?.bitmap;
+  return info && image && { name: info.name, image, seen: encoding?.seen ?? { x: 0, y: 0, width: 1, height: 1 }, rows: encoding?.grid.rows ?? 0, columns: encoding?.grid.columns ?? 0 };
+}
+
+const refreshMaps = latest(async isCurrent => {
+  const current = model;
+  if (current === undefined) return;
+  // The chosen patch stays the reference; without one similarity follows the pointer.
+  const patch = state.patch ?? (state.overlay === 'similarity' ? hovered : undefined);
+  const subjects = subjectsFor(state, status, pictures);
+  const ready = subjects.filter(isReady);
+  const maps = await Promise.all(subjects.map(async subject => {
+    if (!isReady(subject) || (state.overlay === 'difference' && !isReady({ ...subject, encoder: 'other' }))) return undefined;
+    const map = mapFor(state, current, patch, subject, ready);
+    return map === undefined ? undefined : answers.ask({ type: 'map', subject, map });
+  }));
+  if (!isCurrent()) return;
+  const shown = subjects.flatMap((subject, index): Shown[] => {
+    const picture = canvasPicture(subject);
+    return picture === undefined ? [] : [{ picture, map: maps[index], caption: words.captionOf(words.letter(index), captionOf(subject)) }];
+  });
+  stage.show(shown, { opacity: state.opacity, beside: state.arrangement === 'beside' && state.overlay !== 'none', grid: state.grid }, state.patch ?? undefined);
+  stage.showHint(hint(current));
+  if (shown.length > 0) prefetch(current, ready, patch);
+}, say, busy => { stage.element.setAttribute('aria-busy', String(busy)); });
+
+function captionOf({ picture, encoder }: Subject): string {
+  const comparesPictures = state.compared !== null;
+  if (comparesPictures) return pictures.find(({ id }) => id === picture)?.name ?? '';
+  return encoder === 'main' ? model?.name ?? '' : status.other?.name ?? '';
+}
+
+const refreshFacts = latest(async isCurrent => {
+  const current = model;
+  const subjects = subjectsFor(state, status, pictures);
+  const [subject, second] = subjects;
+  if (current === undefined || subject === undefined || !isReady(subject)) {
+    side.showFacts(state, {});
+    return;
   }
+  // Attention is there for every block, numbers for those that are kept.
+  const layer = nearestKept(state.layer, current, status);
+  const columns = pictures.find(({ id }) => id === subject.picture)?.encodings.main?.grid.columns ?? 1;
+  const patchLayer = isPooled(state, current) ? current.layers - 1 : layer;
+  const both = status.other !== undefined && isReady({ picture: subject.picture, encoder: 'other' });
+  const [statistics, values, comparison, errors] = await Promise.all([
+    orSay(answers.ask({ type: 'statistics', subject, layer })),
+    state.patch === null ? undefined : orSay(answers.ask({ type: 'patch', subject, layer: patchLayer, patch: state.patch })),
+    second?.encoder === 'main' && isReady(second) ? orSay(answers.ask({ type: 'compare', pictures: [subject.picture, second.picture], temperature: side.temperatureOf(state) })) : undefined,
+    both ? orSay(answers.ask({ type: 'errors', picture: subject.picture })) : undefined,
+  ]);
+  if (!isCurrent()) return;
+  const patch = values === undefined || state.patch === null ? undefined : { row: Math.floor(state.patch / columns), column: state.patch % columns, values };
+  side.showFacts({ ...state, layer }, { statistics, patch, comparison, errors });
+}, say);
+
+/** Asks for the other layers of what is in view, the nearest first, while nothing else is wanted: scrubbing finds them here. */
+let fetching = 0;
+function prefetch(current: ModelInfo, subjects: readonly Subject[], patch: number | undefined): void {
+  const mine = ++fetching;
+  // An attention map runs the encoder, which is not done on a guess.
+  if (state.overlay === 'attention' || state.overlay === 'pool' || state.overlay === 'none' || (state.overlay === 'similarity' && state.patch === null)) return;
+  const at = { ...state };
+  const layers = [-1, ...keptLayers(current.layers, status.kept), current.layers].sort((a, b) => Math.abs(a - at.layer) - Math.abs(b - at.layer));
+  const run = async (): Promise<void> => {
+    for (const layer of layers) {
+      for (const subject of subjects) {
+        if (mine !== fetching) return;
+        const map = mapFor({ ...at, layer }, current, patch, subject, subjects);
+        if (map !== undefined && !answers.has({ type: 'map', subject, map })) await answers.ask({ type: 'map', subject, map });
+      }
+    }
+  };
+  // What fails here fails again, and is said, when it is looked at.
+  run().catch(() => undefined);
+}
+
+function hint(current: ModelInfo): string {
+  if (isPooled(state, current) && state.overlay !== 'none') return words.queryHint;
+  if (state.overlay === 'pool') return current.queries > 1 ? words.queryHint : '';
+  if (state.patch === null && state.overlay === 'similarity') return words.pointHint;
+  if (state.patch === null && state.overlay === 'attention') return current.prefixTokens > 0 ? words.classTokenHint : words.clickHint;
+  return '';
 }
 
 async function savePng(): Promise<void> {
-  const picture = pictures.find(({ id }) => id === shown);
+  const picture = pictures.find(({ id }) => id === state.shown);
   if (picture === undefined || model === undefined) return;
-  const blob = await canvases[0].toPng();
+  const blob = await stage.toPng();
   const stem = picture.name.replace(/\.[^.]*$/, '');
-  host.post({ type: 'savePng', name: `${stem} ${state.overlay} ${sayLayer(state.layer, model)}.png`, bytes: new Uint8Array(await blob.arrayBuffer()) });
+  host.post({ type: 'savePng', name: `${stem} ${state.overlay} ${sayLayer(state.layer, model.layers)}.png`, bytes: new Uint8Array(await blob.arrayBuffer()) });
+}
+
+/** An answer that cannot be had does not keep the others away. */
+async function orSay<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    return undefined;
+  }
 }
 
 function say(message: string): void {
-  announcer.textContent = message;
+  trouble.textContent = message;
+  trouble.hidden = message === '';
 }
+
+host.listen(message => {
+  // What was sent before this page was ready is told again after the model; acting on it would overwrite the state that comes with it.
+  if (model === undefined && message.type !== 'model') return;
+  switch (message.type) {
+    case 'model':
+      model = message.model;
+      state = fitState(message.state ?? { ...INITIAL_STATE, layer: model.layers - 1 }, model);
+      answers.clear();
+      header.setModel(model);
+      toolbar.setModel(model);
+      side.setModel(model);
+      break;
+    case 'encoder':
+      status = message.status;
+      if (model !== undefined && state.overlay !== 'attention') state = { ...state, layer: nearestKept(state.layer, model, status) };
+      break;
+    case 'pictures':
+      receivePictures(message.pictures, message.show);
+      break;
+    case 'pixels':
+      receivePixels(message.picture, message.mime, message.bytes).catch((error: unknown) => { say(String(error)); });
+      return;
+    case 'recent':
+      strip.setRecent(message.recent);
+      return;
+  }
+  renderAll();
+}, problem => { say(problem); });
+host.post({ type: 'ready' });
+renderAll();

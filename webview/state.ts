@@ -1,42 +1,81 @@
-import type { MapKind, ModelInfo, PanelState } from '../src/protocol';
+import { keptLayers } from '../src/previewLimits';
+import type { EncoderStatus, MapKind, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
 
 export const INITIAL_STATE: PanelState = {
-  overlay: 'pca', layer: 0, head: null, query: 0, channel: 0, patch: null, opacity: 0.6, arrangement: 'beside', grid: false,
+  overlay: 'pca', layer: 0, head: null, query: 0, channel: 0, patch: null, opacity: 0.65, arrangement: 'beside', grid: false,
+  shown: null, compared: null, temperature: null,
 };
 
 /** The state bounded to what the model has: a saved one may come from another model. */
 export function fitState(state: PanelState, model: ModelInfo): PanelState {
   return {
     ...state,
-    // One step past the last block stands for the pooled output.
+    overlay: state.overlay === 'pool' && model.queries === 0 ? 'pca' : state.overlay,
+    // One step past the last block stands for the output.
     layer: Math.min(state.layer, model.layers),
     head: state.head === null ? null : Math.min(state.head, model.heads - 1),
-    query: Math.min(state.query, model.queries - 1),
+    query: Math.min(state.query, Math.max(0, model.queries - 1)),
     channel: Math.min(state.channel, model.width - 1),
   };
 }
 
+/** Whether the state stands at an output that has no features for each patch: an attention pool's. */
 export function isPooled(state: PanelState, model: ModelInfo): boolean {
-  return state.layer >= model.layers;
+  return state.layer >= model.layers && !model.outputPerPatch;
 }
 
-/** The layer slider's value in words. */
-export function sayLayer(layer: number, model: ModelInfo): string {
-  if (layer < 0) return 'patch embedding';
-  return layer >= model.layers ? 'pooled output' : `block ${layer} of 0…${model.layers - 1}`;
+/** The overlays that make sense, in the order in which they are offered. */
+export function overlaysFor(model: ModelInfo, status: EncoderStatus): PanelState['overlay'][] {
+  return [
+    'pca', 'similarity', 'norm', 'attention',
+    ...(model.queries > 0 ? ['pool' as const] : []),
+    'channel',
+    ...(comparesEncoders(status) ? ['difference' as const] : []),
+    'none',
+  ];
 }
 
-/** The map that the state asks for; undefined when it needs a patch and none is chosen. */
-export function mapFor(state: PanelState, model: ModelInfo, patch: number | undefined, from: string | undefined): MapKind | undefined {
-  const { overlay, head, query, channel } = state;
-  const layer = Math.min(state.layer, model.layers - 1);
+export function comparesEncoders({ other }: EncoderStatus): boolean {
+  return other !== undefined && other.failure === undefined;
+}
+
+/** The nearest layer whose features are kept: the patch embedding and the output always are. */
+export function nearestKept(layer: number, model: ModelInfo, status: EncoderStatus): number {
+  return [-1, ...keptLayers(model.layers, status.kept), model.layers].reduce((best, each) => Math.abs(each - layer) < Math.abs(best - layer) ? each : best);
+}
+
+/** What is in view: the picture, and beside it another picture, or the same one by the other encoder. */
+export function subjectsFor(state: PanelState, status: EncoderStatus, pictures: readonly PictureInfo[]): Subject[] {
+  const { shown, compared, overlay } = state;
+  if (shown === null || !pictures.some(({ id }) => id === shown)) return [];
+  const main: Subject = { picture: shown, encoder: 'main' };
+  if (compared !== null && compared !== shown && pictures.some(({ id }) => id === compared)) return [main, { picture: compared, encoder: 'main' }];
+  return comparesEncoders(status) && overlay !== 'difference' ? [main, { picture: shown, encoder: 'other' }] : [main];
+}
+
+/**
+ * The map that the state asks for; undefined when it needs a patch and none is chosen.
+ * @param subject whose map it is, among all that are in view; the first one's patch is the reference
+ */
+export function mapFor(state: PanelState, model: ModelInfo, patch: number | undefined, subject: Subject, among: readonly Subject[]): MapKind | undefined {
+  const { overlay, head, query, channel, layer } = state;
   if (overlay === 'none') return undefined;
-  if (isPooled(state, model) || overlay === 'pool') return { kind: 'pool', query };
-  if (overlay === 'pca') return { kind: 'pca', layer };
-  if (overlay === 'norm') return { kind: 'norm', layer };
-  if (overlay === 'channel') return { kind: 'channel', layer, channel };
-  if (patch === undefined) return undefined;
-  if (overlay === 'similarity') return from === undefined ? { kind: 'similarity', layer, patch } : { kind: 'similarity', layer, patch, from };
-  // Attention belongs to a block; the patch embedding has none before block 0's.
-  return { kind: 'attention', layer: Math.max(0, layer), patch, ...(head === null ? {} : { head }) };
+  if (isPooled(state, model) && overlay !== 'difference') return { kind: 'pool', query };
+  switch (overlay) {
+    case 'pool': return { kind: 'pool', query };
+    case 'pca': return { kind: 'pca', layer, among: [...among] };
+    case 'norm': return { kind: 'norm', layer };
+    case 'channel': return { kind: 'channel', layer, channel };
+    case 'difference': return { kind: 'difference', layer: isPooled(state, model) ? model.layers - 1 : layer };
+    case 'similarity': {
+      if (patch === undefined) return undefined;
+      const [first] = among;
+      return first === undefined || first === subject ? { kind: 'similarity', layer, patch } : { kind: 'similarity', layer, patch, from: first };
+    }
+    case 'attention': {
+      if (patch === undefined && model.prefixTokens === 0) return undefined;
+      // Attention belongs to a block; the patch embedding has none before block 0's, and the output none after the last's.
+      return { kind: 'attention', layer: Math.min(model.layers - 1, Math.max(0, layer)), ...(patch !== undefined && { patch }), ...(head !== null && { head }) };
+    }
+  }
 }

@@ -57,8 +57,8 @@ export async function openLocation(app: App, place: vscode.Uri | string): Promis
   void announce(job);
 }
 
-/** Reads the headers; undefined when the person does not choose one of several checkpoints. */
-async function readJob(app: App, location: string): Promise<Job | undefined> {
+/** Reads the headers of a checkpoint that is then the caller's to close; undefined when the person does not choose one of several. */
+export async function readJob(app: App, location: string): Promise<Job | undefined> {
   const name = isRemote(location) ? visible(shownAddress(location), 80) : vscode.workspace.asRelativePath(location);
   const hub = await app.hub.options();
   const found = await withProgress(vscode.l10n.t('Looking into {0}', name), ({ signal }) => findAt(location, { signal, hub }), KEYS_VIEW);
@@ -107,6 +107,6 @@ async function choose(candidates: readonly Candidate[]): Promise<Candidate | und
   return choice?.candidate;
 }
 
-async function pick(options: vscode.OpenDialogOptions): Promise<vscode.Uri | undefined> {
+export async function pick(options: vscode.OpenDialogOptions): Promise<vscode.Uri | undefined> {
   return (await vscode.window.showOpenDialog(options))?.[0];
 }

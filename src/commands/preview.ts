@@ -1,25 +1,27 @@
 import * as vscode from 'vscode';
 import * as z from 'zod';
-import { pictureSizes } from '../architecture/forwardGraphs';
-import { encoderModel, type EncoderModel } from '../encoder/model';
-import type { Preparation } from '../encoder/preview';
+import type { PictureFile, PreviewModel } from '../encoder/preview';
 import { UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
-import { validated, type Job } from '../job';
-import { preprocessingOrFamilys, withGeometry, withMostPixels } from '../preprocessing';
+import type { Job } from '../job';
+import { previewModel } from '../previewModel';
 import type { Plan } from '../recipe/plan';
-import { panelStateSchema, type ModelInfo } from '../protocol';
-import { picturesIn, PictureStore, readPicture } from '../views/preview/pictureStore';
-import { PreviewPanel, PREVIEW_TYPE, type PanelOptions, type Remembered } from '../views/preview/previewPanel';
+import { panelStateSchema, precisionSchema } from '../protocol';
+import { PictureStore, readPicture } from '../views/preview/pictureStore';
+import { PreviewPanel, PREVIEW_TYPE, type OtherEncoder, type Remembered } from '../views/preview/previewPanel';
 import { command, report, type App } from './app';
-import { openLocation } from './open';
+import { openLocation, pick, readJob } from './open';
 import { planOnThisMachine, storedPlan } from './storedEncoders';
 
 const MEMORY = 'preview';
-const rememberedSchema = z.object({ checkpoint: z.string(), state: panelStateSchema.optional(), pictures: z.array(z.string()) });
-
-/** A folder of pictures is flipped through, not loaded whole. */
-const FOLDER_LIMIT = 24;
+const rememberedSchema = z.object({
+  checkpoint: z.string(),
+  // A state of an earlier version is worth less than the pictures.
+  state: panelStateSchema.optional().catch(undefined),
+  pictures: z.array(z.string()),
+  folder: z.object({ location: z.string(), position: z.number() }).optional(),
+  other: z.object({ location: z.string(), precision: precisionSchema }).optional(),
+});
 
 /** Opens the preview of the open checkpoint, and again after a reload of the window. */
 export function previewCommands(app: App, context: vscode.ExtensionContext): vscode.Disposable[] {
@@ -37,138 +39,158 @@ export function previewCommands(app: App, context: vscode.ExtensionContext): vsc
   ];
 }
 
+/** The preview's one panel: it follows the open checkpoint when it is asked for. */
 class Previews {
-  private current: { readonly panel: PreviewPanel; readonly job: Job } | undefined;
+  private panel: PreviewPanel | undefined;
   private readonly store: PictureStore;
+  /** One call at a time: two that found no panel would each make one. */
+  private queue: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly app: App, private readonly context: vscode.ExtensionContext) {
     this.store = new PictureStore(vscode.Uri.joinPath(context.storageUri ?? context.globalStorageUri, 'pictures'), context.workspaceState);
   }
 
-  async open(files: readonly { readonly name: string; readonly bytes: Uint8Array }[] = []): Promise<void> {
-    const { job } = this.app.session;
-    if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the preview runs its vision encoder.'));
-    if (this.current?.job === job) {
-      this.current.panel.reveal();
-      this.current.panel.add(files);
-      return;
-    }
-    const remembered = this.remembered();
-    const model = await modelOf(this.app, job, planOnThisMachine);
-    if (model === undefined) return;
-    const preparation = await preparationOf(job, model);
-    this.current?.panel.dispose();
-    const panel = vscode.window.createWebviewPanel(PREVIEW_TYPE, '', vscode.ViewColumn.Active);
-    const pictures = files.length > 0 || remembered?.checkpoint !== job.checkpoint.location ? files : await this.store.load(remembered.pictures);
-    this.show(panel, job, { model, preparation }, remembered).add(pictures);
+  open(files: readonly PictureFile[] = []): Promise<void> {
+    return this.inTurn(async () => {
+      const { job } = this.app.session;
+      if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the preview runs its vision encoder.'));
+      const model = await runnableModel(this.app, job);
+      if (model === undefined) return;
+      if (this.panel !== undefined) {
+        this.panel.reveal();
+        this.panel.setModel(model);
+        this.remember({});
+        this.panel.add(files);
+        return;
+      }
+      const remembered = this.remembered();
+      const panel = this.show(vscode.window.createWebviewPanel(PREVIEW_TYPE, '', vscode.ViewColumn.Active), model, remembered);
+      if (remembered?.checkpoint === job.checkpoint.location) await this.refill(panel, remembered);
+      panel.add(files);
+    });
   }
 
   /** Fills a panel that VS Code kept over a reload of the window. */
-  async restore(panel: vscode.WebviewPanel): Promise<void> {
-    const remembered = this.remembered();
+  restore(webview: vscode.WebviewPanel): Promise<void> {
+    return this.inTurn(async () => {
+      const remembered = this.remembered();
+      try {
+        if (remembered === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
+        if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, remembered.checkpoint);
+        const { job } = this.app.session;
+        if (job === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
+        // A window that opens again asks nothing.
+        const model = await runnableModel(this.app, job, storedPlan);
+        if (model === undefined) {
+          webview.dispose();
+          return;
+        }
+        this.panel?.dispose();
+        await this.refill(this.show(webview, model, remembered), remembered);
+      } catch (error) {
+        webview.dispose();
+        report(this.app.log, error);
+      }
+    });
+  }
+
+  dispose(): void {
+    this.panel?.dispose();
+  }
+
+  private inTurn(task: () => Promise<void>): Promise<void> {
+    const turn = this.queue.then(task);
+    this.queue = turn.catch(() => undefined);
+    return turn;
+  }
+
+  private show(webview: vscode.WebviewPanel, model: PreviewModel, remembered: Remembered | undefined): PreviewPanel {
+    const panel = new PreviewPanel(webview, {
+      extension: this.context.extensionUri,
+      log: this.app.log,
+      model,
+      state: remembered?.state,
+      store: this.store,
+      pickPictures,
+      pickFolder: () => pick({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Flip Through'), title: vscode.l10n.t('A folder of pictures to flip through') }),
+      samplePicture: () => readPicture(vscode.Uri.joinPath(this.context.extensionUri, 'media', 'sample', 'picture.png'), 'sample.png'),
+      pickOther: () => this.pickOther(),
+      remember: changes => { this.remember(changes); },
+      report: error => { report(this.app.log, error); },
+    });
+    this.panel = panel;
+    panel.onDidClose(() => { if (this.panel === panel) this.panel = undefined; });
+    return panel;
+  }
+
+  /** Puts back what the panel showed before. What cannot be found any more is reported and left out. */
+  private async refill(panel: PreviewPanel, { pictures, folder, other }: Remembered): Promise<void> {
+    panel.add(await this.store.load(pictures), false);
     try {
-      if (remembered === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-      if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, remembered.checkpoint);
-      const { job } = this.app.session;
-      if (job === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
-      // A window that opens again asks nothing.
-      const model = await modelOf(this.app, job, storedPlan);
-      if (model === undefined) panel.dispose();
-      else this.show(panel, job, { model, preparation: await preparationOf(job, model) }, remembered).add(await this.store.load(remembered.pictures));
+      if (folder !== undefined) await panel.openFolder(vscode.Uri.parse(folder.location, true), folder.position, false);
+      if (other !== undefined) await panel.setOther(await otherEncoder(this.app, other.location, other.precision, storedPlan));
     } catch (error) {
-      panel.dispose();
       report(this.app.log, error);
     }
   }
 
-  dispose(): void {
-    this.current?.panel.dispose();
-  }
-
-  private show(webview: vscode.WebviewPanel, job: Job, run: Pick<PanelOptions, 'model' | 'preparation'>, remembered: Remembered | undefined): PreviewPanel {
-    const { checkpoint } = job;
-    const panel = new PreviewPanel(webview, {
-      extension: this.context.extensionUri,
-      log: this.app.log,
-      ...run,
-      info: infoOf(job),
-      state: remembered?.state,
-      pickPictures: pickPictures,
-      samplePicture: () => readPicture(vscode.Uri.joinPath(this.context.extensionUri, 'media', 'sample', 'picture.png'), 'sample.png'),
-      remember: changes => { this.remember({ checkpoint: checkpoint.location, ...changes }); },
-      keepPictures: files => {
-        this.store.keep(files).then(pictures => { this.remember({ checkpoint: checkpoint.location, pictures }); }, (error: unknown) => { report(this.app.log, error); });
-      },
-      report: error => { report(this.app.log, error); },
-    });
-    const shown = { panel, job };
-    this.current = shown;
-    panel.onDidClose(() => { if (this.current === shown) this.current = undefined; });
-    return panel;
+  /** Asks which encoder to compare with. */
+  private async pickOther(): Promise<OtherEncoder | undefined> {
+    const folder = { label: vscode.l10n.t('Another checkpoint or extracted encoder…'), detail: vscode.l10n.t('A folder: before and after an extraction, two fine-tunes, two stored precisions'), from: 'folder' } as const;
+    const file = { label: vscode.l10n.t('A weights file or a shard index…'), from: 'file' } as const;
+    const half = { label: vscode.l10n.t('The same encoder in half precision'), detail: vscode.l10n.t('float16 on devices that calculate in it; the CPU does not'), from: 'half' } as const;
+    const choice = await vscode.window.showQuickPick([folder, file, half], { title: vscode.l10n.t('Compare with Another Encoder'), placeHolder: vscode.l10n.t('Both run on the same picture; differences are shown per patch and per layer') });
+    if (choice === undefined) return undefined;
+    if (choice.from === 'half') {
+      const { job } = this.app.session;
+      if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; the preview runs its vision encoder.'));
+      const model = await runnableModel(this.app, job);
+      return model && { location: job.checkpoint.location, model, precision: 'float16' };
+    }
+    const uri = await pick({ canSelectFolders: choice.from === 'folder', canSelectFiles: choice.from === 'file', openLabel: vscode.l10n.t('Compare'), title: vscode.l10n.t('The encoder to compare with') });
+    return uri && otherEncoder(this.app, uri.fsPath, 'float32');
   }
 
   private remembered(): Remembered | undefined {
     const parsed = rememberedSchema.safeParse(this.context.workspaceState.get(MEMORY));
-    return parsed.success ? { ...parsed.data, state: parsed.data.state } : undefined;
+    return parsed.success ? parsed.data : undefined;
   }
 
-  private remember(changes: Partial<Remembered> & Pick<Remembered, 'checkpoint'>): void {
+  private remember(changes: Partial<Remembered>): void {
+    const checkpoint = this.app.session.job?.checkpoint.location;
     const before = this.remembered();
-    void this.context.workspaceState.update(MEMORY, { pictures: [], ...(before?.checkpoint === changes.checkpoint ? before : { state: before?.state }), ...changes });
+    if (checkpoint === undefined && before === undefined) return;
+    void this.context.workspaceState.update(MEMORY, { pictures: [], ...before, ...(checkpoint !== undefined && { checkpoint }), ...changes });
+  }
+}
+
+/** The encoder at another location, read for its byte ranges only. */
+async function otherEncoder(app: App, location: string, precision: OtherEncoder['precision'], planHere = planOnThisMachine): Promise<OtherEncoder | undefined> {
+  const job = await app.hub.retrying(() => readJob(app, location));
+  if (job === undefined) return undefined;
+  try {
+    const model = await runnableModel(app, job, planHere);
+    return model && { location: job.checkpoint.location, model, precision };
+  } finally {
+    await job.checkpoint.close();
   }
 }
 
 /**
- * The job's encoder on this machine; undefined when `planHere` does not have it.
+ * The job's encoder on this machine; undefined when `planHere` does not have it: it is elsewhere and not wanted here.
  * @throws UserError when the encoder would not load, so it cannot run either
  */
-async function modelOf(app: App, job: Job, planHere: (app: App, job: Job) => Promise<Plan | undefined>): Promise<EncoderModel | undefined> {
-  const { family, validation } = validated(job);
-  if (!validation.valid) throw new UserError(vscode.l10n.t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
+async function runnableModel(app: App, job: Job, planHere: (app: App, job: Job) => Promise<Plan | undefined> = planOnThisMachine): Promise<PreviewModel | undefined> {
   // What cannot be run is not downloaded.
-  const plan = family.graph === undefined ? job.plan : await planHere(app, job);
-  return plan && encoderModel(plan, family, validation.hyperparameters, job.config);
+  const plan = job.family?.graph === undefined || job.validation?.valid !== true ? job.plan : await planHere(app, job);
+  return plan && app.session.reading(job.checkpoint, () => previewModel(job, plan));
 }
 
-/** Encoders of pictures of any size take up to 16 million pixels: minutes, and gigabytes of hidden states. These are 2048 patches of 14 pixels. */
-const MOST_PIXELS = 2048 * 14 * 14;
-
-/** As the model prepares its pictures; and the geometries that a person may choose instead. */
-async function preparationOf(job: Job, { graph }: EncoderModel): Promise<Preparation> {
-  const sizes = pictureSizes(graph);
-  const { side } = sizes;
-  const own = await preprocessingOrFamilys(job, sizes);
-  const spec = withMostPixels(own.spec, MOST_PIXELS);
-  const from = spec === own.spec ? own.from : `${own.from}; in the preview with at most ${MOST_PIXELS.toLocaleString('en')} pixels`;
-  return { specs: { model: spec, square: withGeometry(spec, side, 'square'), crop: withGeometry(spec, side, 'crop') }, from };
-}
-
-function infoOf(job: Job): ModelInfo {
-  const { family, validation } = validated(job);
-  const size = (name: string): number => validation.hyperparameters.get(name)?.value ?? 0;
-  return {
-    name: job.checkpoint.name,
-    family: family.title,
-    layers: size('layers'),
-    heads: size('heads'),
-    width: size('width'),
-    queries: size('n_queries'),
-    outputDim: size('output_dim'),
-    imageSize: size('image_size'),
-    patchSize: size('patch_size'),
-  };
-}
-
-async function pickPictures(): Promise<{ name: string; bytes: Uint8Array }[]> {
+async function pickPictures(): Promise<PictureFile[]> {
   const chosen = await vscode.window.showOpenDialog({
-    canSelectMany: true, canSelectFolders: true, canSelectFiles: true,
-    openLabel: vscode.l10n.t('Add'), title: vscode.l10n.t('Add pictures, or a folder of them'),
+    canSelectMany: true, canSelectFiles: true,
+    openLabel: vscode.l10n.t('Add'), title: vscode.l10n.t('Add pictures'),
     filters: { [vscode.l10n.t('Pictures')]: PICTURE_EXTENSIONS },
   });
-  const files: vscode.Uri[] = [];
-  for (const uri of chosen ?? []) {
-    const { type } = await vscode.workspace.fs.stat(uri);
-    files.push(...((type & vscode.FileType.Directory) === 0 ? [uri] : (await picturesIn(uri)).slice(0, FOLDER_LIMIT)));
-  }
-  return Promise.all(files.map(uri => readPicture(uri)));
+  return Promise.all((chosen ?? []).map(uri => readPicture(uri)));
 }

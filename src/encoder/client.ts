@@ -5,7 +5,7 @@ import type { RunOptions } from '../progress';
 import type { LoadOptions, LoadReport } from './devices';
 import type { Array32 } from './encoder';
 import type { PreprocessSpec } from '../image/preprocess';
-import type { Answers, Question } from '../protocol';
+import type { Answers, EncoderSlot, Question } from '../protocol';
 import type { OpenedPicture } from './gallery';
 import type { EncoderModel } from './model';
 import { replySchema, type Reply, type Request } from './protocol';
@@ -52,9 +52,9 @@ export class EncoderClient {
   private nextId = 0;
   private readonly pending = new Map<number, Pending>();
   private idle: NodeJS.Timeout | undefined;
-  private wanted: { readonly model: EncoderModel; readonly options: LoadOptions } | undefined;
-  /** Resolves when the running process holds the wanted model. */
-  private loaded: Promise<LoadReport> | undefined;
+  private readonly wanted = new Map<EncoderSlot, { readonly model: EncoderModel; readonly options: LoadOptions }>();
+  /** Resolve when the running process holds the wanted model. */
+  private readonly loaded = new Map<EncoderSlot, Promise<LoadReport>>();
   private closed = false;
 
   constructor(private readonly options: ClientOptions) {}
@@ -65,14 +65,22 @@ export class EncoderClient {
   }
 
   /**
-   * Loads a model, in place of the one before. Progress counts blocks.
+   * Loads a model, in place of the one before; a second one goes into the slot `other`, to be asked about beside it.
+   * Progress counts blocks.
    * @throws UserError when it cannot be loaded on any device; AbortError when cancelled
    */
-  async load(model: EncoderModel, options: LoadOptions & RunOptions): Promise<LoadReport> {
+  async load(model: EncoderModel, options: LoadOptions & RunOptions, slot: EncoderSlot = 'main'): Promise<LoadReport> {
     const { device, precision, batch } = options;
-    this.wanted = { model, options: { device, precision, ...(batch !== undefined && { batch }) } };
-    this.loaded = undefined;
-    return this.ensureLoaded(options);
+    this.wanted.set(slot, { model, options: { device, precision, ...(batch !== undefined && { batch }) } });
+    this.loaded.delete(slot);
+    return this.ensureLoaded(options, slot);
+  }
+
+  /** Forgets the model of a slot and what it made of pictures. */
+  async unload(slot: EncoderSlot): Promise<void> {
+    this.wanted.delete(slot);
+    this.loaded.delete(slot);
+    if (this.child !== undefined) await this.ask({ type: 'unload', encoder: slot }, {});
   }
 
   /**
@@ -119,19 +127,23 @@ export class EncoderClient {
   }
 
   /**
-   * Decodes a picture in the encoder's process and makes the encoder's input of it; nothing runs yet.
+   * Decodes a picture in the encoder's process and makes an encoder's input of it; nothing runs yet.
    * @throws UserError when it is no picture that can be decoded
    */
-  async openPicture(picture: { readonly id: string; readonly name: string; readonly bytes: Uint8Array }, spec: PreprocessSpec, options: RunOptions = {}): Promise<OpenedPicture> {
-    await this.ensureLoaded(options);
-    const reply = await this.ask({ type: 'openPicture', picture: picture.id, name: picture.name, bytes: picture.bytes, spec }, options);
+  async openPicture(picture: { readonly id: string; readonly name: string; readonly bytes: Uint8Array }, spec: PreprocessSpec, options: RunOptions = {}, slot: EncoderSlot = 'main'): Promise<OpenedPicture> {
+    await this.ensureLoaded(options, slot);
+    const reply = await this.ask({ type: 'openPicture', picture: picture.id, name: picture.name, bytes: picture.bytes, encoder: slot, spec }, options);
     if (reply.type !== 'picture') throw new Error(`The encoder answered a picture with ${reply.type}.`);
     return reply.picture;
   }
 
-  /** Runs the encoder on an opened picture; what it makes of it stays in the process for questions. Progress counts stages. */
-  async encodePicture(picture: string, options: RunOptions = {}): Promise<{ readonly runMs: number }> {
-    const reply = await this.ask({ type: 'encodePicture', picture }, options);
+  /**
+   * Runs the encoder on an opened picture. Its outputs and the hidden states of `layers` stay in the process for questions.
+   * Progress counts stages.
+   * @throws UserError when the process ended, also before this call: it took the opened picture with it
+   */
+  async encodePicture(picture: string, layers: readonly number[], options: RunOptions = {}, slot: EncoderSlot = 'main'): Promise<{ readonly runMs: number }> {
+    const reply = await this.askHolder({ type: 'encodePicture', picture, encoder: slot, layers }, options);
     if (reply.type !== 'encoded') throw new Error(`The encoder answered a run with ${reply.type}.`);
     return { runMs: reply.runMs };
   }
@@ -140,16 +152,22 @@ export class EncoderClient {
     if (this.child !== undefined) await this.ask({ type: 'closePicture', picture }, {});
   }
 
-  /** What is kept of an encoded picture: `pixel_values`, `embeddings`, `hidden_states.N`, `features`, `attn_pool.weights`. */
+  /**
+   * What is kept of an encoded picture: `pixel_values`, `embeddings`, `hidden_states.N`, `features`, `attn_pool.weights`.
+   * @throws UserError when the process that held it ended
+   */
   async pictureValues(picture: string, names: readonly string[]): Promise<Map<string, Array32>> {
     const values = new Map<string, Array32>();
-    await this.ask({ type: 'pictureValues', picture, names }, { onOutput: (name, value) => { values.set(name, value); } });
+    await this.askHolder({ type: 'pictureValues', picture, names }, { onOutput: (name, value) => { values.set(name, value); } });
     return values;
   }
 
-  /** Asks about encoded pictures. */
+  /**
+   * Asks about encoded pictures.
+   * @throws UserError when the process that held them ended
+   */
   async askAbout<Type extends Question['type']>(question: Extract<Question, { type: Type }>): Promise<Answers[Type]> {
-    const reply = await this.ask({ type: 'ask', question }, {});
+    const reply = await this.askHolder({ type: 'ask', question }, {});
     if (reply.type !== 'answer') throw new Error(`The encoder answered a question with ${reply.type}.`);
     // The process answers each question in its own type; both ends come from the same build.
     return reply.answer as Answers[Type];
@@ -178,20 +196,27 @@ export class EncoderClient {
     await this.stop();
   }
 
-  private async ensureLoaded(options: RunOptions): Promise<LoadReport> {
-    if (this.wanted === undefined) throw new Error('The encoder is used before a model is loaded.');
-    const { model, options: choice } = this.wanted;
-    this.loaded ??= this.ask({ type: 'load', model: { ...model, sizes: { ...model.sizes } }, ...choice }, options).then(reply => {
+  private async ensureLoaded(options: RunOptions, slot: EncoderSlot = 'main'): Promise<LoadReport> {
+    const wanted = this.wanted.get(slot);
+    if (wanted === undefined) throw new Error('The encoder is used before a model is loaded.');
+    const { model, options: choice } = wanted;
+    const loading = this.loaded.get(slot) ?? this.ask({ type: 'load', encoder: slot, model: { ...model, sizes: { ...model.sizes } }, ...choice }, options).then(reply => {
       if (reply.type !== 'loaded') throw new Error(`The encoder answered a load with ${reply.type}.`);
       return reply.report;
     });
-    const loading = this.loaded;
+    this.loaded.set(slot, loading);
     try {
       return await loading;
     } catch (error) {
-      if (this.loaded === loading) this.loaded = undefined;
+      if (this.loaded.get(slot) === loading) this.loaded.delete(slot);
       throw error;
     }
+  }
+
+  /** Asks the process that holds pictures: one that was started for the question would know none. */
+  private async askHolder(request: Ask, options: RunRequest): Promise<Reply> {
+    if (this.child === undefined || this.loaded.size === 0) throw new UserError('The encoder\'s process has ended, and what it knew of the pictures with it. Start it again.');
+    return this.ask(request, options);
   }
 
   private async ask(request: Ask, options: RunRequest): Promise<Reply> {
@@ -254,7 +279,7 @@ export class EncoderClient {
   private release(child: ChildProcess, error: Error): void {
     if (this.child !== child) return;
     this.child = undefined;
-    this.loaded = undefined;
+    this.loaded.clear();
     clearTimeout(this.idle);
     const asked = [...this.pending.values()];
     this.pending.clear();

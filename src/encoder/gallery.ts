@@ -1,19 +1,24 @@
-import { gridOf } from '../architecture/forwardGraphs';
-import type { GraphSpec } from '../architecture/graphSpec';
-import type { Grid } from '../architecture/positions';
+import { differenceMap, relativeError } from '../features/difference';
 import { cosine, cosinesTo, matchProbabilities, meanToken } from '../features/similarity';
 import { tokenNorms } from '../features/norms';
-import { colourScale, pcaColours } from '../features/pcaColours';
+import { colourScale, pcaColours, type ColourScale } from '../features/pcaColours';
 import { fitPca, projectOnto, type Pca } from '../features/pca';
 import { histogram, summarize } from '../features/statistics';
 import { token, tokenMatrix, type TokenMatrix } from '../features/tokenMatrix';
 import { seenArea, type Rectangle } from '../image/geometry';
 import { decodeImage } from '../image/decode';
 import { preprocess, type PreprocessSpec } from '../image/preprocess';
+import type { ForwardGraph } from '../architecture/forwardGraph';
+import { gridOf } from '../architecture/forwardGraphs';
+import type { GraphSpec } from '../architecture/graphSpec';
+import type { Grid } from '../architecture/positions';
 import { UserError } from '../errors';
-import type { Comparison, FeatureStatistics, MapKind, PatchMap, Question } from '../protocol';
-import { encodeDisplay } from './display';
+import type { Answers, Comparison, EncoderSlot, FeatureStatistics, MapKind, PatchMap, Question, ResizeMode, Subject } from '../protocol';
+import { encodeDisplay, encodeThumbnail } from './display';
 import type { Array32, LoadedEncoder, RunHooks } from './encoder';
+
+/** How pictures are prepared, by what the person chose. */
+export type Preprocessing = Readonly<Record<ResizeMode, PreprocessSpec>>;
 
 /** What is known of a picture before it is encoded. */
 export interface OpenedPicture {
@@ -21,51 +26,69 @@ export interface OpenedPicture {
   readonly height: number;
   /** What the encoder sees of it, as shares of its width and height. */
   readonly seen: Rectangle;
-  /** The patches that it is cut into. */
+  /** Patches of the encoder's input. */
   readonly grid: Grid;
   /** PNG, small enough for a screen. */
   readonly display: Uint8Array;
+  /** PNG, small enough for a list. */
+  readonly thumbnail: Uint8Array;
   readonly decodeMs: number;
   readonly resizeMs: number;
 }
 
-/** A loaded encoder, with what its graph says of it. */
+/** A loaded encoder with its forward pass. */
 export interface Running {
   readonly encoder: LoadedEncoder;
-  /** Attention heads of a block. */
-  readonly heads: number;
+  readonly spec: GraphSpec;
+  /** For its usual picture; what depends on the grid is asked of `spec`. */
+  readonly graph: ForwardGraph;
+}
+
+interface Encoded {
+  readonly pixels: Array32;
+  readonly grid: Grid;
+  readonly graph: ForwardGraph;
+  /** By output name; empty until the picture is encoded. */
+  values: ReadonlyMap<string, Array32>;
 }
 
 interface Picture {
   readonly name: string;
-  readonly pixels: Array32;
-  readonly grid: Grid;
-  /** By output name; empty until the picture is encoded. */
-  values: Map<string, Array32>;
+  readonly encoded: Map<EncoderSlot, Encoded>;
+}
+
+interface FittedColours {
+  readonly pca: Pca;
+  readonly scale: ColourScale;
 }
 
 const HISTOGRAM_BINS = 48;
+/** One vector for a picture: the best that an encoder has. */
+const EMBEDDINGS = ['projected', 'pooled', 'features'] as const;
 
 /**
- * The pictures of a preview with what the encoder made of them. It lives in the encoder's process: a full-size
+ * The pictures of a preview with what one or two encoders made of them. It lives in the encoder's process: a full-size
  * encoder's hidden states are hundreds of megabytes per picture, so the questions come here, and only what is
  * drawn goes back.
  */
 export class Gallery {
   private readonly pictures = new Map<string, Picture>();
-  private pca: { readonly layer: number; readonly ids: string; readonly fitted: Pca } | undefined;
+  /** By layer and subjects; scrubbing goes back and forth. */
+  private readonly colours = new Map<string, FittedColours>();
   private attention: { readonly name: string; readonly map: Float32Array } | undefined;
 
-  /** @throws UserError when it is no picture that can be decoded */
-  async open(id: string, name: string, bytes: Uint8Array, graph: GraphSpec, spec: PreprocessSpec): Promise<OpenedPicture> {
+  /** @throws UserError when it is no picture that can be decoded, or the encoder does not take its size */
+  async open(id: string, name: string, bytes: Uint8Array, slot: EncoderSlot, running: Pick<Running, 'spec' | 'graph'>, spec: PreprocessSpec): Promise<OpenedPicture> {
     const started = performance.now();
     const image = await decodeImage(bytes, { name });
     const decoded = performance.now();
     const { pixels, geometry } = preprocess(image, spec);
     const resized = performance.now();
-    const grid = gridOf(graph, geometry.height, geometry.width);
-    this.close(id);
-    this.pictures.set(id, { name, pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, grid, values: new Map() });
+    const grid = gridOf(running.spec, geometry.height, geometry.width);
+    const picture = this.pictures.get(id) ?? { name, encoded: new Map<EncoderSlot, Encoded>() };
+    picture.encoded.set(slot, { pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, grid, graph: running.graph, values: new Map() });
+    this.pictures.set(id, picture);
+    this.forgetDerived();
     const { x, y, width, height } = seenArea(geometry);
     return {
       width: image.width,
@@ -73,103 +96,116 @@ export class Gallery {
       seen: { x: x / image.width, y: y / image.height, width: width / image.width, height: height / image.height },
       grid,
       display: await encodeDisplay(image),
+      thumbnail: await encodeThumbnail(image),
       decodeMs: decoded - started,
       resizeMs: resized - decoded,
     };
   }
 
-  /** Runs the encoder on an opened picture and keeps every hidden state. Gives the milliseconds that it took. */
-  async encode(id: string, encoder: LoadedEncoder, outputs: readonly string[], hooks: Omit<RunHooks, 'onOutput'>): Promise<number> {
-    const picture = this.picture(id);
+  /** Runs the encoder on an opened picture and keeps its outputs and the hidden states of `layers`. Gives the milliseconds that it took. */
+  async encode(id: string, slot: EncoderSlot, { encoder, graph }: Running, layers: readonly number[], hooks: Omit<RunHooks, 'onOutput'>): Promise<number> {
+    const encoded = this.encoded({ picture: id, encoder: slot });
+    const outputs = ['embeddings', ...layers.map(layer => `hidden_states.${layer}`), ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')];
     const values = new Map<string, Array32>();
     const started = performance.now();
-    await encoder.run(picture.pixels, outputs, { ...hooks, onOutput: (name, value) => { values.set(name, value); return Promise.resolve(); } });
-    picture.values = values;
-    this.pca = undefined;
+    await encoder.run(encoded.pixels, outputs, { ...hooks, onOutput: (name, value) => { values.set(name, value); return Promise.resolve(); } });
+    encoded.values = values;
+    this.forgetDerived();
     return performance.now() - started;
   }
 
   close(id: string): void {
     this.pictures.delete(id);
-    this.pca = undefined;
-    this.attention = undefined;
+    this.forgetDerived();
   }
 
-  /** Forgets what the encoder made of the pictures: another encoder takes its place. */
-  forgetValues(): void {
-    for (const picture of this.pictures.values()) picture.values = new Map();
-    this.pca = undefined;
-    this.attention = undefined;
+  /** Forgets what an encoder made of the pictures: another takes its place, or none. */
+  forget(slot: EncoderSlot): void {
+    for (const picture of this.pictures.values()) picture.encoded.delete(slot);
+    this.forgetDerived();
   }
 
-  /** The values of a picture that are worth keeping on disk, with the pixels that gave them. */
+  /** What the main encoder made of a picture, with the pixels that it saw. */
   values(id: string): ReadonlyMap<string, Array32> {
-    const { pixels, values } = this.picture(id);
+    const { pixels, values } = this.encoded({ picture: id, encoder: 'main' });
     return new Map([['pixel_values', pixels], ...values]);
   }
 
-  async answer(question: Question, running: Running): Promise<PatchMap | FeatureStatistics | Float32Array | Comparison> {
+  /** @param running the loaded encoders, for attention maps, which are computed when asked for */
+  async answer(question: Question, running: ReadonlyMap<EncoderSlot, Running>): Promise<Answers[Question['type']]> {
     switch (question.type) {
-      case 'map': return this.map(question.picture, question.map, running);
-      case 'statistics': return this.statistics(question.picture, question.layer);
-      case 'patch': return token(this.hidden(question.picture, question.layer), question.patch).slice();
+      case 'map': return this.map(question.subject, question.map, running);
+      case 'statistics': return this.statistics(question.subject, question.layer);
+      case 'patch': return token(this.patches(question.subject, question.layer), question.patch).slice();
       case 'compare': return this.compare(question.pictures, question.temperature);
+      case 'errors': return { errors: this.errors(question.picture) };
     }
   }
 
-  private async map(id: string, map: MapKind, running: Running): Promise<PatchMap> {
-    const { grid } = this.picture(id);
+  private async map(subject: Subject, map: MapKind, running: ReadonlyMap<EncoderSlot, Running>): Promise<PatchMap> {
+    const { grid } = this.encoded(subject);
+    const numbers = (values: Float32Array): PatchMap => ({ ...grid, values });
     switch (map.kind) {
-      case 'pca': return this.pcaMap(id, map.layer);
-      case 'norm': return onGrid(tokenNorms(this.hidden(id, map.layer)), grid);
-      case 'similarity': return onGrid(cosinesTo(this.hidden(id, map.layer), token(this.hidden(map.from ?? id, map.layer), map.patch)), grid);
+      case 'pca': return this.pcaMap(subject, map.layer, map.among);
+      case 'norm': return numbers(tokenNorms(this.patches(subject, map.layer)));
+      case 'similarity': return numbers(this.similarity(subject, map.layer, map.patch, map.from ?? subject));
       case 'channel': {
-        const { data, tokens, channels } = this.hidden(id, map.layer);
-        return onGrid(Float32Array.from({ length: tokens }, (_, index) => data[index * channels + map.channel] ?? NaN), grid);
+        const { data, tokens, channels } = this.patches(subject, map.layer);
+        return numbers(Float32Array.from({ length: tokens }, (_, index) => data[index * channels + map.channel] ?? NaN));
       }
-      case 'attention': return onGrid(await this.attentionFrom(id, map.layer, map.head, map.patch, running), grid);
-      case 'pool': return onGrid(token(matrixOf(this.value(id, 'attn_pool.weights')), map.query).slice(), grid);
+      case 'attention': return numbers(await this.attentionFrom(subject, map.layer, map.head, map.patch, running));
+      case 'pool': return numbers(this.patchesOf(subject, token(matrixOf(this.value(subject, 'attn_pool.weights')), map.query)));
+      case 'difference': return numbers(differenceMap(this.patches({ ...subject, encoder: 'other' }, map.layer), this.patches({ ...subject, encoder: 'main' }, map.layer)).relative);
     }
   }
 
-  /** Fitted on all encoded pictures together, so that a colour means the same in each. */
-  private pcaMap(id: string, layer: number): PatchMap {
-    const encoded = [...this.pictures].filter(([, { values }]) => values.size > 0).map(([each]) => each);
-    const ids = encoded.join();
-    if (this.pca?.layer !== layer || this.pca.ids !== ids) {
-      this.pca = { layer, ids, fitted: fitPca(encoded.map(each => this.hidden(each, layer))) };
-    }
-    const { fitted } = this.pca;
-    const projections = new Map(encoded.map(each => [each, projectOnto(fitted, this.hidden(each, layer))]));
-    const own = projections.get(id) ?? projectOnto(fitted, this.hidden(id, layer));
-    return { ...this.picture(id).grid, colours: pcaColours(own, colourScale([...projections.values()])), explained: fitted.explainedVarianceRatio };
+  private similarity(subject: Subject, layer: number, patch: number, from: Subject): Float32Array {
+    const matrix = this.patches(subject, layer);
+    const reference = this.patches(from, layer);
+    if (reference.channels !== matrix.channels) throw new UserError(`The encoders' features are ${reference.channels} and ${matrix.channels} wide, so a patch of one has no similarity to those of the other.`);
+    return cosinesTo(matrix, token(reference, patch));
   }
 
-  private async attentionFrom(id: string, layer: number, head: number | undefined, patch: number, { encoder, heads }: Running): Promise<Float32Array> {
-    const input = this.value(id, layer === 0 ? 'embeddings' : `hidden_states.${layer - 1}`);
-    const name = `${id} ${layer} ${head ?? 'mean'}`;
-    if (this.attention?.name !== name) {
+  /** Fitted on all that are shown together, so that a colour means the same in each. Only what is equally wide can be. */
+  private pcaMap(subject: Subject, layer: number, among: readonly Subject[]): PatchMap {
+    const own = this.patches(subject, layer);
+    const together = among.map(each => [each, this.patches(each, layer)] as const).filter(([, { channels }]) => channels === own.channels);
+    const key = [layer, ...together.map(([{ picture, encoder }]) => `${encoder} ${picture}`)].join();
+    let fitted = this.colours.get(key);
+    if (fitted === undefined) {
+      const pca = fitPca(together.map(([, matrix]) => matrix));
+      fitted = { pca, scale: colourScale(together.map(([, matrix]) => projectOnto(pca, matrix))) };
+      this.colours.set(key, fitted);
+    }
+    const { pca, scale } = fitted;
+    return { ...this.encoded(subject).grid, colours: pcaColours(projectOnto(pca, own), scale), explained: pca.explainedVarianceRatio };
+  }
+
+  private async attentionFrom(subject: Subject, layer: number, head: number | undefined, patch: number | undefined, running: ReadonlyMap<EncoderSlot, Running>): Promise<Float32Array> {
+    const encoder = running.get(subject.encoder)?.encoder;
+    const { heads, prefixTokens } = this.encoded(subject).graph;
+    if (encoder === undefined) throw new UserError('The encoder is not loaded any more. Start it again.');
+    if (patch === undefined && prefixTokens === 0) throw new UserError('This encoder has no class token, so attention is shown from a patch: choose one.');
+    const { pixels, values, grid } = this.encoded(subject);
+    const name = [subject.encoder, subject.picture, layer, head ?? 'mean'].join(' ');
+    let map = this.attention?.name === name ? this.attention.map : undefined;
+    if (map === undefined) {
       const wanted = head === undefined ? Array.from({ length: heads }, (_, each) => each) : [head];
-      let sum: Float32Array | undefined;
-      for (const each of wanted) {
-        const { data } = await encoder.attention(layer, each, input, this.picture(id).grid);
-        if (sum === undefined) sum = data.slice();
-        else for (let at = 0; at < sum.length; at++) sum[at] = (sum[at] ?? 0) + (data[at] ?? 0);
-      }
-      const map = sum ?? new Float32Array();
-      this.attention = { name, map: map.map(value => value / wanted.length) };
+      map = await meanAttention(encoder, layer, wanted, values.get(layer === 0 ? 'embeddings' : `hidden_states.${layer - 1}`), { pixels, grid });
+      this.attention = { name, map };
     }
-    const tokens = Math.sqrt(this.attention.map.length);
-    return this.attention.map.slice(patch * tokens, (patch + 1) * tokens);
+    const tokens = Math.sqrt(map.length);
+    const row = patch === undefined ? 0 : prefixTokens + patch;
+    return this.patchesOf(subject, map.subarray(row * tokens, (row + 1) * tokens));
   }
 
-  private statistics(id: string, layer: number | 'pooled'): FeatureStatistics {
-    const { shape, data } = this.value(id, layer === 'pooled' ? 'features' : nameOf(layer));
+  private statistics(subject: Subject, layer: number): FeatureStatistics {
+    const { shape, data } = this.layer(subject, layer);
     return { shape, statistics: summarize(data), histogram: histogram(data, HISTOGRAM_BINS) };
   }
 
   private compare(ids: readonly string[], temperature: number): Comparison {
-    const pooled = ids.map(id => meanToken(matrixOf(this.value(id, 'features'))));
+    const pooled = ids.map(picture => this.embedding({ picture, encoder: 'main' }));
     const cosines = Float32Array.from(pooled.flatMap(a => pooled.map(b => cosine(a, b))));
     return {
       names: ids.map(id => this.picture(id).name),
@@ -178,15 +214,55 @@ export class Gallery {
     };
   }
 
-  private hidden(id: string, layer: number): TokenMatrix {
-    return matrixOf(this.value(id, nameOf(layer)));
+  /** The picture's one vector; the mean of the output's tokens where the encoder has none. */
+  private embedding(subject: Subject): Float32Array {
+    const { values } = this.encoded(subject);
+    const name = EMBEDDINGS.find(each => values.has(each)) ?? 'features';
+    const value = this.value(subject, name);
+    return name === 'features' ? meanToken(matrixOf(value)) : value.data;
   }
 
-  private value(id: string, name: string): Array32 {
-    const { values, name: title } = this.picture(id);
-    const value = values.get(name);
-    if (value === undefined) throw new UserError(`${title} has no ${name}: it is not encoded yet, or this encoder has none.`);
+  private errors(picture: string): number[] {
+    const main = this.encoded({ picture, encoder: 'main' }).values;
+    const other = this.encoded({ picture, encoder: 'other' }).values;
+    const { layers } = this.encoded({ picture, encoder: 'main' }).graph;
+    const names = ['embeddings', ...Array.from({ length: layers }, (_, layer) => `hidden_states.${layer}`), 'features'];
+    // Layers that were not kept, or that one encoder has in another size, have no error.
+    return names.map(name => {
+      const [reference, values] = [main.get(name)?.data, other.get(name)?.data];
+      return reference === undefined || values?.length !== reference.length ? NaN : relativeError(values, reference);
+    });
+  }
+
+  /** A layer's patches without the tokens before them. */
+  private patches(subject: Subject, layer: number): TokenMatrix {
+    const { grid: { rows, columns }, graph: { prefixTokens } } = this.encoded(subject);
+    const { data, tokens, channels } = matrixOf(this.layer(subject, layer));
+    if (tokens !== prefixTokens + rows * columns) throw new UserError('This layer has no features for each patch.');
+    return tokenMatrix(data.subarray(prefixTokens * channels), rows * columns, channels);
+  }
+
+  /** The patches' part of one value per token. */
+  private patchesOf(subject: Subject, values: Float32Array): Float32Array {
+    const { grid: { rows, columns }, graph: { prefixTokens } } = this.encoded(subject);
+    return values.slice(prefixTokens, prefixTokens + rows * columns);
+  }
+
+  private layer(subject: Subject, layer: number): Array32 {
+    const { layers } = this.encoded(subject).graph;
+    return this.value(subject, layer < 0 ? 'embeddings' : layer < layers ? `hidden_states.${layer}` : 'features');
+  }
+
+  private value(subject: Subject, name: string): Array32 {
+    const value = this.encoded(subject).values.get(name);
+    if (value === undefined) throw new UserError(`${this.picture(subject.picture).name} has no ${name}: it is not encoded yet, or this encoder has none.`);
     return value;
+  }
+
+  private encoded({ picture, encoder }: Subject): Encoded {
+    const encoded = this.picture(picture).encoded.get(encoder);
+    if (encoded === undefined) throw new UserError(`${this.picture(picture).name} is not encoded yet.`);
+    return encoded;
   }
 
   private picture(id: string): Picture {
@@ -194,11 +270,36 @@ export class Gallery {
     if (picture === undefined) throw new UserError('The picture is no longer open. Add it again.');
     return picture;
   }
+
+  private forgetDerived(): void {
+    this.colours.clear();
+    this.attention = undefined;
+  }
 }
 
-/** The output that holds a layer's hidden state; -1 is the patch embedding. */
-function nameOf(layer: number): string {
-  return layer < 0 ? 'embeddings' : `hidden_states.${layer}`;
+/** Whether a question can be answered without running the encoder: then it need not wait for a run that is under way. */
+export function isQuick(question: Question): boolean {
+  return question.type !== 'map' || question.map.kind !== 'attention';
+}
+
+/**
+ * The mean of the heads' attention maps, (tokens, tokens).
+ * @param input what goes into the block; when it was not kept, the encoder runs anew from the pixels
+ */
+async function meanAttention(encoder: LoadedEncoder, layer: number, heads: readonly number[], input: Array32 | undefined, { pixels, grid }: Pick<Encoded, 'pixels' | 'grid'>): Promise<Float32Array> {
+  let sum: Float64Array | undefined;
+  const add = ({ data }: Array32): void => {
+    sum ??= new Float64Array(data.length);
+    for (let at = 0; at < sum.length; at++) sum[at] = (sum[at] ?? 0) + (data[at] ?? 0);
+  };
+  if (input !== undefined) for (const head of heads) add(await encoder.attention(layer, head, input, grid));
+  else {
+    await encoder.run(pixels, heads.map(head => `attentions.${layer}.${head}`), {
+      onProgress: () => undefined, check: () => undefined,
+      onOutput: (_, value) => { add(value); return Promise.resolve(); },
+    });
+  }
+  return Float32Array.from(sum ?? [], value => value / heads.length);
 }
 
 /** The first picture of a batch, one row per token. */
@@ -207,10 +308,7 @@ function matrixOf({ shape, data }: Array32): TokenMatrix {
   return tokenMatrix(data.subarray(0, tokens * channels), tokens, channels);
 }
 
-function onGrid(values: Float32Array, grid: Grid): PatchMap {
-  return { ...grid, values };
-}
-
 function rowsOf(values: Float32Array, columns: number): number[][] {
   return Array.from({ length: values.length / columns }, (_, row) => [...values.subarray(row * columns, (row + 1) * columns)]);
 }
+

@@ -1,85 +1,138 @@
+import { createHash } from 'node:crypto';
+import { forwardGraph, pictureSizes } from '../architecture/forwardGraphs';
 import { isAbort, UserError } from '../errors';
-import type { Answers, DeviceChoice, EncoderStatus, PictureInfo, Question, ResizeMode } from '../protocol';
+import type { PreprocessSpec } from '../image/preprocess';
+import { keptLayers } from '../previewLimits';
+import type { Answers, DeviceChoice, EncoderSlot, EncoderStatus, Encoding, KeptLayers, ModelInfo, PictureInfo, Question, ResizeMode } from '../protocol';
 import type { EncoderClient } from './client';
 import { DEVICE_NAMES, type LoadReport } from './devices';
+import type { Precision } from './deviceEncoder';
 import type { Array32 } from './encoder';
-import type { PreprocessSpec } from '../image/preprocess';
+import type { Preprocessing } from './gallery';
 import type { EncoderModel } from './model';
+
+/** An encoder with the ways to prepare pictures for it. */
+export interface PreviewModel {
+  readonly model: EncoderModel;
+  readonly family: string;
+  readonly preprocessing: Preprocessing;
+  /** Whose rule `preprocessing.model` is, and what to know of it. */
+  readonly rule: string;
+  /** The model's own softmax temperature, where its checkpoint has a `logit_scale`. */
+  readonly temperature: number | undefined;
+}
 
 /** A picture as it came: its bytes are kept, so that it can be encoded again by another device or after a crash. */
 export interface PictureFile {
   readonly name: string;
   readonly bytes: Uint8Array;
+  /** Where it stands in the folder that is flipped through. */
+  readonly folder?: NonNullable<PictureInfo['folder']>;
 }
 
 export interface PreviewEvents {
   onStatus(status: EncoderStatus): void;
-  onPictures(pictures: readonly PictureInfo[]): void;
+  /** @param show the picture that the person has just asked for */
+  onPictures(pictures: readonly PictureInfo[], show: string | undefined): void;
   /** What to draw for a picture. */
   onPixels(id: string, mime: string, bytes: Uint8Array): void;
+  /** A picture was decoded for the first time; the thumbnail is a PNG. */
+  onDecoded(file: PictureFile, thumbnail: Uint8Array): void;
   /** What went wrong beyond the sentence in the status, for the log. */
   onError(error: unknown): void;
 }
 
-/** How pictures become the encoder's input, by what a person may choose. */
-export interface Preparation {
-  readonly specs: Readonly<Record<ResizeMode, PreprocessSpec>>;
-  /** Whose rule `model` is, and what to know of it. */
-  readonly from: string;
+export interface PreviewChoices {
+  readonly device: DeviceChoice;
+  readonly precision: Precision;
+  readonly resize: ResizeMode;
 }
 
 interface Entry {
   info: PictureInfo;
-  readonly file: PictureFile;
+  file: PictureFile;
   display: Uint8Array | undefined;
+  /** Kept for when the person flips back to it, and told to nobody until then. */
+  hidden: boolean;
+}
+
+interface Loaded {
+  readonly model: PreviewModel;
+  readonly precision: Precision;
+  report: LoadReport | undefined;
+}
+
+const SLOTS: readonly EncoderSlot[] = ['main', 'other'];
+/** Pictures of a folder that stay encoded after they were flipped over. */
+const KEPT_OF_FOLDER = 4;
+const CANCELLED = 'Cancelled.';
+
+/** The facts of an encoder that the panel's controls need. */
+export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
+  const { layers, heads, width, queries, prefixTokens, poolShapes, tokens } = forwardGraph(model.graph);
+  return { name: model.name, family, layers, heads, width, queries, prefixTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens, ...(temperature !== undefined && { temperature }) };
+}
+
+/** The same picture has the same id wherever it comes from, and over a reload. */
+export function pictureId(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex').slice(0, 32);
 }
 
 /**
- * A preview's state: pictures are encoded one after the other by the client's process, and questions about them are
- * answered there. When that process ends (a crash, a kill, a rest), the pictures wait and are encoded again: after a
- * rest with the next question, after a crash when the person starts the encoder again.
+ * A preview's state: pictures are encoded one after the other by the client's process, by one encoder or by two that
+ * are compared, and questions about them are answered there. When that process ends (a crash, a kill, a rest), the
+ * pictures wait and are encoded again: after a rest with the next question, after a crash when the person starts the
+ * encoder again.
  */
 export class Preview {
   private readonly entries = new Map<string, Entry>();
+  private readonly encoders = new Map<EncoderSlot, Loaded>();
   private status: EncoderStatus;
-  private nextId = 1;
   private pumping: Promise<void> | undefined;
   private controller = new AbortController();
   /** The process that holds the encoded pictures. */
   private holder: number | undefined;
-  private report: LoadReport | undefined;
+  /** Called when a picture's state changes. */
+  private readonly watchers = new Set<() => void>();
 
-  constructor(
-    private readonly client: EncoderClient,
-    private readonly model: EncoderModel,
-    private readonly preparation: Preparation,
-    private readonly events: PreviewEvents,
-    device: DeviceChoice,
-  ) {
-    this.status = { state: 'off', choice: device, resize: 'model', rule: preparation.from };
+  constructor(private readonly client: EncoderClient, model: PreviewModel, private readonly events: PreviewEvents, choices: PreviewChoices) {
+    this.encoders.set('main', { model, precision: choices.precision, report: undefined });
+    this.status = { state: 'off', choice: choices.device, precision: choices.precision, kept: 'all', resize: choices.resize, rule: model.rule };
   }
 
   get pictures(): readonly PictureInfo[] {
-    return [...this.entries.values()].map(({ info }) => info);
+    return [...this.entries.values()].filter(({ hidden }) => !hidden).map(({ info }) => info);
   }
 
+  /** The pictures that are no folder's. */
   get files(): readonly PictureFile[] {
-    return [...this.entries.values()].map(({ file }) => file);
+    return [...this.entries.values()].map(({ file }) => file).filter(({ folder }) => folder === undefined);
   }
 
   /** Tells everything again, to a page that was loaded anew. */
   repeat(): void {
     this.events.onStatus(this.status);
-    this.events.onPictures(this.pictures);
-    for (const [id, { display }] of this.entries) if (display !== undefined) this.events.onPixels(id, 'image/png', display);
+    this.tell();
+    for (const { info: { id }, display, hidden } of this.entries.values()) if (display !== undefined && !hidden) this.events.onPixels(id, 'image/png', display);
   }
 
-  add(files: readonly PictureFile[]): void {
+  /** Adds pictures and shows the last; one that is there already is shown. A folder's picture takes the place of the one before. */
+  add(files: readonly PictureFile[], show = true): void {
+    let last: string | undefined;
     for (const file of files) {
-      const id = `p${this.nextId++}`;
-      this.entries.set(id, { info: { id, name: file.name, status: 'waiting' }, file, display: undefined });
+      const id = last = pictureId(file.bytes);
+      const { folder } = file;
+      if (folder !== undefined) this.turnPage(id);
+      const known = this.entries.get(id);
+      const entry = known ?? { info: { id, name: file.name, status: 'waiting', encodings: {} }, file, display: undefined, hidden: false };
+      if (folder !== undefined) entry.info = { ...entry.info, folder };
+      if (entry.hidden && entry.display !== undefined) this.events.onPixels(id, 'image/png', entry.display);
+      entry.hidden = false;
+      // Of a folder, the page that was shown longest ago is the first to go.
+      if (folder !== undefined) this.entries.delete(id);
+      this.entries.set(id, entry);
     }
-    this.tell();
+    this.tell(show ? last : undefined);
     this.pump();
   }
 
@@ -89,10 +142,31 @@ export class Preview {
     await this.client.closePicture(id);
   }
 
+  /** Encodes a picture whose run was cancelled or failed. */
+  encodeAgain(id: string): void {
+    this.update(info => info.id === id && info.status === 'failed', waiting);
+    this.pump();
+  }
+
   setDevice(choice: DeviceChoice): void {
     if (choice === this.status.choice) return;
     this.setStatus({ choice });
     this.start();
+  }
+
+  setPrecision(precision: Precision): void {
+    const main = this.encoders.get('main');
+    if (main === undefined || precision === main.precision) return;
+    this.encoders.set('main', { ...main, precision });
+    this.setStatus({ precision });
+    this.start();
+  }
+
+  /** Which blocks' hidden states are kept of each picture. */
+  setKept(kept: KeptLayers): void {
+    if (kept === this.status.kept) return;
+    this.setStatus({ kept });
+    this.encodeAnew();
   }
 
   setResize(resize: ResizeMode): void {
@@ -101,42 +175,70 @@ export class Preview {
     this.encodeAnew();
   }
 
+  /** Runs another encoder on the same pictures. */
+  setModel(model: PreviewModel): void {
+    this.encoders.set('main', { model, precision: this.status.precision, report: undefined });
+    this.setStatus({ rule: model.rule });
+    this.start();
+  }
+
+  /** Runs a second encoder on the same pictures, to compare with; undefined ends that. */
+  async setOther(other: { readonly model: PreviewModel; readonly precision: Precision } | undefined): Promise<void> {
+    this.encoders.delete('other');
+    if (other !== undefined) this.encoders.set('other', { ...other, report: undefined });
+    this.setStatus({ other: other === undefined ? undefined : { name: other.model.model.name } });
+    this.controller.abort();
+    this.update(() => true, info => ({ ...info, encodings: { ...(info.encodings.main && { main: info.encodings.main }) }, ...(other !== undefined && info.status === 'ready' && { status: 'waiting' as const }) }));
+    if (other === undefined) await this.client.unload('other');
+    this.pump();
+  }
+
+  /** Stops the run under way and those that wait. */
   cancel(): void {
+    this.update(({ status }) => status === 'waiting' || status === 'running', info => failed(info, CANCELLED));
     this.controller.abort();
   }
 
-  /** Loads the encoder (again) and encodes every picture (again). */
+  /** Loads the encoders (again) and encodes every picture (again). */
   start(): void {
-    this.report = undefined;
+    for (const encoder of this.encoders.values()) encoder.report = undefined;
     this.encodeAnew();
   }
 
   /** @throws UserError when the picture cannot be asked about */
   async ask<Type extends Question['type']>(question: Extract<Question, { type: Type }>): Promise<Answers[Type]> {
-    await this.holdPictures();
+    await this.holdPictures(subjectsOf(question));
     return this.client.askAbout(question);
   }
 
   /** The picture's `pixel_values`, hidden states, `features` and `attn_pool.weights`. */
   async values(id: string, names: readonly string[]): Promise<Map<string, Array32>> {
-    await this.holdPictures();
+    await this.holdPictures([{ picture: id, encoder: 'main' }]);
     return this.client.pictureValues(id, names);
   }
 
   async close(): Promise<void> {
-    this.controller.abort();
+    this.cancel();
     await this.client.close();
   }
 
-  /** After a rest the process is a new one that knows no picture. */
-  private async holdPictures(): Promise<void> {
-    if (this.status.state !== 'failed' && this.client.pid !== this.holder && this.entries.size > 0) this.encodeAnew();
-    await this.pumping;
+  /** Waits until what is asked about is encoded. After a rest the process is a new one that knows no picture. */
+  private async holdPictures(subjects: readonly { readonly picture: string; readonly encoder: EncoderSlot }[]): Promise<void> {
+    if (this.status.state !== 'failed' && this.pumping === undefined && this.client.pid !== this.holder && this.entries.size > 0) this.encodeAnew();
+    const isAwaited = () => subjects.some(({ picture, encoder }) => {
+      const info = this.entries.get(picture)?.info;
+      return info !== undefined && (info.status === 'waiting' || info.status === 'running') && info.encodings[encoder]?.ready !== true;
+    });
+    while (isAwaited()) await new Promise<void>(resolve => { this.watchers.add(resolve); });
+    for (const { picture } of subjects) {
+      const info = this.entries.get(picture)?.info;
+      if (info?.status === 'failed') throw new UserError(info.message ?? 'The picture could not be encoded.');
+    }
   }
 
   private encodeAnew(): void {
     this.controller.abort();
-    this.update(() => true, ({ id, name }) => ({ id, name, status: 'waiting' }));
+    this.update(({ status, message }) => status !== 'failed' || message !== CANCELLED, waiting);
     this.pump();
   }
 
@@ -153,72 +255,132 @@ export class Preview {
 
   private async encodeWaiting(signal: AbortSignal): Promise<void> {
     for (;;) {
-      const entry = [...this.entries.values()].find(({ info }) => info.status === 'waiting');
+      // What is on the screen comes before what was flipped over.
+      const waitingEntries = [...this.entries.values()].filter(({ info }) => info.status === 'waiting');
+      const entry = waitingEntries.find(({ hidden }) => !hidden) ?? waitingEntries[0];
       if (entry === undefined || signal.aborted) break;
-      await this.load(signal);
+      for (const slot of this.encoders.keys()) await this.load(slot, signal);
       await this.encode(entry, signal);
     }
-    if (this.status.state !== 'failed') this.setStatus({ state: this.report === undefined ? 'off' : 'ready', progress: undefined });
+    if (this.status.state !== 'failed') this.setStatus({ state: this.encoders.get('main')?.report === undefined ? 'off' : 'ready', progress: undefined });
   }
 
-  private async load(signal: AbortSignal): Promise<void> {
-    if (this.report !== undefined && this.client.pid === this.holder) return;
-    this.setStatus({ state: 'loading', progress: 0, message: undefined, device: undefined });
-    const report = await this.client.load(this.model, {
+  private async load(slot: EncoderSlot, signal: AbortSignal): Promise<void> {
+    const encoder = this.encoders.get(slot);
+    if (encoder === undefined || (encoder.report !== undefined && this.client.pid === this.holder)) return;
+    this.setStatus({ state: 'loading', progress: 0, message: undefined, ...(slot === 'main' && { device: undefined, warning: undefined }) });
+    const options = {
       device: this.status.choice,
-      precision: 'float32',
+      precision: encoder.precision,
       signal,
-      onProgress: ({ done, total }) => { this.setStatus({ progress: total === 0 ? 0 : done / total }); },
-    });
-    this.report = report;
+      onProgress: ({ done, total }: { done: number; total: number }) => { this.setStatus({ progress: total === 0 ? 0 : done / total }); },
+    };
+    try {
+      encoder.report = await this.client.load(encoder.model.model, options, slot);
+    } catch (error) {
+      if (slot === 'main' || !(error instanceof UserError) || this.client.pid !== this.holder) throw error;
+      // The encoder in view goes on without the other.
+      this.encoders.delete('other');
+      this.setStatus({ other: { name: encoder.model.model.name, failure: error.message } });
+      return;
+    }
+    if (this.client.pid !== this.holder) this.forgetOthers(slot);
     this.holder = this.client.pid;
-    this.setStatus({
-      state: 'ready', progress: undefined,
-      device: DEVICE_NAMES[report.device],
-      rejected: report.rejected.map(({ device, reason }) => ({ device: DEVICE_NAMES[device], reason })),
-      message: report.warning,
-    });
+    const { device, rejected, warning } = encoder.report;
+    const name = deviceName(encoder.report);
+    if (slot === 'main') {
+      this.setStatus({ progress: undefined, device: name, rejected: rejected.map(one => ({ device: DEVICE_NAMES[one.device], reason: one.reason })), warning });
+    } else this.setStatus({ progress: undefined, other: { name: encoder.model.model.name, device: name }, ...(warning !== undefined && device === 'cpu' && { warning }) });
+  }
+
+  /** In a new process the encoders that the one before held are to be loaded again. */
+  private forgetOthers(loaded: EncoderSlot): void {
+    for (const [slot, encoder] of this.encoders) if (slot !== loaded) encoder.report = undefined;
+    for (const entry of this.entries.values()) {
+      if (entry.info.status === 'ready') entry.info = waiting(entry.info);
+      else entry.info = { ...entry.info, encodings: {} };
+    }
   }
 
   private async encode(entry: Entry, signal: AbortSignal): Promise<void> {
-    const { id, name } = entry.info;
-    this.update(info => info.id === id, info => ({ ...info, status: 'running' }));
+    const { id } = entry.info;
+    const isThis = (info: PictureInfo): boolean => info.id === id;
+    this.update(isThis, info => ({ ...info, status: 'running' }));
     this.setStatus({ state: 'running', progress: 0 });
     try {
-      const opened = await this.client.openPicture({ id, ...entry.file }, this.preparation.specs[this.status.resize], { signal });
-      entry.display = opened.display;
-      const { width, height, seen, grid, decodeMs, resizeMs } = opened;
-      this.update(info => info.id === id, info => ({ ...info, width, height, seen, grid }));
-      this.events.onPixels(id, 'image/png', opened.display);
-      const { runMs } = await this.client.encodePicture(id, { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } });
-      this.update(info => info.id === id, info => ({ ...info, status: 'ready', timings: { decode: decodeMs, resize: resizeMs, run: runMs } }));
+      for (const slot of SLOTS) if (entry.info.encodings[slot]?.ready !== true && this.encoders.has(slot)) await this.encodeBy(slot, entry, signal);
+      if (this.entries.has(id)) this.update(isThis, info => ({ ...info, status: 'ready' }));
+      // It was removed while it ran.
+      else await this.client.closePicture(id);
       const memory = await this.client.memory();
       this.setStatus({ memoryBytes: memory?.residentBytes });
     } catch (error) {
       if (isAbort(error)) {
-        // A picture whose turn was taken back by encodeAnew waits again already.
-        this.update(info => info.id === id && info.status === 'running', () => ({ id, name, status: 'failed', message: 'Cancelled.' }));
+        // Cancelled pictures are marked by then; this one's turn was taken for a run that follows.
+        this.update(info => isThis(info) && info.status === 'running', info => ({ ...info, status: 'waiting' }));
         return;
       }
       if (this.client.pid !== this.holder || !(error instanceof UserError)) throw error;
       // The picture is at fault, not the encoder.
-      this.update(info => info.id === id, () => ({ id, name, status: 'failed', message: error.message }));
+      this.update(isThis, info => failed(info, error.message));
     }
+  }
+
+  private async encodeBy(slot: EncoderSlot, entry: Entry, signal: AbortSignal): Promise<void> {
+    const encoder = this.encoders.get(slot);
+    if (encoder === undefined) return;
+    const { id } = entry.info;
+    const set = (encoding: Encoding, facts: Partial<PictureInfo> = {}): void => {
+      this.update(info => info.id === id, info => ({ ...info, ...facts, encodings: { ...info.encodings, [slot]: encoding } }));
+    };
+    const opened = await this.client.openPicture({ id, name: entry.file.name, bytes: entry.file.bytes }, this.preprocessingFor(encoder.model), { signal }, slot);
+    const { width, height, seen, grid, display, decodeMs, resizeMs } = opened;
+    const encoding = { seen, grid, timings: { decode: decodeMs, resize: resizeMs } };
+    set({ ...encoding, ready: false }, { width, height });
+    if (entry.display === undefined) {
+      entry.display = display;
+      this.events.onDecoded(entry.file, opened.thumbnail);
+      if (!entry.hidden) this.events.onPixels(id, 'image/png', display);
+    }
+    const { runMs } = await this.client.encodePicture(id, keptLayers(forwardGraph(encoder.model.model.graph).layers, this.status.kept), { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } }, slot);
+    set({ ...encoding, ready: true, timings: { ...encoding.timings, run: runMs } });
+  }
+
+  /** Encoders that are compared see the same pixels, whatever is written beside the other one, as long as it takes them. */
+  private preprocessingFor({ model, preprocessing }: PreviewModel): PreprocessSpec {
+    const main = this.encoders.get('main')?.model;
+    if (main === undefined) return preprocessing[this.status.resize];
+    const [one, two] = [pictureSizes(main.model.graph), pictureSizes(model.graph)];
+    return (one.side === two.side && one.unit === two.unit ? main.preprocessing : preprocessing)[this.status.resize];
   }
 
   private fail(error: unknown, signal: AbortSignal): void {
     if (isAbort(error)) {
-      // Aborted for the sake of a run that follows: the waiting pictures are that one's.
+      // Aborted for the sake of a run that follows: the status is that one's.
       if (signal !== this.controller.signal) return;
-      this.update(({ status }) => status === 'waiting', ({ id, name }) => ({ id, name, status: 'failed', message: 'Cancelled.' }));
       this.setStatus({ state: 'off', progress: undefined });
       return;
     }
     this.events.onError(error);
-    this.report = undefined;
+    for (const encoder of this.encoders.values()) encoder.report = undefined;
     const message = error instanceof UserError ? error.message : 'The encoder failed. The output channel has the details.';
-    this.update(() => true, ({ id, name }) => ({ id, name, status: 'failed', message }));
+    this.update(() => true, info => failed(info, message));
     this.setStatus({ state: 'failed', message, progress: undefined, device: undefined });
+  }
+
+  /** Takes the folder's picture from view and forgets those that were flipped over longest ago. */
+  private turnPage(next: string): void {
+    for (const entry of this.entries.values()) {
+      const { folder, ...info } = entry.info;
+      if (folder === undefined) continue;
+      entry.info = info;
+      entry.hidden = entry.file.folder !== undefined;
+    }
+    const pages = [...this.entries].filter(([id, { hidden }]) => hidden && id !== next).map(([id]) => id);
+    for (const id of pages.slice(0, Math.max(0, pages.length - KEPT_OF_FOLDER))) {
+      this.entries.delete(id);
+      this.client.closePicture(id).catch((error: unknown) => { this.events.onError(error); });
+    }
   }
 
   private update(which: (info: PictureInfo) => boolean, change: (info: PictureInfo) => PictureInfo): void {
@@ -226,12 +388,42 @@ export class Preview {
     this.tell();
   }
 
-  private tell(): void {
-    this.events.onPictures(this.pictures);
+  private tell(show?: string): void {
+    this.events.onPictures(this.pictures, show);
+    const watchers = [...this.watchers];
+    this.watchers.clear();
+    for (const watcher of watchers) watcher();
   }
 
   private setStatus(changes: Partial<EncoderStatus>): void {
     this.status = { ...this.status, ...changes };
     this.events.onStatus(this.status);
+  }
+}
+
+function waiting({ id, name, folder }: PictureInfo): PictureInfo {
+  return { id, name, status: 'waiting', encodings: {}, ...(folder && { folder }) };
+}
+
+function failed({ id, name, folder }: PictureInfo, message: string): PictureInfo {
+  return { id, name, status: 'failed', message, encodings: {}, ...(folder && { folder }) };
+}
+
+function deviceName({ device, precision }: LoadReport): string {
+  return precision === 'float32' ? DEVICE_NAMES[device] : `${DEVICE_NAMES[device]}, ${precision}`;
+}
+
+function subjectsOf(question: Question): { readonly picture: string; readonly encoder: EncoderSlot }[] {
+  switch (question.type) {
+    case 'compare': return question.pictures.map(picture => ({ picture, encoder: 'main' }));
+    case 'errors': return SLOTS.map(encoder => ({ picture: question.picture, encoder }));
+    case 'map': {
+      const { map, subject } = question;
+      if (map.kind === 'pca') return [subject, ...map.among];
+      if (map.kind === 'difference') return SLOTS.map(encoder => ({ picture: subject.picture, encoder }));
+      return map.kind === 'similarity' && map.from !== undefined ? [subject, map.from] : [subject];
+    }
+    case 'statistics':
+    case 'patch': return [question.subject];
   }
 }

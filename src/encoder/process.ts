@@ -1,22 +1,22 @@
 import { forwardGraph } from '../architecture/forwardGraphs';
-import type { GraphSpec } from '../architecture/graphSpec';
-import type { ForwardGraph } from '../architecture/forwardGraph';
 import { isAbort, UserError } from '../errors';
 import { decodeImage } from '../image/decode';
 import { preprocess } from '../image/preprocess';
 import { loadEncoder } from './devices';
-import type { Array32, LoadedEncoder, StageHooks } from './encoder';
-import { Gallery } from './gallery';
+import type { EncoderSlot } from '../protocol';
+import type { Array32, StageHooks } from './encoder';
+import { Gallery, isQuick, type Running } from './gallery';
 import { peakMemory } from './memory';
 import { requestSchema, type Reply, type Request } from './protocol';
 
 /**
- * The entry of the encoder's process: holds ONNX Runtime and one loaded encoder, and works off requests one by one.
- * ONNX Runtime blocks this process's event loop while it runs; messages are read between stages.
+ * The entry of the encoder's process: holds ONNX Runtime and one loaded encoder (or two, when they are compared), and
+ * works off requests one by one. ONNX Runtime blocks this process's event loop while it runs; messages are read between
+ * stages, and questions about pictures that are encoded already are answered there.
  */
 type Job = Exclude<Request, { type: 'cancel' }>;
 
-let loaded: { readonly encoder: LoadedEncoder; readonly spec: GraphSpec; readonly graph: ForwardGraph } | undefined;
+const loaded = new Map<EncoderSlot, Running>();
 const gallery = new Gallery();
 let queue: Promise<void> = Promise.resolve();
 const cancelled = new Set<number>();
@@ -24,6 +24,7 @@ const cancelled = new Set<number>();
 process.on('message', message => {
   const request = requestSchema.parse(message);
   if (request.type === 'cancel') cancelled.add(request.id);
+  else if (request.type === 'ask' && isQuick(request.question)) void answer(request);
   else queue = queue.then(() => answer(request));
 });
 process.on('disconnect', () => process.exit(0));
@@ -57,18 +58,19 @@ async function work(job: Job): Promise<Reply> {
   const onOutput = (name: string, value: Array32): Promise<void> => send({ type: 'output', id, name, value });
   switch (job.type) {
     case 'load': {
-      await loaded?.encoder.close();
-      loaded = undefined;
-      gallery.forgetValues();
+      await unload(job.encoder);
       const { encoder, report } = await loadEncoder(job.model, job, hooks);
-      loaded = { encoder, spec: job.model.graph, graph: forwardGraph(job.model.graph) };
+      loaded.set(job.encoder, { encoder, spec: job.model.graph, graph: forwardGraph(job.model.graph) });
       return { type: 'loaded', id, report };
     }
+    case 'unload':
+      await unload(job.encoder);
+      break;
     case 'run':
-      await needed().encoder.run(job.pixels, job.outputs, { ...hooks, onOutput });
+      await needed('main').encoder.run(job.pixels, job.outputs, { ...hooks, onOutput });
       break;
     case 'attention':
-      await onOutput('attention', await needed().encoder.attention(job.layer, job.head, job.hidden, job.grid));
+      await onOutput('attention', await needed('main').encoder.attention(job.layer, job.head, job.hidden, job.grid));
       break;
     case 'preprocess': {
       const started = performance.now();
@@ -80,12 +82,9 @@ async function work(job: Job): Promise<Reply> {
       return { type: 'preprocessed', id, decodeMs: decoded - started, resizeMs };
     }
     case 'openPicture':
-      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, needed().spec, job.spec) };
-    case 'encodePicture': {
-      const { encoder, graph } = needed();
-      const hidden = Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`);
-      return { type: 'encoded', id, runMs: await gallery.encode(job.picture, encoder, ['embeddings', ...hidden, ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')], hooks) };
-    }
+      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, job.encoder, needed(job.encoder), job.spec) };
+    case 'encodePicture':
+      return { type: 'encoded', id, runMs: await gallery.encode(job.picture, job.encoder, needed(job.encoder), job.layers, hooks) };
     case 'closePicture':
       gallery.close(job.picture);
       break;
@@ -97,19 +96,25 @@ async function work(job: Job): Promise<Reply> {
       }
       break;
     }
-    case 'ask': {
-      const { encoder, graph: { heads } } = needed();
-      return { type: 'answer', id, answer: await gallery.answer(job.question, { encoder, heads }) };
-    }
+    case 'ask':
+      return { type: 'answer', id, answer: await gallery.answer(job.question, loaded) };
     case 'memory':
       return { type: 'memory', id, residentBytes: process.memoryUsage.rss(), peakBytes: await peakMemory() };
   }
   return { type: 'done', id };
 }
 
-function needed(): NonNullable<typeof loaded> {
-  if (loaded === undefined) throw new Error('No encoder is loaded.');
-  return loaded;
+function needed(slot: EncoderSlot): Running {
+  const running = loaded.get(slot);
+  if (running === undefined) throw new Error('No encoder is loaded.');
+  return running;
+}
+
+async function unload(slot: EncoderSlot): Promise<void> {
+  const running = loaded.get(slot);
+  loaded.delete(slot);
+  gallery.forget(slot);
+  await running?.encoder.close();
 }
 
 /** Resolves when the message is on its way: a stage would block the loop and hold it back. */

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { deviceChoiceSchema, questionSchema } from '../protocol';
+import { deviceChoiceSchema, ENCODER_SLOTS, precisionSchema, questionSchema } from '../protocol';
 import { graphSpecSchema } from '../architecture/graphSpec';
 import { isDtype, type Dtype } from '../checkpoint/dtype';
 import { FILTERS } from '../image/resize';
@@ -51,18 +51,19 @@ const model = z.object({
 });
 
 export const providerSchema = z.enum(['cpu', 'cuda', 'webgpu', 'dml', 'coreml']);
-export const precisionSchema = z.enum(['float32', 'float16']);
+const encoder = z.enum(ENCODER_SLOTS);
 
 export const requestSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('load'), id, model, device: deviceChoiceSchema, precision: precisionSchema, batch: count.exactOptional() }),
+  z.object({ type: z.literal('load'), id, encoder, model, device: deviceChoiceSchema, precision: precisionSchema, batch: count.exactOptional() }),
+  z.object({ type: z.literal('unload'), id, encoder }),
   z.object({ type: z.literal('run'), id, pixels: array32, outputs: z.array(z.string()).readonly() }),
   z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32, grid: gridSchema }),
   z.object({ type: z.literal('memory'), id }),
   /** Makes the encoder's input of a picture; it is answered with the output `pixel_values`. Needs no model. */
   z.object({ type: z.literal('preprocess'), id, name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), spec: preprocessSpec }),
-  z.object({ type: z.literal('openPicture'), id, picture: z.string(), name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), spec: preprocessSpec }),
-  /** Runs the encoder on an opened picture and keeps all hidden states in the process. */
-  z.object({ type: z.literal('encodePicture'), id, picture: z.string() }),
+  z.object({ type: z.literal('openPicture'), id, picture: z.string(), name: z.string(), bytes: z.custom<Uint8Array>(value => value instanceof Uint8Array), encoder, spec: preprocessSpec }),
+  /** Runs the encoder on an opened picture and keeps the hidden states of `layers` in the process. */
+  z.object({ type: z.literal('encodePicture'), id, picture: z.string(), encoder, layers: z.array(count).readonly() }),
   z.object({ type: z.literal('closePicture'), id, picture: z.string() }),
   /** Hands out what is kept of a picture. */
   z.object({ type: z.literal('pictureValues'), id, picture: z.string(), names: z.array(z.string()).readonly() }),
@@ -85,6 +86,7 @@ const openedPicture = z.object({
   seen: z.object({ x: z.number(), y: z.number(), width: z.number(), height: z.number() }),
   grid: gridSchema,
   display: z.custom<Uint8Array>(value => value instanceof Uint8Array),
+  thumbnail: z.custom<Uint8Array>(value => value instanceof Uint8Array),
   decodeMs: z.number(),
   resizeMs: z.number(),
 });

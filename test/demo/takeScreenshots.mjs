@@ -2,6 +2,7 @@
 import path from 'node:path';
 import sharp from 'sharp';
 import { DEMO, openCheckpoint, openWorkbench } from '../e2e/fixture.mjs';
+import { PreviewPage } from '../e2e/previewPage.mjs';
 
 const folder = path.resolve(import.meta.dirname, '../../media/readme');
 const session = await openWorkbench({ viewport: { width: 1280, height: 800 } });
@@ -26,6 +27,23 @@ async function widenSideBar(by) {
   await page.mouse.down();
   await page.mouse.move(x + width + by, y + height / 2, { steps: 5 });
   await page.mouse.up();
+}
+
+/** The preview with the room that it has beside a side bar: the picture, and what the last block makes of it. */
+async function shootPreview() {
+  const preview = new PreviewPage(workbench);
+  await workbench.command('Hide Panel', 'workbench.action.closePanel');
+  await workbench.viewAction('Keys', 'Preview Features');
+  await preview.drop({ name: 'picture.png', path: path.join(session.folder, DEMO, 'picture.png'), type: 'image/png' });
+  await preview.waitUntilReady();
+  await workbench.command('Toggle Primary Side Bar Visibility', 'workbench.action.toggleSidebarVisibility');
+  await preview.slide('Layer', 3, 'block 3 of 0…3');
+  await preview.frame.locator('.legend .component').first().waitFor();
+  await preview.point(20, 8);
+  await preview.canvas().press('Enter');
+  await preview.frame.locator('.section', { hasText: 'row 20, column 8' }).waitFor();
+  await shoot('preview');
+  await workbench.command('Toggle Primary Side Bar Visibility', 'workbench.action.toggleSidebarVisibility');
 }
 
 try {
@@ -62,6 +80,8 @@ try {
   await page.keyboard.press('Enter');
 
   await workbench.row('Loads strictly', 'Validation').waitFor();
+  await workbench.command('Close All Editors', 'workbench.action.closeAllEditors');
+  await shootPreview();
   await workbench.command('Close All Editors', 'workbench.action.closeAllEditors');
   await workbench.command('Hide Panel', 'workbench.action.closePanel');
   await workbench.viewAction('Keys', 'Extract Vision Encoder');

@@ -18,7 +18,14 @@ describe('the preview panel', () => {
     // Another config makes another job of the same checkpoint.
     await vscode.commands.executeCommand('visionEncoder.chooseConfig', demo('config.json'));
     await vscode.commands.executeCommand('visionEncoder.preview');
-    await waitFor(() => (previews().length === 1 && previews()[0] !== first ? true : undefined));
+    assert.deepEqual(previews().map(({ label }) => label), [first?.label]);
+  });
+
+  it('is one page when it is asked for twice at once', async () => {
+    await vscode.commands.executeCommand('workbench.action.closeAllEditors');
+    await waitFor(() => (previews().length === 0 ? true : undefined));
+    await Promise.all([vscode.commands.executeCommand('visionEncoder.preview'), vscode.commands.executeCommand('visionEncoder.preview')]);
+    await waitFor(() => (previews().length > 0 ? true : undefined));
     assert.equal(previews().length, 1);
   });
 });

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 
 /**
  * A page that the extension's script of that name fills. Nothing but the extension's own script and style sheet is let in; pictures come
- * as blobs that the script makes of bytes it was sent.
+ * as blobs that the script makes of bytes it was sent. The page's words in the editor's language travel in an attribute.
  */
 export function pageHtml(webview: vscode.Webview, extension: vscode.Uri, page: 'main' | 'inspector'): string {
   const nonce = randomBytes(16).toString('base64');
@@ -15,7 +15,7 @@ export function pageHtml(webview: vscode.Webview, extension: vscode.Uri, page: '
     `style-src ${webview.cspSource}`,
   ].join('; ');
   return `<!DOCTYPE html>
-<html lang="${vscode.env.language}">
+<html lang="${escapeAttribute(vscode.env.language)}">
 <head>
   <meta charset="utf-8">
   <meta http-equiv="Content-Security-Policy" content="${policy}">
@@ -23,8 +23,12 @@ export function pageHtml(webview: vscode.Webview, extension: vscode.Uri, page: '
   <link rel="stylesheet" href="${file(`${page}.css`)}">
   <title>Vision Encoder</title>
 </head>
-<body>
+<body data-words="${escapeAttribute(JSON.stringify(vscode.l10n.bundle ?? {}))}">
   <script type="module" nonce="${nonce}" src="${file(`${page}.js`)}"></script>
 </body>
 </html>`;
+}
+
+function escapeAttribute(text: string): string {
+  return text.replace(/&/g, '&amp;').replace(/"/g, '&quot;').replace(/</g, '&lt;');
 }

@@ -1,10 +1,12 @@
 import * as vscode from 'vscode';
 import { EncoderClient } from '../../encoder/client';
-import type { EncoderModel } from '../../encoder/model';
-import { Preview, type Preparation } from '../../encoder/preview';
-import { deviceChoiceSchema, fromWebviewSchema, type FromWebview, type ModelInfo, type PanelState, type ToWebview } from '../../protocol';
+import { modelInfo, Preview, type PictureFile, type PreviewModel } from '../../encoder/preview';
+import type { Precision } from '../../encoder/deviceEncoder';
+import { deviceChoiceSchema, fromWebviewSchema, type FromWebview, type PanelState, type ToWebview } from '../../protocol';
 import { saveFeatures, savePng } from './save';
 import { pageHtml } from './page';
+import { PictureFolder } from './pictureFolder';
+import type { PictureStore } from './pictureStore';
 
 export const PREVIEW_TYPE = 'visionEncoder.preview';
 
@@ -12,24 +14,35 @@ export const PREVIEW_TYPE = 'visionEncoder.preview';
 export interface Remembered {
   /** The checkpoint's location. */
   readonly checkpoint: string;
-  readonly state: PanelState | undefined;
+  readonly state?: PanelState | undefined;
   /** Names of the pictures in the picture store. */
   readonly pictures: readonly string[];
+  /** The folder that is flipped through: its address and the place in it. */
+  readonly folder?: { readonly location: string; readonly position: number } | undefined;
+  /** The encoder that it is compared with. */
+  readonly other?: Pick<OtherEncoder, 'location' | 'precision'> | undefined;
+}
+
+export interface OtherEncoder {
+  readonly location: string;
+  readonly model: PreviewModel;
+  readonly precision: Precision;
 }
 
 export interface PanelOptions {
   readonly extension: vscode.Uri;
   readonly log: vscode.LogOutputChannel;
-  readonly model: EncoderModel;
-  readonly preparation: Preparation;
-  readonly info: ModelInfo;
+  readonly model: PreviewModel;
   readonly state: PanelState | undefined;
-  pickPictures(): Promise<{ name: string; bytes: Uint8Array }[]>;
-  samplePicture(): Promise<{ name: string; bytes: Uint8Array }>;
-  /** Called with the panel's state whenever it changes. */
-  remember(changes: Partial<Remembered>): void;
-  /** Called when the set of pictures changes. */
-  keepPictures(files: readonly { readonly name: string; readonly bytes: Uint8Array }[]): void;
+  readonly store: PictureStore;
+  /** Asks the person for pictures. */
+  pickPictures(): Promise<PictureFile[]>;
+  pickFolder(): Promise<vscode.Uri | undefined>;
+  samplePicture(): Promise<PictureFile>;
+  /** Asks the person for the encoder to compare with. `device` is what runs now. */
+  pickOther(): Promise<OtherEncoder | undefined>;
+  /** Called with what changed of the panel, whenever it changes. */
+  remember(changes: Partial<Omit<Remembered, 'checkpoint'>>): void;
   report(error: unknown): void;
 }
 
@@ -40,25 +53,29 @@ export class PreviewPanel implements vscode.Disposable {
   private readonly preview: Preview;
   private readonly closed = new vscode.EventEmitter<void>();
   readonly onDidClose = this.closed.event;
+  private model: PreviewModel;
   private state: PanelState | undefined;
+  private folder: PictureFolder | undefined;
   private disposed = false;
 
   constructor(private readonly panel: vscode.WebviewPanel, private readonly options: PanelOptions) {
-    const { extension, log, model, preparation, info } = options;
+    const { extension, log, model } = options;
+    this.model = model;
     this.state = options.state;
     const settings = vscode.workspace.getConfiguration('visionEncoder.preview');
     const client = new EncoderClient({
       entry: vscode.Uri.joinPath(extension, 'dist', 'encoder.js').fsPath,
       idleMs: settings.get('releaseAfterMinutes', 10) * MINUTE_MS,
     });
-    this.preview = new Preview(client, model, preparation, {
+    this.preview = new Preview(client, model, {
       onStatus: status => { this.post({ type: 'encoder', status }); },
-      onPictures: pictures => { this.post({ type: 'pictures', pictures }); },
+      onPictures: (pictures, show) => { this.post({ type: 'pictures', pictures, show }); },
       onPixels: (picture, mime, bytes) => { this.post({ type: 'pixels', picture, mime, bytes }); },
+      onDecoded: (file, thumbnail) => { this.keep(file, thumbnail).catch((error: unknown) => { options.report(error); }); },
       onError: error => { log.error(error instanceof Error ? error.stack ?? error.message : String(error)); },
-    }, deviceChoiceSchema.catch('auto').parse(settings.get('device')));
+    }, { device: deviceChoiceSchema.catch('auto').parse(settings.get('device')), precision: 'float32', resize: 'model' });
 
-    panel.title = vscode.l10n.t('Preview: {0}', info.name);
+    this.setTitle();
     panel.iconPath = vscode.Uri.joinPath(extension, 'media', 'icon.svg');
     panel.webview.options = { enableScripts: true, localResourceRoots: [vscode.Uri.joinPath(extension, 'dist', 'webview')] };
     panel.webview.onDidReceiveMessage(async (message: unknown) => {
@@ -81,10 +98,31 @@ export class PreviewPanel implements vscode.Disposable {
     this.panel.reveal();
   }
 
-  add(files: readonly { readonly name: string; readonly bytes: Uint8Array }[]): void {
+  /** @param show whether the last of them is to be shown; otherwise what the person had in view stays */
+  add(files: readonly PictureFile[], show = true): void {
     if (files.length === 0) return;
-    this.preview.add(files);
-    this.options.keepPictures(this.preview.files);
+    this.preview.add(files, show);
+    this.rememberPictures();
+  }
+
+  /** Flips through a folder from now on. */
+  async openFolder(location: vscode.Uri, position = 0, show = true): Promise<void> {
+    this.folder = await PictureFolder.open(location, position);
+    await this.flip(0, show);
+  }
+
+  /** Runs another encoder on the same pictures; nothing happens when it is the same one. */
+  setModel(model: PreviewModel): void {
+    if (isSame(model, this.model)) return;
+    this.model = model;
+    this.setTitle();
+    this.post({ type: 'model', model: modelInfo(model), state: this.state });
+    this.preview.setModel(model);
+  }
+
+  async setOther(other: OtherEncoder | undefined): Promise<void> {
+    await this.preview.setOther(other);
+    this.options.remember({ other: other && { location: other.location, precision: other.precision } });
   }
 
   /** Closes the page too, when it is not the page that was closed. */
@@ -98,21 +136,42 @@ export class PreviewPanel implements vscode.Disposable {
   }
 
   private async receive(message: FromWebview): Promise<void> {
-    const { preview } = this;
+    const { preview, options } = this;
     switch (message.type) {
       case 'ready':
-        this.post({ type: 'model', model: this.options.info, state: this.state });
+        this.post({ type: 'model', model: modelInfo(this.model), state: this.state });
         preview.repeat();
+        await this.tellRecent();
         break;
-      case 'pick': this.add(await this.options.pickPictures()); break;
-      case 'sample': this.add([await this.options.samplePicture()]); break;
+      case 'pick': this.add(await options.pickPictures()); break;
+      case 'pickFolder': {
+        const location = await options.pickFolder();
+        if (location !== undefined) await this.openFolder(location);
+        break;
+      }
+      case 'flip': await this.flip(message.by); break;
+      case 'sample': this.add([await options.samplePicture()]); break;
       case 'add': this.add(message.files); break;
+      case 'addRecent': this.add(await options.store.load([message.picture])); break;
       case 'remove':
+        if (preview.pictures.find(({ id }) => id === message.picture)?.folder !== undefined) {
+          this.folder = undefined;
+          options.remember({ folder: undefined });
+        }
         await preview.remove(message.picture);
-        this.options.keepPictures(preview.files);
+        this.rememberPictures();
         break;
+      case 'encode': preview.encodeAgain(message.picture); break;
       case 'device': preview.setDevice(message.device); break;
+      case 'precision': preview.setPrecision(message.precision); break;
+      case 'keep': preview.setKept(message.layers); break;
       case 'resize': preview.setResize(message.mode); break;
+      case 'chooseOther': {
+        const other = await options.pickOther();
+        if (other !== undefined) await this.setOther(other);
+        break;
+      }
+      case 'closeOther': await this.setOther(undefined); break;
       case 'cancel': preview.cancel(); break;
       case 'restart':
         if (message.device === undefined) preview.start();
@@ -124,14 +183,22 @@ export class PreviewPanel implements vscode.Disposable {
       case 'savePng': await savePng(message.name, message.bytes); break;
       case 'saveFeatures': {
         const picture = preview.pictures.find(({ id }) => id === message.picture);
-        if (picture !== undefined) await saveFeatures(picture.name, message.format, names => preview.values(picture.id, names), this.options.info.layers);
+        if (picture !== undefined) await saveFeatures(picture.name, message.format, names => preview.values(picture.id, names), modelInfo(this.model).layers);
         break;
       }
+      case 'showLog': options.log.show(); break;
       case 'state':
         this.state = message.state;
-        this.options.remember({ state: message.state });
+        options.remember({ state: message.state });
         break;
     }
+  }
+
+  private async flip(by: number, show = true): Promise<void> {
+    if (this.folder === undefined) return;
+    const file = await this.folder.flip(by);
+    this.preview.add([file], show);
+    this.options.remember({ folder: { location: this.folder.location.toString(), position: this.folder.position } });
   }
 
   private async answer({ question }: Extract<FromWebview, { type: 'ask' }>): Promise<Extract<ToWebview, { type: 'reply' }>['reply']> {
@@ -142,8 +209,34 @@ export class PreviewPanel implements vscode.Disposable {
     }
   }
 
+  /** Keeps what could be decoded; a folder's pictures have their place already. */
+  private async keep(file: PictureFile, thumbnail: Uint8Array): Promise<void> {
+    if (file.folder !== undefined) return;
+    await this.options.store.keep(file, thumbnail);
+    this.rememberPictures();
+    await this.tellRecent();
+  }
+
+  private rememberPictures(): void {
+    this.options.remember({ pictures: this.preview.pictures.filter(({ folder }) => folder === undefined).map(({ id }) => id) });
+  }
+
+  private async tellRecent(): Promise<void> {
+    this.post({ type: 'recent', recent: await this.options.store.recent() });
+  }
+
+  private setTitle(): void {
+    this.panel.title = vscode.l10n.t('Preview: {0}', this.model.model.name);
+  }
+
   private post(message: ToWebview): void {
     // A run that ends with its panel still tells how it went; a closed page's webview throws.
     if (!this.disposed) void this.panel.webview.postMessage(message);
   }
+}
+
+/** Whether two models are the same tensors in the same graph, prepared for in the same way. */
+function isSame(a: PreviewModel, b: PreviewModel): boolean {
+  const plain = ({ model, ...rest }: PreviewModel): string => JSON.stringify([rest, { ...model, weights: [...model.weights] }]);
+  return plain(a) === plain(b);
 }

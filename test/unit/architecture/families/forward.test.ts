@@ -186,7 +186,7 @@ describe('forward passes', () => {
   it('travel to the encoder\'s process as plain data', async () => {
     for (const name of Object.keys(TINY)) {
       const { model } = await open(name);
-      const sent = requestSchema.parse(structuredClone({ type: 'load', id: 1, model, device: 'cpu', precision: 'float32' }));
+      const sent = requestSchema.parse(structuredClone({ type: 'load', id: 1, encoder: 'main', model, device: 'cpu', precision: 'float32' }));
       assert.deepEqual(sent.type === 'load' && sent.model.graph, model.graph, name);
     }
   });

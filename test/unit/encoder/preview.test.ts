@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openCheckpoint } from '../../../src/checkpoint/open';
+import { EncoderClient } from '../../../src/encoder/client';
+import { modelInfo, Preview, type PictureFile, type PreviewModel } from '../../../src/encoder/preview';
+import { UserError } from '../../../src/errors';
+import { openJob } from '../../../src/job';
+import { previewModel } from '../../../src/previewModel';
+import { answerSchemas, toWebviewSchema, type EncoderStatus, type PictureInfo, type Subject } from '../../../src/protocol';
+import { FIXTURES } from '../support/checkpoints';
+import { ENTRY, expected, fixturePath, relativeError } from './fixture';
+
+async function modelAt(folder: string): Promise<PreviewModel> {
+  const checkpoint = await openCheckpoint(folder);
+  try {
+    return await previewModel(await openJob(checkpoint));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+/** What the panel is told, and a way to wait for it. */
+class Told {
+  pictures: readonly PictureInfo[] = [];
+  show: string | undefined;
+  status: EncoderStatus | undefined;
+  readonly pixels: string[] = [];
+  readonly thumbnails: string[] = [];
+  readonly errors: unknown[] = [];
+  private waiters: (() => void)[] = [];
+
+  readonly events = {
+    onStatus: (status: EncoderStatus) => { toWebviewSchema.parse({ type: 'encoder', status }); this.status = status; this.wake(); },
+    onPictures: (pictures: readonly PictureInfo[], show: string | undefined) => { toWebviewSchema.parse({ type: 'pictures', pictures, show }); this.pictures = pictures; this.show = show ?? this.show; this.wake(); },
+    onPixels: (id: string) => { this.pixels.push(id); },
+    onDecoded: ({ name }: PictureFile) => { this.thumbnails.push(name); },
+    onError: (error: unknown) => { this.errors.push(error); },
+  };
+
+  get statuses(): string[] {
+    return this.pictures.map(({ status }) => status);
+  }
+
+  async until(check: () => boolean): Promise<void> {
+    while (!check()) await new Promise<void>(resolve => { this.waiters.push(resolve); });
+  }
+
+  private wake(): void {
+    for (const waiter of this.waiters.splice(0)) waiter();
+  }
+}
+
+describe('the preview', function () {
+  this.timeout(60_000);
+  let clients: EncoderClient[] = [];
+  let picture: PictureFile;
+  let others: PictureFile[];
+  before(async () => {
+    picture = { name: 'picture.png', bytes: await readFile(fixturePath('qwen-vl-tiny-safetensors', 'picture.png')) };
+    others = await Promise.all(['rgb.jpg', 'rgb8.png', 'rgba8.png', 'grey8.png', 'rgb24.bmp', 'rgb16.png', 'lzw.tif'].map(async name => ({ name, bytes: await readFile(join(FIXTURES, 'pictures', name)) })));
+  });
+  afterEach(async () => {
+    await Promise.all(clients.map(client => client.close()));
+    clients = [];
+  });
+
+  async function open(folder = fixturePath('qwen-vl-tiny-safetensors')): Promise<{ preview: Preview; told: Told; client: EncoderClient; model: PreviewModel }> {
+    const client = new EncoderClient({ entry: ENTRY });
+    clients.push(client);
+    const told = new Told();
+    const model = await modelAt(folder);
+    return { preview: new Preview(client, model, told.events, { device: 'cpu', precision: 'float32', resize: 'model' }), told, client, model };
+  }
+
+  const main = (id: string): Subject => ({ picture: id, encoder: 'main' });
+  const only = (told: Told): string => {
+    assert.equal(told.pictures.length, 1);
+    return told.pictures[0]?.id ?? '';
+  };
+
+  it('answers with the reference\'s numbers', async () => {
+    const { preview, told } = await open();
+    preview.add([picture]);
+    const known = await expected('qwen-vl-tiny-safetensors');
+    const values = await preview.values(only(told), [...known.keys()]);
+    for (const [key, { data }] of known) assert.ok(relativeError(values.get(key)?.data ?? [], data) < 1e-5, key);
+
+    const hidden = known.get('hidden_states.1')?.data ?? new Float32Array();
+    const patch = await preview.ask({ type: 'patch', subject: main(only(told)), layer: 1, patch: 9 });
+    assert.ok(relativeError(patch, hidden.subarray(9 * 64, 10 * 64)) < 1e-5);
+    const { values: norms, rows, columns } = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'norm', layer: 1 } });
+    assert.deepEqual([rows, columns], [8, 8]);
+    assert.ok(relativeError(norms ?? [], Array.from({ length: 64 }, (_, token) => Math.hypot(...hidden.subarray(token * 64, token * 64 + 64)))) < 1e-5);
+    // One past the last block is the output, here the attention pool's.
+    const { shape, statistics } = await preview.ask({ type: 'statistics', subject: main(only(told)), layer: 3 });
+    const features = known.get('features')?.data ?? [];
+    assert.deepEqual(shape, [1, 4, 64]);
+    assert.ok(Math.abs(statistics.max - Math.max(...features)) < 1e-5);
+    const { encodings } = told.pictures[0] ?? {};
+    assert.deepEqual(encodings?.main?.grid, { rows: 8, columns: 8 });
+    assert.deepEqual(told.thumbnails, ['picture.png']);
+  });
+
+  it('leaves out the tokens that are no patches', async () => {
+    const { preview, told, model } = await open(join(FIXTURES, 'families/dinov2-registers'));
+    const { prefixTokens, outputPerPatch, layers } = modelInfo(model);
+    assert.ok(prefixTokens > 1 && outputPerPatch);
+    preview.add([picture]);
+    const { values } = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'norm', layer: layers } });
+    const grid = told.pictures[0]?.encodings.main?.grid;
+    assert.ok(grid && values);
+    assert.equal(values.length, grid.rows * grid.columns);
+    const features = (await preview.values(only(told), ['features'])).get('features');
+    assert.ok(features);
+    const [, tokens = 0, width = 0] = features.shape;
+    assert.equal(tokens, prefixTokens + values.length);
+    const first = Math.hypot(...features.data.subarray(prefixTokens * width, (prefixTokens + 1) * width));
+    assert.ok(Math.abs((values[0] ?? 0) / first - 1) < 1e-5);
+    // Without a patch attention is the class token's.
+    const attention = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'attention', layer: 0, head: 0 } });
+    assert.ok((attention.values ?? []).every(weight => weight > 0 && weight < 1));
+  });
+
+  it('cancels the pictures that wait with the one that runs, and encodes them again when asked', async () => {
+    const { preview, told } = await open();
+    preview.add([picture, ...others.slice(0, 2)]);
+    await told.until(() => told.statuses.includes('running'));
+    preview.cancel();
+    await told.until(() => told.status?.state === 'ready');
+    assert.deepEqual(told.statuses, ['failed', 'failed', 'failed']);
+    assert.ok(told.pictures.every(({ message }) => message === 'Cancelled.'));
+    const [, second] = told.pictures;
+    assert.ok(second);
+    preview.encodeAgain(second.id);
+    await told.until(() => told.statuses.includes('ready'));
+    assert.deepEqual(told.statuses, ['failed', 'ready', 'failed']);
+  });
+
+  it('says what happened when its process is killed in the middle of a run, and goes on', async () => {
+    const { preview, told, client } = await open();
+    preview.add([picture, ...others.slice(0, 2)]);
+    await told.until(() => told.statuses.includes('running'));
+    assert.ok(client.pid !== undefined);
+    process.kill(client.pid, 'SIGKILL');
+    await told.until(() => told.status?.state === 'failed');
+    assert.match(told.status?.message ?? '', /was killed/);
+    assert.equal(told.errors.length, 1);
+    await assert.rejects(preview.ask({ type: 'statistics', subject: main(told.pictures[0]?.id ?? ''), layer: 0 }), UserError);
+    preview.start();
+    await told.until(() => told.statuses.every(status => status === 'ready'));
+    assert.equal(told.status?.state === 'failed', false);
+  });
+
+  it('encodes again by itself when its process went while it rested', async () => {
+    const { preview, told, client } = await open();
+    preview.add([picture]);
+    const before = await preview.ask({ type: 'patch', subject: main(only(told)), layer: 2, patch: 0 });
+    await told.until(() => told.status?.state === 'ready' && told.status.memoryBytes !== undefined);
+    await client.stop();
+    assert.deepEqual(await preview.ask({ type: 'patch', subject: main(only(told)), layer: 2, patch: 0 }), before);
+  });
+
+  it('never starts an empty process for a question', async () => {
+    const { preview, client, told } = await open();
+    preview.add([picture]);
+    await preview.ask({ type: 'statistics', subject: main(only(told)), layer: 0 });
+    await client.stop();
+    await assert.rejects(client.askAbout({ type: 'statistics', subject: main(only(told)), layer: 0 }), UserError);
+    await assert.rejects(client.encodePicture(only(told), []), UserError);
+    assert.equal(client.pid, undefined);
+  });
+
+  it('compares two encoders on the same pictures, until that ends', async () => {
+    const { preview, told } = await open();
+    preview.add([picture]);
+    await preview.setOther({ model: await modelAt(fixturePath('qwen-vl-tiny-safetensors')), precision: 'float32' });
+    const same = answerSchemas.errors.parse(await preview.ask({ type: 'errors', picture: only(told) }));
+    // The patch embedding, three blocks, the output.
+    assert.deepEqual(same.errors, [0, 0, 0, 0, 0]);
+    assert.equal(told.status?.other?.device, 'CPU');
+
+    await preview.setOther({ model: await modelAt(fixturePath('qwen-vl-tiny-bin')), precision: 'float32' });
+    const { values } = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'difference', layer: 0 } });
+    const [one, two] = [await expected('qwen-vl-tiny-safetensors'), await expected('qwen-vl-tiny-bin')].map(known => known.get('hidden_states.0')?.data ?? new Float32Array());
+    const errors = Array.from({ length: 64 }, (_, token) => relativeError(two?.subarray(token * 64, token * 64 + 64) ?? [], one?.subarray(token * 64, token * 64 + 64) ?? []));
+    assert.ok(relativeError(values ?? [], errors) < 1e-4);
+
+    await preview.setOther(undefined);
+    assert.equal(told.pictures[0]?.status, 'ready');
+    await assert.rejects(preview.ask({ type: 'errors', picture: only(told) }), UserError);
+  });
+
+  it('shows a picture of a folder in the place of the one before, and remembers a few', async () => {
+    const { preview, told } = await open();
+    preview.add([picture]);
+    const own = only(told);
+    for (const [position, file] of others.entries()) {
+      preview.add([{ ...file, folder: { name: 'pictures', position, count: others.length } }]);
+      const page = told.pictures.find(({ folder }) => folder !== undefined);
+      assert.deepEqual([told.pictures.length, page?.name, page?.folder?.position, told.show], [2, file.name, position, page?.id]);
+      await preview.ask({ type: 'statistics', subject: main(page?.id ?? ''), layer: 0 });
+    }
+    assert.deepEqual(preview.files.map(({ name }) => name), ['picture.png']);
+    assert.equal(told.pictures[0]?.id, own);
+    // Back by one: decoded and encoded already, so nothing is decoded anew.
+    const decoded = told.thumbnails.length;
+    preview.add([{ ...(others.at(-2) ?? picture), folder: { name: 'pictures', position: others.length - 2, count: others.length } }]);
+    assert.equal(told.pictures.find(({ folder }) => folder !== undefined)?.status, 'ready');
+    assert.equal(told.thumbnails.length, decoded);
+  });
+
+  it('fits the colours of a PCA on what is shown together, the same in every run', async () => {
+    const { preview, told } = await open();
+    preview.add([picture, ...others.slice(0, 1)]);
+    const [a, b] = told.pictures.map(({ id }) => main(id));
+    assert.ok(a && b);
+    const pca = async (subject: Subject, among: Subject[]) => preview.ask({ type: 'map', subject, map: { kind: 'pca', layer: 2, among } });
+    const [alone, again, together] = [await pca(a, [a]), await pca(a, [a]), await pca(a, [a, b])];
+    assert.deepEqual(alone.colours, again.colours);
+    assert.notDeepEqual(alone.colours, together.colours);
+    assert.deepEqual(together.explained, (await pca(b, [a, b])).explained);
+  });
+
+  it('keeps fewer hidden states where memory is short, and still knows where patches look', async () => {
+    const { preview, told } = await open();
+    preview.add([picture]);
+    const map = { kind: 'attention', layer: 1, head: 2, patch: 5 } as const;
+    const before = await preview.ask({ type: 'map', subject: main(only(told)), map });
+    preview.setKept('quarter');
+    // Of three blocks the last one's is kept.
+    assert.deepEqual([...(await preview.values(only(told), ['hidden_states.0', 'hidden_states.1', 'hidden_states.2'])).keys()], ['hidden_states.2']);
+    const after = await preview.ask({ type: 'map', subject: main(only(told)), map });
+    assert.ok(relativeError(after.values ?? [], before.values ?? []) < 1e-6);
+  });
+
+  it('takes the softmax temperature from the model', async () => {
+    assert.equal((await open()).model.temperature, undefined);
+    // The fixture's logit_scale, ln(1 / temperature), is 0.
+    assert.equal((await open(join(FIXTURES, 'families/clip'))).model.temperature, 1);
+  });
+});

@@ -119,7 +119,7 @@ describe('extraction of large files', () => {
       const source = await openCheckpoint(join(folder, 'source'));
       try {
         const labels = new Set<string>();
-        const { files } = await extract(makePlan(source, KEEP_ALL), VALID, to(join(folder, 'out'), { format: 'torch', maxShardBytes: 4 * bytes, onProgress: ({ label }) => { labels.add(label); } }));
+        const { files } = await extract(makePlan(source, KEEP_ALL), VALID, to(join(folder, 'out'), { format: 'torch', maxShardBytes: 4 * bytes, onProgress: ({ label = '' }) => { labels.add(label); } }));
         assert.deepEqual(files.filter(name => name.endsWith('.bin')).length, 2);
         assert.deepEqual((await verify(join(folder, 'out'), { source })).differences, []);
         assert.deepEqual(made.filter(({ key }) => !labels.has(key)), []);

@@ -10,6 +10,7 @@ import { discardLeftover, type Leftover } from '../extraction/outputFolder';
 import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
 import { isRemote } from '../remote/location';
+import { unlinked } from '../views/markdown';
 import { command, type App } from './app';
 import { chooseOutput, configuredOutput, type OutputOptions } from './extractOptions';
 import { reveal } from './find';
@@ -54,7 +55,7 @@ async function runExtract(app: App, job: Job, choose: () => Promise<OutputOption
   } satisfies ExtractOptions)));
   if (result === undefined) {
     if (kept !== undefined) void offerToDelete(app, kept);
-    else void vscode.window.showInformationMessage(overwrite ? vscode.l10n.t('Cancelled. {0} is as it was.', basename(out)) : vscode.l10n.t('Cancelled. Nothing was left behind.'));
+    else void vscode.window.showInformationMessage(overwrite ? unlinked(vscode.l10n.t('Cancelled. {0} is as it was.', basename(out))) : vscode.l10n.t('Cancelled. Nothing was left behind.'));
     return;
   }
   app.log.info(`Extracted ${result.tensors} tensors, ${result.bytes} bytes, to ${result.out}.`);
@@ -88,7 +89,7 @@ async function offerToDelete(app: App, { folder, bytes }: Leftover): Promise<voi
 
 async function announce(app: App, folder: string, message: string): Promise<void> {
   const [verifying, revealing, copying] = [vscode.l10n.t('Verify'), vscode.l10n.t('Reveal'), vscode.l10n.t('Copy Path')];
-  const choice = await vscode.window.showInformationMessage(message, verifying, revealing, copying);
+  const choice = await vscode.window.showInformationMessage(unlinked(message), verifying, revealing, copying);
   if (choice === verifying) await vscode.commands.executeCommand('visionEncoder.verify', vscode.Uri.file(folder));
   if (choice === revealing) await reveal(vscode.Uri.file(join(folder, MANIFEST_NAME))).catch((error: unknown) => { app.log.error(String(error)); });
   if (choice === copying) await vscode.env.clipboard.writeText(folder);
@@ -162,5 +163,5 @@ async function filesIn(folder: string): Promise<number> {
 async function mayReplace(folder: string): Promise<boolean> {
   const replace = vscode.l10n.t('Replace');
   const detail = vscode.l10n.t('An encoder in it is replaced: weights, config.json, preprocessor_config.json and manifest.json. Other files stay. Until the new one is whole, the old one stays too.');
-  return await vscode.window.showWarningMessage(vscode.l10n.t('{0} is not empty.', basename(folder)), { modal: true, detail }, replace) === replace;
+  return await vscode.window.showWarningMessage(unlinked(vscode.l10n.t('{0} is not empty.', basename(folder))), { modal: true, detail }, replace) === replace;
 }

@@ -1,6 +1,7 @@
 import * as vscode from 'vscode';
 import { formatBytes, formatDuration } from '../format';
 import type { Progress, RunOptions } from '../progress';
+import { unlinked } from '../views/markdown';
 import { Meter } from './meter';
 
 /** What takes no longer shows no notification. */
@@ -17,7 +18,7 @@ export async function withProgress<T>(title: string, task: (options: Required<Ru
   const running = task({ signal: controller.signal, onProgress: progress => { latest = progress; } });
   if (view !== undefined) void vscode.window.withProgress({ location: { viewId: view } }, () => settled(running));
   if (await Promise.race([settled(running).then(() => true), pause(PATIENCE_MS).then(() => false)])) return running;
-  await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title, cancellable: true }, async (notification, token) => {
+  await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: unlinked(title), cancellable: true }, async (notification, token) => {
     const cancelling = token.onCancellationRequested(() => { controller.abort(); });
     const meter = new Meter();
     let percent = 0;

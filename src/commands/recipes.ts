@@ -7,6 +7,7 @@ import { openJob, type Job } from '../job';
 import { optionalParts, switchParts } from '../parts';
 import { parseRecipe, recipeToJson } from '../recipe/recipe';
 import { isRemote } from '../remote/location';
+import { unlinked } from '../views/markdown';
 import { command, type App } from './app';
 import { readText } from './files';
 
@@ -64,7 +65,7 @@ async function saveRecipe(app: App): Promise<void> {
   await vscode.workspace.fs.writeFile(uri, new TextEncoder().encode(recipeToJson(job.recipe)));
   app.session.setSaved(uri.fsPath);
   const open = vscode.l10n.t('Open');
-  const choice = await vscode.window.showInformationMessage(vscode.l10n.t('Recipe saved. The command line takes it too: --recipe {0}', vscode.workspace.asRelativePath(uri)), open);
+  const choice = await vscode.window.showInformationMessage(unlinked(vscode.l10n.t('Recipe saved. The command line takes it too: --recipe {0}', vscode.workspace.asRelativePath(uri))), open);
   if (choice === open) await vscode.window.showTextDocument(uri);
 }
 

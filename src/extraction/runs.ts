@@ -1,6 +1,9 @@
 import { partLength } from './fileLayout';
 import type { FileLayout, FilePart } from './fileLayout';
 
+/** Parts in one run at most: of tiny tensors many fit into a run, and a thread's memory is small. */
+const MOST_PARTS = 4096;
+
 /** Whole parts of an output file that one thread writes, one after the other. */
 export interface Run {
   /** Byte offset in the output file. */
@@ -29,7 +32,7 @@ export function* runs(layout: FileLayout, size: number): Generator<Run> {
   };
   for (const part of layout.parts) {
     const own = part.kind === 'late' && part.crcs.every(({ index }) => inside.has(index));
-    if (bytes >= size && !own) yield flush(false);
+    if ((bytes >= size || parts.length >= MOST_PARTS) && !own) yield flush(false);
     if (part.kind === 'late' && !own) {
       if (parts.length > 0) yield flush(false);
       parts.push(part);

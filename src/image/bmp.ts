@@ -13,7 +13,7 @@ export function decodeBmp(bytes: Uint8Array, checkSize: (width: number, height: 
   const header = parseHeader(bytes);
   checkSize(header.width, header.height);
   const pixels = bytes.subarray(header.pixelsAt);
-  const data = header.bits <= 8 ? decodeIndexed(header, bytes, pixels) : decodeDirect(header, pixels);
+  const data = header.bits <= 8 ? decodeIndexed(header, new Painting(header, bytes), pixels) : decodeDirect(header, pixels);
   return { width: header.width, height: header.height, data };
 }
 
@@ -96,40 +96,48 @@ function checkPixels(header: Header, pixels: Uint8Array): void {
   if (pixels.length < needed) throw new Error(`${pixels.length} bytes of pixels where ${needed} are needed`);
 }
 
-function decodeIndexed(header: Header, bytes: Uint8Array, pixels: Uint8Array): Uint8Array {
-  const indices = header.compression === RGB ? unpackIndices(header, pixels) : decodeRuns(header, pixels);
-  const { at, entrySize, length } = header.palette;
-  const rgb = new Uint8Array(3 * indices.length);
-  for (let i = 0; i < indices.length; i++) {
-    const index = indices[i] ?? 0;
-    if (index >= length) throw new Error(`colour ${index} of a palette of ${length}`);
-    const entry = at + index * entrySize;
-    rgb[3 * i] = bytes[entry + 2] ?? 0;
-    rgb[3 * i + 1] = bytes[entry + 1] ?? 0;
-    rgb[3 * i + 2] = bytes[entry] ?? 0;
+/** RGB that is painted with colours of the palette, without a picture of their numbers beside it. */
+class Painting {
+  readonly rgb: Uint8Array;
+
+  constructor(private readonly header: Header, private readonly bytes: Uint8Array) {
+    this.rgb = new Uint8Array(3 * header.width * header.height);
   }
-  return rgb;
+
+  /** Gives the pixel `at` the palette's colour `index`. */
+  set(at: number, index: number): void {
+    const { palette } = this.header;
+    if (index >= palette.length) throw new Error(`colour ${index} of a palette of ${palette.length}`);
+    const entry = palette.at + index * palette.entrySize;
+    this.rgb[3 * at] = this.bytes[entry + 2] ?? 0;
+    this.rgb[3 * at + 1] = this.bytes[entry + 1] ?? 0;
+    this.rgb[3 * at + 2] = this.bytes[entry] ?? 0;
+  }
 }
 
-function unpackIndices(header: Header, pixels: Uint8Array): Uint8Array {
+function decodeIndexed(header: Header, painting: Painting, pixels: Uint8Array): Uint8Array {
+  if (header.compression === RGB) paintPacked(header, painting, pixels);
+  else paintRuns(header, painting, pixels);
+  return painting.rgb;
+}
+
+function paintPacked(header: Header, painting: Painting, pixels: Uint8Array): void {
   checkPixels(header, pixels);
   const { width, height, bits } = header;
-  const indices = new Uint8Array(width * height);
   const mask = 2 ** bits - 1;
   for (let y = 0; y < height; y++) {
     const start = rowStart(header, y);
     for (let x = 0; x < width; x++) {
       const bit = x * bits;
-      indices[y * width + x] = (pixels[start + (bit >> 3)] ?? 0) >> (8 - bits - (bit & 7)) & mask;
+      painting.set(y * width + x, (pixels[start + (bit >> 3)] ?? 0) >> (8 - bits - (bit & 7)) & mask);
     }
   }
-  return indices;
 }
 
 /** RLE4 and RLE8, bottom row first. What no run paints keeps colour 0; a run may not leave its row. */
-function decodeRuns(header: Header, pixels: Uint8Array): Uint8Array {
+function paintRuns(header: Header, painting: Painting, pixels: Uint8Array): void {
   const { width, height, bits } = header;
-  const indices = new Uint8Array(width * height);
+  for (let at = 0; at < width * height; at++) painting.set(at, 0);
   const perByte = 8 / bits;
   let at = 0, x = 0, y = height - 1;
   const next = (): number => {
@@ -139,7 +147,7 @@ function decodeRuns(header: Header, pixels: Uint8Array): Uint8Array {
   };
   const paint = (index: number): void => {
     if (x >= width || y < 0) throw new Error(`a run leaves row ${height - 1 - y}`);
-    indices[y * width + x++] = index;
+    painting.set(y * width + x++, index);
   };
   const half = (value: number, i: number): number => perByte === 1 ? value : i % 2 === 0 ? value >> 4 : value & 15;
   for (;;) {
@@ -151,7 +159,7 @@ function decodeRuns(header: Header, pixels: Uint8Array): Uint8Array {
       x = 0;
       y--;
     } else if (value === 1) {
-      return indices;
+      return;
     } else if (value === 2) {
       x += next();
       y -= next();
@@ -170,24 +178,25 @@ function decodeDirect(header: Header, pixels: Uint8Array): Uint8Array {
   checkPixels(header, pixels);
   const { width, height, bits, masks } = header;
   const step = bits / 8;
-  const channels = masks.map(channel);
-  const rgba = new Uint8Array(4 * width * height);
+  // No fourth channel where there is no alpha.
   let opaque = masks[3] === 0;
+  const channels = masks.slice(0, opaque ? 3 : 4).map(channel);
+  const samples = new Uint8Array(channels.length * width * height);
   let alphaSeen = false;
   for (let y = 0; y < height; y++) {
     let from = rowStart(header, y);
-    let to = 4 * y * width;
+    let to = channels.length * y * width;
     for (let x = 0; x < width; x++, from += step) {
       let value = (pixels[from] ?? 0) | (pixels[from + 1] ?? 0) << 8;
       if (step > 2) value |= (pixels[from + 2] ?? 0) << 16;
       if (step > 3) value |= (pixels[from + 3] ?? 0) << 24;
-      for (const { mask, shift, largest } of channels) rgba[to++] = Math.floor(((value & mask) >>> shift) * 255 / largest);
-      alphaSeen ||= rgba[to - 1] !== 0;
+      for (const { mask, shift, largest } of channels) samples[to++] = Math.floor(((value & mask) >>> shift) * 255 / largest);
+      alphaSeen ||= samples[to - 1] !== 0;
     }
   }
   // Writers that do not know of alpha leave it 0 everywhere; browsers too then take the picture for opaque.
   opaque ||= !alphaSeen;
-  return toRgb({ data: rgba, pixels: width * height, channels: 4, colour: 'rgb', alpha: !opaque });
+  return toRgb({ data: samples, pixels: width * height, channels: channels.length, colour: 'rgb', alpha: !opaque });
 }
 
 function channel(mask: number): { mask: number; shift: number; largest: number } {

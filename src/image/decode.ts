@@ -6,12 +6,21 @@ import { type ImageFormat, sniff } from './format';
 import type { RgbImage } from './rgbImage';
 import { highBytes, toRgb } from './samples';
 
+/** The longest side, as in JPEG: resizing makes a picture of one side's new and the other's old length. */
+const MAX_SIDE = 65_535;
+
+/** A decoded pixel of red, green, blue and alpha. */
+const PIXEL_BYTES = 4;
+
+/** Throws to refuse a picture, before anything of its size is allocated. */
+type CheckSize = (width: number, height: number, bytesPerPixel?: number) => void;
+
 export interface DecodeOptions {
   /** What messages call the picture; a file name. */
   readonly name?: string;
   /** The largest file, in bytes; 256 MiB unless told. */
   readonly maxBytes?: number;
-  /** The largest picture, in pixels; 100 million unless told (300 MB decoded). */
+  /** The largest picture, in pixels; 100 million unless told. Half of it where a pixel has 8 bytes: 400 MB are decoded at most. */
   readonly maxPixels?: number;
   readonly signal?: AbortSignal;
 }
@@ -33,10 +42,12 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
 
   const sniffed = sniff(bytes);
   if (sniffed.kind === 'other') throw new UserError(`${name} is ${sniffed.what}. ${sniffed.advice}`);
-  const checkSize = (width: number, height: number): void => {
-    if (width * height > maxPixels) {
-      throw new UserError(`${name} is ${width} x ${height}, ${megapixels(width * height)} million pixels; the limit is ${megapixels(maxPixels)} million. Make it smaller first.`);
+  const checkSize: CheckSize = (width, height, bytesPerPixel = PIXEL_BYTES) => {
+    const most = maxPixels * Math.min(1, PIXEL_BYTES / bytesPerPixel);
+    if (width * height > most) {
+      throw new UserError(`${name} is ${width} x ${height}, ${megapixels(width * height)} million pixels; the limit is ${megapixels(most)} million${most < maxPixels ? ` of ${bytesPerPixel} bytes each` : ''}. Make it smaller first.`);
     }
+    if (Math.max(width, height) > MAX_SIDE) throw new UserError(`${name} is ${width} x ${height}; a side may have ${MAX_SIDE} pixels. Cut it first.`);
   };
   try {
     const image = sniffed.format === 'BMP' ? decodeBmp(bytes, checkSize) : await decodeWithSharp(bytes, sniffed.format, checkSize);
@@ -48,14 +59,13 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
   }
 }
 
-async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, checkSize: (width: number, height: number) => void): Promise<RgbImage> {
+async function decodeWithSharp(bytes: Uint8Array, format: ImageFormat, checkSize: CheckSize): Promise<RgbImage> {
   const sharp = await loadSharp();
   // checkSize replaces sharp's own pixel limit; failOn 'error' lets decoders' mere warnings pass, as Pillow does.
   const input = sharp(bytes, { failOn: 'error', ignoreIcc: true, limitInputPixels: false, sequentialRead: true });
   const metadata = await input.metadata();
-  checkSize(metadata.width, metadata.height);
-
   const space = workingSpace(metadata, format);
+  checkSize(metadata.width, metadata.height, ((space === 'cmyk' ? 4 : 3) + (metadata.hasAlpha ? 1 : 0)) * (metadata.depth === 'ushort' ? 2 : 1));
   const { data, info } = await input
     .autoOrient()
     .pipelineColourspace(space)

@@ -1,3 +1,4 @@
+import { UserError } from '../errors';
 import { freeSize, up, type FreeResize } from './freeSizes';
 import type { Geometry } from './geometry';
 import { type Filter, resize } from './resize';
@@ -38,6 +39,10 @@ export function clipPreprocessing(size: number, geometry: 'square' | 'crop'): Pr
     : { ...common, resize: { kind: 'shortestEdge', size }, crop: { width: size, height: size } };
 }
 
+/** The largest square that a picture is padded to (600 MB), and the largest input that is made (300 MB): a long strip's would be more than a machine has. */
+const MAX_SQUARE_PIXELS = 200e6;
+const MAX_INPUT_PIXELS = 25e6;
+
 export interface Preprocessed {
   /** (3, geometry.height, geometry.width): red, green and blue planes, row by row. */
   readonly pixels: Float32Array;
@@ -47,12 +52,15 @@ export interface Preprocessed {
 /**
  * Makes an encoder's input. Sizes round as in transformers (`get_resize_output_image_size`, `center_crop` in
  * image_transforms.py); the arithmetic is float32 step by step, so the values equal PyTorch's and transformers' bit by bit.
+ *
+ * @throws UserError when it would become too large
  */
 export function preprocess(image: RgbImage, spec: PreprocessSpec): Preprocessed {
   const { padToSquare, ...rest } = spec;
   if (padToSquare !== undefined) return preprocessPadded(image, rest, padToSquare);
   const geometry = plan(image, spec);
   const { resized, left, top, width, height } = geometry;
+  checkPixels(image, width, height, MAX_INPUT_PIXELS);
   // The part of the resized picture that is seen; empty on a side only if the crop misses it, which a centred one cannot.
   const window = { left: Math.max(left, 0), top: Math.max(top, 0), width: Math.min(width, resized.width), height: Math.min(height, resized.height) };
   const seen = resize(image, resized.width, resized.height, spec.filter, window);
@@ -74,6 +82,7 @@ export function preprocess(image: RgbImage, spec: PreprocessSpec): Preprocessed 
 /** The square around the picture is prepared like any picture; what was seen of it is then told in the picture's own pixels. */
 function preprocessPadded(image: RgbImage, spec: PreprocessSpec, colour: Triple): Preprocessed {
   const side = Math.max(image.width, image.height);
+  checkPixels(image, side, side, MAX_SQUARE_PIXELS);
   const left = Math.floor((side - image.width) / 2);
   const top = Math.floor((side - image.height) / 2);
   const data = new Uint8Array(3 * side * side);
@@ -91,6 +100,11 @@ function preprocessPadded(image: RgbImage, spec: PreprocessSpec, colour: Triple)
       top: geometry.top - top * scale.y,
     },
   };
+}
+
+function checkPixels(image: RgbImage, width: number, height: number, most: number): void {
+  if (width * height <= most) return;
+  throw new UserError(`The picture of ${image.width} x ${image.height} would become ${width} x ${height} for this encoder, more than ${most / 1e6} million pixels. Cut or shrink it first.`);
 }
 
 function plan({ width, height }: RgbImage, spec: PreprocessSpec): Geometry {

@@ -73,6 +73,9 @@ class TunnelAgent extends HttpsAgent {
   }
 }
 
+/** Statuses of which fetch's Response takes no body, not even an empty one. */
+const WITHOUT_BODY = new Set([204, 205, 304]);
+
 /** A GET request by Node's own client, answered as fetch answers. */
 export function send(request: typeof httpRequest, { signal, ...options }: RequestOptions): Promise<Response> {
   return new Promise((resolve, reject) => {
@@ -80,7 +83,12 @@ export function send(request: typeof httpRequest, { signal, ...options }: Reques
     let answer: IncomingMessage | undefined;
     const sent = request(options, message => {
       answer = message;
-      resolve(toResponse(message));
+      try {
+        resolve(toResponse(message));
+      } catch (cause) {
+        message.destroy();
+        reject(new UserError(`${options.host ?? ''} answers with the status ${message.statusCode ?? 0}, which HTTP does not have. Check the address.`, { cause }));
+      }
     });
     // Not Node's own `signal`: it destroys with an error, which nobody hears when a body is left before its end.
     const abort = (): void => {
@@ -100,8 +108,7 @@ function toResponse(message: IncomingMessage): Response {
   const headers = new Headers();
   for (let i = 0; i < message.rawHeaders.length; i += 2) headers.append(message.rawHeaders[i] ?? '', message.rawHeaders[i + 1] ?? '');
   const status = message.statusCode ?? 502;
-  const hasBody = status !== 204 && status !== 304;
-  return new Response(hasBody ? bodyOf(message) : null, { status, statusText: message.statusMessage ?? '', headers });
+  return new Response(WITHOUT_BODY.has(status) ? null : bodyOf(message), { status, statusText: message.statusMessage ?? '', headers });
 }
 
 /** The body as a stream whose failures look as fetch's do. */

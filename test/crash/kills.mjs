@@ -1,8 +1,8 @@
-// `npm run crash [-- --kills 100 --megabytes 200]`: kills extractions at moments spread over their life, and looks at what is left.
+// `npm run crash [-- --kills 100 --megabytes 200 --cli dist/cli.js]`: kills extractions at moments spread over their life, and looks at what is left.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -15,6 +15,8 @@ const WAYS = [
   { name: 'overwrite', args: ['--overwrite', '--max-shard-size', '20MB'], onto: true },
   { name: 'SIGTERM', args: [], signal: 'SIGTERM' },
 ];
+
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 const isPartial = name => name.startsWith('.vision-encoder-partial-');
 
@@ -53,10 +55,10 @@ function weights(folder) {
  */
 export async function killExtractions({ cli, kills, megabytes, log = () => undefined }) {
   const scratch = mkdtempSync(path.join(os.tmpdir(), 'crash-'));
-  const found = { whole: 0, before: 0, betweenRenames: 0, leftovers: 0 };
+  const found = { killed: 0, whole: 0, before: 0, betweenRenames: 0, leftovers: 0 };
   try {
     const checkpoint = path.join(scratch, 'checkpoint');
-    spawnSync('mkdir', [checkpoint]);
+    mkdirSync(checkpoint);
     makeCheckpoint(checkpoint, megabytes);
     const recipe = path.join(scratch, 'all.recipe.json');
     writeFileSync(recipe, JSON.stringify({ version: 1, name: 'All', family: 'generic', rules: [{ mark: 'keep', pattern: '**' }] }));
@@ -76,18 +78,20 @@ export async function killExtractions({ cli, kills, megabytes, log = () => undef
     for (let kill = 0; kill < kills; kill++) {
       const { name, args, onto, signal = 'SIGKILL' } = WAYS[kill % WAYS.length];
       const place = path.join(scratch, 'place');
-      spawnSync('mkdir', [place]);
+      mkdirSync(place);
       const out = path.join(place, 'out');
       if (onto) assert.equal(run(command(out, [])).status, 0);
       const before = digests(out);
-      // Spread over the whole life, and by chance within each part; the last part is the densest, where files are moved.
-      const share = Math.floor(kill / WAYS.length) / Math.ceil(kills / WAYS.length);
+      // Spread over the whole life of every way, however few kills there are (multiples of the golden ratio), and by chance
+      // around that; the last part is the densest, where files are moved.
+      const share = (kill * GOLDEN) % 1;
       const moment = durations.get(name) * Math.min(1.02, 0.1 + 0.9 * Math.sqrt(share) + Math.random() * 0.12);
       const child = spawn(process.execPath, command(out, args), { stdio: 'ignore' });
       const ended = new Promise(resolve => { child.once('exit', (code, by) => { resolve(by ?? code); }); });
       const timer = setTimeout(() => { child.kill(signal); }, moment);
       const how = await ended;
       clearTimeout(timer);
+      if (how === 'SIGKILL') found.killed++;
 
       const after = digests(out);
       const left = [...readdirSync(place), ...existsSync(out) ? readdirSync(out) : []].filter(isPartial);
@@ -120,7 +124,10 @@ export async function killExtractions({ cli, kills, megabytes, log = () => undef
 }
 
 if (process.argv[1] === import.meta.filename) {
-  const { values } = parseArgs({ options: { kills: { type: 'string', default: '100' }, megabytes: { type: 'string', default: '200' } } });
-  const cli = path.resolve(import.meta.dirname, '../../dist/cli.js');
-  console.log(await killExtractions({ cli, kills: Number(values.kills), megabytes: Number(values.megabytes), log: console.log }));
+  const { values } = parseArgs({ options: {
+    kills: { type: 'string', default: '100' }, megabytes: { type: 'string', default: '200' },
+    cli: { type: 'string', default: path.resolve(import.meta.dirname, '../../dist/cli.js') },
+  } });
+  const found = await killExtractions({ cli: values.cli, kills: Number(values.kills), megabytes: Number(values.megabytes), log: console.log });
+  console.log(JSON.stringify(found));
 }

@@ -93,11 +93,9 @@ describe('validating strictly', function () {
     const problems = await workbench.problems();
     await problems.filter({ hasText: OUTPUT_DIM }).dblclick();
     await workbench.activeTab().filter({ hasText: 'encoder-config.json' }).waitFor();
-    await workbench.page.locator('.editor-instance .view-line').first().click();
-    await workbench.page.keyboard.press('Control+.');
-    const action = workbench.page.locator('.action-widget .monaco-list-row', { hasText: 'Use output_dim 128, as the checkpoint has it' });
-    await action.waitFor();
-    await workbench.page.keyboard.press('Enter');
+    const action = 'Use output_dim 128, as the checkpoint has it';
+    await workbench.showQuickFix(action);
+    await workbench.takeQuickFix(action);
     await row('Loads strictly').waitFor();
     await labelled('output_dim 128 · set by hand').waitFor();
   });

@@ -183,6 +183,33 @@ export class Workbench {
     return panel.locator('.monaco-list-row');
   }
 
+  /**
+   * Lists the quick fixes at the first line of the visible editor, `text` among them. Under load the keys come before
+   * the editor or its problems are there, so they are pressed until the list has it.
+   */
+  async showQuickFix(text) {
+    for (let attempt = 1; ; attempt++) {
+      await this.page.locator('.editor-instance .view-line').first().click();
+      await this.page.keyboard.press('Control+.');
+      if (await this.quickFix(text).waitFor({ timeout: 1000 }).then(() => true, () => false)) return;
+      if (attempt === 10) throw new Error(`The editor offers no quick fix ${text}.`);
+      await this.page.keyboard.press('Escape');
+    }
+  }
+
+  /** Takes the quick fix that `showQuickFix` has listed first; a list ignores keys in its first moments. */
+  async takeQuickFix(text) {
+    for (let attempt = 0; attempt < 5; attempt++) {
+      await this.page.keyboard.press('Enter');
+      if (await this.quickFix(text).waitFor({ state: 'hidden', timeout: 2000 }).then(() => true, () => false)) return;
+    }
+    throw new Error(`The quick fix ${text} was not taken.`);
+  }
+
+  quickFix(text) {
+    return this.page.locator('.action-widget .monaco-list-row', { hasText: text });
+  }
+
   /** The visible editor's tab. */
   activeTab() {
     return this.page.locator('.tabs-container .tab.active');

@@ -50,6 +50,9 @@ export class RunCopy {
     this.#start = job.position;
     this.#length = 0;
     this.#fileCrc = job.fileCrc;
+    // What the job before left says nothing of this one, which may be of another file, whose tensors have other ids.
+    this.#unreported = 0;
+    this.#current = undefined;
     const tensors: Copied['tensors'][number][] = [];
     for (const part of job.parts) {
       if (part.kind === 'tensor') tensors.push(this.#tensor(part));

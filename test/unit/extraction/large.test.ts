@@ -91,6 +91,44 @@ describe('extraction of large files', () => {
     });
   });
 
+  it('copies thousands of tiny tensors, empty ones among them, in both formats', async function () {
+    this.timeout(60_000);
+    await inFolder(async folder => {
+      // More than one run's parts.
+      const made = Array.from({ length: 6000 }, (_, index) => ({ key: `t${index}`, dtype: 'U8', shape: [index % 3], bytes: noise(index % 3, index) } as const));
+      await extract(madeCase(made).plan, VALID, to(join(folder, 'source')));
+      const source = await openCheckpoint(join(folder, 'source'));
+      try {
+        for (const format of ['safetensors', 'torch'] as const) {
+          await extract(makePlan(source, KEEP_ALL), VALID, to(join(folder, format), { format }));
+          const { ok, checkedTensors, differences } = await verify(join(folder, format), { source });
+          assert.deepEqual([ok, checkedTensors, differences], [true, made.length, []]);
+        }
+      } finally {
+        await source.close();
+      }
+    });
+  });
+
+  it('copies several files one after the other, of which the last holds fewer tensors than there are pieces to write', async function () {
+    this.timeout(60_000);
+    await inFolder(async folder => {
+      const bytes = (8 << 20) + 64;
+      const made = Array.from({ length: 5 }, (_, index) => ({ key: `t${index}`, dtype: 'U8', shape: [bytes], bytes: noise(bytes, index + 1) } as const));
+      await extract(madeCase(made).plan, VALID, to(join(folder, 'source')));
+      const source = await openCheckpoint(join(folder, 'source'));
+      try {
+        const labels = new Set<string>();
+        const { files } = await extract(makePlan(source, KEEP_ALL), VALID, to(join(folder, 'out'), { format: 'torch', maxShardBytes: 4 * bytes, onProgress: ({ label = '' }) => { labels.add(label); } }));
+        assert.deepEqual(files.filter(name => name.endsWith('.bin')).length, 2);
+        assert.deepEqual((await verify(join(folder, 'out'), { source })).differences, []);
+        assert.deepEqual(made.filter(({ key }) => !labels.has(key)), []);
+      } finally {
+        await source.close();
+      }
+    });
+  });
+
   it('writes zip64 records around tensors beyond 4 GiB, for our reader and for Python\'s', async function () {
     await inFolder(async folder => {
       const tensors = [

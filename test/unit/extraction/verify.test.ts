@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before } from 'mocha';
+import { openCheckpoint } from '../../../src/checkpoint/open';
 import { UserError } from '../../../src/errors';
 import { extract } from '../../../src/extraction/extract';
 import { readManifest, type Manifest } from '../../../src/extraction/manifest';
 import { verify } from '../../../src/extraction/verify';
 import { makePlan } from '../../../src/recipe/plan';
-import { inFolder, madeCase, noise, TINY, tinyCase, to, VALID, type Case } from './support';
+import { inFolder, KEEP_ALL, madeCase, noise, TINY, tinyCase, to, VALID, type Case } from './support';
 
 /** Adds one to the byte at `position`, counted from the end when negative. */
 async function tamper(path: string, position: number): Promise<void> {
@@ -218,6 +219,30 @@ describe('verify', () => {
       await mkdir(join(folder, 'dir/manifest.json'), { recursive: true });
       await assert.rejects(verify(join(folder, 'dir')), (error: unknown) => error instanceof UserError && error.message.includes('EISDIR'));
       assert.deepEqual((await readdir(folder)).sort(), ['dir', 'out']);
+    });
+  });
+
+  it('finds a source that changed within the same size and time', async () => {
+    await inFolder(async folder => {
+      await extract(plan, VALID, to(join(folder, 'first')));
+      const path = join(folder, 'source.safetensors');
+      await rename(join(folder, 'first/model.safetensors'), path);
+      await utimes(path, 1000, 1000);
+      const source = await openCheckpoint(path);
+      try {
+        const before = await stat(path);
+        const out = join(folder, 'out');
+        await extract(makePlan(source, KEEP_ALL), VALID, to(out));
+        assert.equal((await verify(out, { source })).ok, true);
+        await tamper(path, -1); // inside b, the last
+        await utimes(path, 1000, 1000);
+        const after = await stat(path);
+        assert.deepEqual([after.size, after.mtimeMs], [before.size, before.mtimeMs]);
+        const report = await verify(out, { source });
+        assert.deepEqual(report.differences.map(({ key, message }) => [key, message]), [['b', 'differs from b in the source, first at element 2999999.']]);
+      } finally {
+        await source.close();
+      }
     });
   });
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 
@@ -7,9 +7,11 @@ const root = join(import.meta.dirname, '../../..');
 const text = readFileSync(join(root, 'package.json'), 'utf8');
 const strings = z.record(z.string(), z.string()).parse(JSON.parse(readFileSync(join(root, 'package.nls.json'), 'utf8')));
 const named = z.object({ command: z.string() });
-const { contributes } = z.object({
+const { contributes, capabilities } = z.object({
+  capabilities: z.object({ untrustedWorkspaces: z.unknown() }),
   contributes: z.object({
     commands: z.array(named),
+    configuration: z.object({ properties: z.record(z.string(), z.object({ type: z.string(), enum: z.array(z.string()).optional(), pattern: z.string().optional() })) }),
     keybindings: z.array(named),
     menus: z.record(z.string(), z.array(named)),
     walkthroughs: z.array(z.object({ steps: z.array(z.object({ id: z.string(), media: z.object({ image: z.string() }) })) })),
@@ -47,5 +49,21 @@ describe('extension manifest', () => {
     const views = ['visionEncoder.drop', 'visionEncoder.validation', 'visionEncoder.extract.'];
     const mentioned = [...source.matchAll(/'(visionEncoder\.[\w.]+)'/g)].map(match => match[1] ?? '').filter(id => !views.includes(id));
     assert.deepEqual(mentioned.filter(id => !known.has(id)), []);
+  });
+
+  it('takes part in an untrusted workspace, whose settings can name no program, library, file or address', () => {
+    assert.deepEqual(capabilities.untrustedWorkspaces, { supported: true });
+    const settings = Object.entries(contributes.configuration.properties);
+    assert.ok(settings.length > 0);
+    for (const [id, { type, enum: choices, pattern }] of settings) {
+      assert.ok(['string', 'number', 'boolean'].includes(type), id);
+      // A text is one of a list, or a size by its pattern.
+      if (type === 'string' && choices === undefined) {
+        assert.ok(pattern !== undefined, id);
+        for (const text of ['/usr/bin/python3', 'C:\\x.dll', 'libx.so', 'python', 'http://127.0.0.1/', '20GB; ls']) assert.doesNotMatch(text, new RegExp(pattern), id);
+      }
+    }
+    const read = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts') && readFileSync(join(root, 'src', file), 'utf8').includes('getConfiguration('));
+    assert.deepEqual(read.sort(), ['commands/extractOptions.ts', 'commands/storedEncoders.ts', 'views/preview/previewPanel.ts'], 'who reads settings, all of them this extension\'s own');
   });
 });

@@ -58,6 +58,8 @@ try {
   const row = await workbench.row('attn_pool', 'Keys').boundingBox();
   await step('mark', { ...sideBar, y: row.y - 120, height: 300 });
   await workbench.clearNotifications();
+  await shootPreview();
+  await workbench.command('Close All Editors', 'workbench.action.closeAllEditors');
 
   await workbench.inlineAction(workbench.row('Config', 'Validation'), 'Choose Config');
   await workbench.quickPick('encoder-config.json').click();
@@ -78,8 +80,6 @@ try {
   await workbench.takeQuickFix('Use output_dim 128');
 
   await workbench.row('Loads strictly', 'Validation').waitFor();
-  await workbench.command('Close All Editors', 'workbench.action.closeAllEditors');
-  await shootPreview();
   await workbench.command('Close All Editors', 'workbench.action.closeAllEditors');
   await workbench.viewAction('Keys', 'Extract Vision Encoder');
   await workbench.quickInput.getByText('into this folder').waitFor();

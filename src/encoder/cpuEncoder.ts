@@ -4,7 +4,7 @@ import type { GraphSpec } from '../architecture/graphSpec';
 import { blocksNeeded, outputShape, wantedOutputs } from '../architecture/outputs';
 import type { Grid } from '../architecture/positions';
 import type { Array32, LoadedEncoder, RunHooks } from './encoder';
-import { FedStage, type StageGraph } from './fedStage';
+import { FedStage, type Scratch, type StageGraph } from './fedStage';
 import type { WeightReader, Weights } from './weights';
 
 /** Grids whose stages are kept: pictures of one folder often have a few shapes. */
@@ -14,6 +14,8 @@ const MOST_GRIDS = 4;
 export class CpuEncoder implements LoadedEncoder {
   /** By rows and columns, the one used last at the end. */
   private readonly grids = new Map<string, GridStages>();
+  /** One for all grids: the weights are the same, and their stages run one after the other. */
+  private readonly scratch: Scratch = new Map();
 
   constructor(private readonly spec: GraphSpec, private readonly weights: Weights) {}
 
@@ -29,6 +31,7 @@ export class CpuEncoder implements LoadedEncoder {
   async close(): Promise<void> {
     for (const stages of this.grids.values()) await stages.close();
     this.grids.clear();
+    this.scratch.clear();
     await this.weights.close();
   }
 
@@ -37,7 +40,7 @@ export class CpuEncoder implements LoadedEncoder {
     let stages = this.grids.get(name);
     if (stages === undefined) {
       const graph = forwardGraph(this.spec, grid);
-      stages = new GridStages(graph, this.weights.withTables(graph.derivedTables));
+      stages = new GridStages(graph, this.weights.withTables(graph.derivedTables), this.scratch);
     }
     this.grids.delete(name);
     this.grids.set(name, stages);
@@ -54,7 +57,7 @@ export class CpuEncoder implements LoadedEncoder {
 class GridStages {
   private readonly stages = new Map<string, Promise<FedStage>>();
 
-  constructor(private readonly graph: ForwardGraph, private readonly weights: WeightReader) {}
+  constructor(private readonly graph: ForwardGraph, private readonly weights: WeightReader, private readonly scratch: Scratch) {}
 
   async run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void> {
     const { graph } = this;
@@ -120,8 +123,12 @@ class GridStages {
   }
 
   private stage(name: string, graph: StageGraph): Promise<FedStage> {
-    const known = this.stages.get(name) ?? FedStage.create(graph);
-    this.stages.set(name, known);
-    return known;
+    const known = this.stages.get(name);
+    if (known !== undefined) return known;
+    const making = FedStage.create(graph, this.scratch);
+    this.stages.set(name, making);
+    // One that could not be made, for want of memory, is tried anew the next time.
+    making.catch(() => { this.stages.delete(name); });
+    return making;
   }
 }

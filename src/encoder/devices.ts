@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { UserError, isAbort } from '../errors';
@@ -40,8 +41,10 @@ export interface LoadOptions {
 /**
  * Loads an encoder on the device chosen, or on the best that works. A device that fails is passed over and reported,
  * down to the CPU, also when it was chosen by name.
+ * @throws UserError when the model's files are gone
  */
 export async function loadEncoder(model: EncoderModel, options: LoadOptions, hooks: StageHooks): Promise<{ encoder: LoadedEncoder; report: LoadReport }> {
+  await assertThere(model);
   const graph = forwardGraph(model.graph);
   const rejected: { device: Provider; reason: string }[] = [];
   const order = options.device === 'auto' ? ORDER[process.platform] ?? ['cpu'] : [options.device, 'cpu'] as const;
@@ -72,6 +75,15 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
   // A fifth of what a run leaves free is for the page cache, which saves reading the files again.
   const weights = new Weights(model, Math.max(0, (free - need.least) * 0.8));
   return { encoder: new CpuEncoder(model.graph, weights), report: { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(need, 'cpu', 'float32', free), half) } };
+}
+
+/** A model may have been described long before it is loaded; a copy that the preview had fetched may be deleted meanwhile. */
+async function assertThere({ name, weights }: EncoderModel): Promise<void> {
+  for (const path of new Set([...weights.values()].map(weight => weight.path))) {
+    await stat(path).catch((cause: unknown) => {
+      throw new UserError(`The encoder of ${name} cannot be loaded: ${path} is no longer there. Ask for its preview again: its files are then looked up anew, and downloaded again if need be.`, { cause });
+    });
+  }
 }
 
 function joined(...warnings: (string | undefined)[]): { warning?: string } {

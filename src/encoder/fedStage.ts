@@ -11,6 +11,9 @@ export interface StageGraph {
   readonly build: (builder: GraphBuilder, weight: BindWeight, input: string) => ReadonlyMap<string, string>;
 }
 
+/** Buffers for weights that are not kept, by name and size, used again by the next block. */
+export type Scratch = Map<string, Float32Array>;
+
 /**
  * A stage on the CPU whose weights are inputs, not initialisers: nothing is loaded or cast ahead, all blocks share one
  * session (and one arena), and weights that memory has no room for pass through it once per run.
@@ -18,15 +21,14 @@ export interface StageGraph {
  * it saves their loading, half a minute at full size, and up to seven eighths of the memory.
  */
 export class FedStage {
-  /** Buffers for weights that are not kept, used again by the next block. */
-  private readonly scratch = new Map<string, Float32Array>();
-
   private constructor(
     private readonly session: InferenceSession,
     private readonly parts: ReadonlyMap<string, WeightPart>,
+    private readonly scratch: Scratch,
   ) {}
 
-  static async create(graph: StageGraph): Promise<FedStage> {
+  /** @param scratch shared by stages that run one after the other */
+  static async create(graph: StageGraph, scratch: Scratch): Promise<FedStage> {
     const builder = new GraphBuilder({ products: 'F32', fused: true });
     const parts = new Map<string, WeightPart>();
     const input = builder.input('input', 'F32', graph.input);
@@ -44,7 +46,7 @@ export class FedStage {
       executionProviders: ['cpu'],
       graphOptimizationLevel: 'all',
     });
-    return new FedStage(session, parts);
+    return new FedStage(session, parts, scratch);
   }
 
   /** @param path module path before the keys of the stage's weights, empty for none */
@@ -62,8 +64,10 @@ export class FedStage {
   }
 
   private buffer(name: string, count: number): Float32Array {
-    const buffer = this.scratch.get(name) ?? new Float32Array(count);
-    this.scratch.set(name, buffer);
+    // A head's attention takes a part of what its block takes whole.
+    const key = `${name} ${count}`;
+    const buffer = this.scratch.get(key) ?? new Float32Array(count);
+    this.scratch.set(key, buffer);
     return buffer;
   }
 

@@ -66,9 +66,9 @@ export class Weights implements WeightReader {
   async close(): Promise<void> {
     this.kept.clear();
     this.keptBytes = 0;
-    const sources = [...this.sources.values()];
+    const sources = await Promise.all(this.sources.values());
     this.sources.clear();
-    await Promise.all(sources.map(async source => { await (await source).close(); }));
+    await Promise.all(sources.map(source => source.close()));
   }
 
   private stored(key: string): StoredWeight {
@@ -113,8 +113,12 @@ export class Weights implements WeightReader {
   }
 
   private source(path: string): Promise<ByteSource> {
-    const known = this.sources.get(path) ?? openFile(path);
-    this.sources.set(path, known);
-    return known;
+    const known = this.sources.get(path);
+    if (known !== undefined) return known;
+    const opening = openFile(path);
+    this.sources.set(path, opening);
+    // What could not be opened is tried anew the next time.
+    opening.catch(() => { this.sources.delete(path); });
+    return opening;
   }
 }

@@ -86,9 +86,8 @@ export function send(request: typeof httpRequest, { signal, ...options }: Reques
       try {
         resolve(toResponse(message));
       } catch (cause) {
-        // A status or a header that no answer can have.
         message.destroy();
-        reject(new TypeError('fetch failed', { cause }));
+        reject(new UserError(`${options.host ?? ''} answers with the status ${message.statusCode ?? 0}, which HTTP does not have. Check the address.`, { cause }));
       }
     });
     // Not Node's own `signal`: it destroys with an error, which nobody hears when a body is left before its end.

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { pictureSizes } from '../../../src/architecture/forwardGraphs';
+import { elementCount } from '../../../src/checkpoint/dtype';
+import { openCheckpoint } from '../../../src/checkpoint/open';
 import { CpuEncoder } from '../../../src/encoder/cpuEncoder';
 import type { Array32 } from '../../../src/encoder/encoder';
+import { encoderModel } from '../../../src/encoder/model';
 import { Weights } from '../../../src/encoder/weights';
+import { openJob, validated } from '../../../src/job';
+import { FIXTURES } from '../support/checkpoints';
 import { expected, relativeError, TINY, tinyModel, type Tiny } from './fixture';
 
 async function run(name: Tiny, pixels: Array32, names: readonly string[], keepBytes: number): Promise<Map<string, Array32>> {
@@ -58,6 +65,35 @@ describe('CpuEncoder', () => {
     for (let row = 0; row < 64; row++) {
       const sum = map.data.subarray(row * 64, row * 64 + 64).reduce((total, weight) => total + weight, 0);
       assert.ok(Math.abs(sum - 1) < 1e-5);
+    }
+  });
+
+  it('gives pictures of many shapes the same numbers in turn as each alone, whether it keeps weights or not', async () => {
+    const checkpoint = await openCheckpoint(join(FIXTURES, 'families/qwen2-vl'));
+    const job = await openJob(checkpoint);
+    await checkpoint.close();
+    const { family, validation } = validated(job);
+    const model = encoderModel(job.plan, family, validation.hyperparameters, job.config);
+    const { unit = 1 } = pictureSizes(model.graph);
+    // More shapes than it remembers, and the first of them again.
+    const shapes = [[2, 3], [3, 2], [4, 4], [1, 6], [5, 2], [2, 3], [3, 2]].map(([rows = 0, columns = 0]) => [1, 3, rows * unit, columns * unit]);
+    const pictures = shapes.map(shape => ({ shape, data: Float32Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(i * i)) }));
+    const features = async (encoder: CpuEncoder, pixels: Array32): Promise<Array32> => {
+      let value: Array32 | undefined;
+      await encoder.run(pixels, ['features', 'attentions.1.0'], { onOutput: (name, each) => { if (name === 'features') value = each; return Promise.resolve(); }, onProgress: () => undefined, check: () => undefined });
+      assert.ok(value);
+      return value;
+    };
+    const encoders = [0, 1e9].map(keepBytes => new CpuEncoder(model.graph, new Weights(model, keepBytes)));
+    try {
+      for (const picture of pictures) {
+        const alone = new CpuEncoder(model.graph, new Weights(model, 1e9));
+        const wanted = await features(alone, picture);
+        await alone.close();
+        for (const encoder of encoders) assert.deepEqual(await features(encoder, picture), wanted);
+      }
+    } finally {
+      await Promise.all(encoders.map(encoder => encoder.close()));
     }
   });
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { EncoderClient } from '../../../src/encoder/client';
@@ -159,6 +160,25 @@ describe('the preview', function () {
     await told.until(() => told.status?.state === 'ready' && told.status.memoryBytes !== undefined);
     await client.stop();
     assert.deepEqual(await preview.ask({ type: 'patch', subject: main(only(told)), layer: 2, patch: 0 }), before);
+  });
+
+  it('says so when the encoder\'s files were deleted meanwhile, and goes on with a copy of them', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'preview-'));
+    try {
+      await cp(fixturePath('qwen-vl-tiny-safetensors'), folder, { recursive: true });
+      const { preview, told, client } = await open(folder);
+      preview.add([picture]);
+      const question = { type: 'patch', subject: main(only(told)), layer: 2, patch: 0 } as const;
+      const before = await preview.ask(question);
+      await told.until(() => told.status?.state === 'ready' && told.status.memoryBytes !== undefined);
+      await client.stop();
+      await rm(folder, { recursive: true });
+      await assert.rejects(preview.ask(question), (error: unknown) => error instanceof UserError && error.message.includes('is no longer there. Ask for its preview again'));
+      preview.setModel(await modelAt(fixturePath('qwen-vl-tiny-safetensors')));
+      assert.deepEqual(await preview.ask(question), before);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
   });
 
   it('never starts an empty process for a question', async () => {

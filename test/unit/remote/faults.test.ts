@@ -67,6 +67,8 @@ describe('HttpSource', () => {
     'another ETag at a server that ignores If-Match': [onCdn((_, nth) => nth === 2 ? { headers: { etag: '"new"' } } : undefined), /has changed on .*ETag is another/],
     'a file that grew': [onCdn(() => ({ headers: { 'content-range': 'bytes 0-65535/7000000' } })), /has changed on .*7000000 bytes long, and was 6291456/],
     'a file that shrank': [onCdn(() => ({ status: 416, headers: { 'content-range': 'bytes */1000' } })), /has changed on .*1000 bytes long/],
+    'a status that HTTP does not have': [onCdn(() => ({ status: 999 })), /answers with the status 999, which HTTP does not have/],
+    'a status that has no body': [onCdn(() => ({ status: 205 })), /answers 205/],
     'a range refused for no reason': [onCdn(() => ({ status: 416 })), /has changed on .*it is shorter/],
     'another range': [onCdn(() => ({ headers: { 'content-range': `bytes 1-65536/${SIZE}` } })), /answers with other bytes .*1 to 65537 instead of 0 to 65536/],
     'no Content-Range': [onCdn(() => ({ headers: { 'content-range': '' } })), /does not say which bytes/],

@@ -1,4 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
+import { runCompare, type CompareCommandOptions } from './cli/compare';
 import { exportOptions, runExport, type ExportCommandOptions } from './cli/exportOnnx';
 import { runExtract, type ExtractCommandOptions } from './cli/extract';
 import { featuresOptions, runFeatures, type FeaturesCommandOptions } from './cli/features';
@@ -39,10 +40,11 @@ Examples:
   $ vision-encoder extract Qwen-VL-Chat --out qwen-encoder    write the encoder
   $ vision-encoder extract hf://Qwen/Qwen-VL-Chat --out enc   the same without downloading the rest of the model
   $ vision-encoder verify qwen-encoder                        prove it equal to the source, bit for bit
+  $ vision-encoder compare qwen-encoder my-finetune           was the vision tower frozen?
   $ vision-encoder features cat.jpg --checkpoint qwen-encoder --out cat.safetensors
 
 Results go to standard output, everything else to standard error.
-Exit codes: 0 valid, 1 invalid, 2 wrong usage or a file that cannot be read or written, 130 cancelled.`);
+Exit codes: 0 valid or equal, 1 invalid or different, 2 wrong usage or a file that cannot be read or written, 130 cancelled.`);
 
 takesInput(program.command('keys').description('List the tensor keys, each with its mark: + keep, ~ strip, - exclude. Reads headers only.'))
   .option('--filter <text>', 'only keys that contain this text, in capitals or not')
@@ -110,6 +112,37 @@ Examples:
     const { ok, json } = await runVerify(dir, options, terminal, options.json === true, signal);
     if (json !== undefined) printJson(json);
     return ok ? EXIT.valid : EXIT.invalid;
+  }));
+
+program.command('compare').description('Compare two checkpoints tensor by tensor: was the vision tower frozen in this fine-tune? is it still the original?')
+  .argument('<left>', 'a checkpoint, which differences are relative to: the original', parsePath)
+  .argument('<right>', 'another one: a fine-tune, an extracted encoder', parsePath)
+  .option('--recipe <file>', 'a recipe for both (default: the preset of the family that is recognised in each)', parsePath)
+  .option('--left-recipe <file>', 'a recipe for LEFT alone', parsePath)
+  .option('--right-recipe <file>', 'a recipe for RIGHT alone', parsePath)
+  .addOption(new Option('--all', 'compare everything, by the keys as they are, instead of the encoders').conflicts(['recipe', 'leftRecipe', 'rightRecipe']))
+  .option('--keys-only', 'compare keys, shapes and dtypes; no weights are read')
+  .option('--json', 'print one JSON document')
+  .addHelpText('after', `
+The encoders are compared: what each side's recipe takes out, by the keys in the encoder, so that a full model can be held
+against a standalone encoder. Either can be remote; of it only the encoder's byte ranges are fetched.
+
+What the table says of a tensor, a block or a module:
+  equal         the same bytes; in a fine-tune it was frozen
+  equal values  the same numbers in another dtype, such as bf16 weights stored as f32
+  differs       Relative is ||left - right|| / ||left||, Largest the largest |left - right|, Cosine that of the angle between
+                them; of a block, taken over its tensors that differ
+
+Examples:
+  $ vision-encoder compare Qwen-VL-Chat my-finetune
+  $ vision-encoder compare hf://openai/clip-vit-large-patch14-336 llava-1.5-7b
+  $ vision-encoder compare base tuned --all --json | jq -r '.tensors[] | select(.outcome == "different") | .key'
+
+Exit codes: 0 equal (in bytes or in values), 1 different, 2 wrong usage or a file that cannot be read.`)
+  .action((left: string, right: string, options: CompareCommandOptions) => finish(options, async () => {
+    const { equal, json } = await runCompare(left, right, options, terminal, signal);
+    if (json !== undefined) printJson(json);
+    return equal ? EXIT.valid : EXIT.invalid;
   }));
 
 inputOptions(featuresOptions(program.command('features').description('Run the encoder on pictures and write its features; the checkpoint\'s weights are used where they lie.')))

@@ -1,5 +1,6 @@
 import * as vscode from 'vscode';
 import { report, type App } from './commands/app';
+import { compareCommands } from './commands/compare';
 import { configCommands } from './commands/config';
 import { extractCommands } from './commands/extract';
 import { findCommands } from './commands/find';
@@ -55,6 +56,6 @@ export function activate(context: vscode.ExtensionContext): void {
     new ConfigWatcher(session, error => { report(log, error); }),
     new RecipeWatcher(session, error => { report(log, error); }),
     vscode.window.registerFileDecorationProvider(new KeyDecorations()),
-    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...verifyCommands(app), ...previewCommands(app, context), ...inspectCommands(app, context.extensionUri), ...helpCommands(app, context.extension.id),
+    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...verifyCommands(app), ...compareCommands(app), ...previewCommands(app, context), ...inspectCommands(app, context.extensionUri), ...helpCommands(app, context.extension.id),
   );
 }

@@ -51,7 +51,8 @@ async function openAddress(app: App): Promise<void> {
   if (text !== undefined && text.trim() !== '') await openLocation(app, text.trim());
 }
 
-function addressProblem(text: string): string | undefined {
+/** Why a text is no address of a checkpoint; undefined when it is one. */
+export function addressProblem(text: string): string | undefined {
   try {
     return parseLocation(text, hubEndpoint()).kind === 'local' ? vscode.l10n.t('An address begins with https:// or hf://.') : undefined;
   } catch (error) {

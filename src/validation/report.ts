@@ -1,6 +1,6 @@
 import { printable } from '../checkpoint/wording';
 import { formatCount } from '../format';
-import { blockTemplate } from './compare';
+import { collapse } from './collapse';
 import { groupBy } from './groupBy';
 import type { Blame, Place, Validation } from './validation';
 
@@ -76,35 +76,8 @@ function headline({ valid, problem, family, config, expectedCount, matchedCount,
   return `Invalid for ${against}: ${faults.join(', ')}; ${matchedCount} of ${expectedCount} tensors match.`;
 }
 
-/** Keys that differ only in their block number, and whose texts agree but for it, in one line: `resblocks.{24-47}.ln_1.weight`. */
-function collapse<T>(findings: readonly T[], keyOf: (finding: T) => string, textOf: (finding: T) => string): string[] {
-  const groups = groupBy(findings, finding => `${templateOf(keyOf(finding))}\n${templateOf(textOf(finding))}`);
-  return [...groups.values()].flatMap(group => {
-    const [first] = group;
-    if (first === undefined) return [];
-    const blocks = group.flatMap(finding => blockTemplate(keyOf(finding))?.block ?? []).sort((a, b) => a - b);
-    const filled = (text: string): string => (group.length === 1 ? text : templateOf(text).replace('#', `{${ranges(blocks)}}`));
-    return [filled(keyOf(first)) + filled(textOf(first))];
-  });
-}
-
-function templateOf(text: string): string {
-  return blockTemplate(text)?.template ?? text;
-}
-
 function suggestion({ nearest, blame }: { readonly nearest?: string; readonly blame?: Blame }): string {
   return nearest === undefined || blame !== undefined ? '' : ` (did you mean ${nearest}?)`;
-}
-
-/** 0, 1, 2, 5 -> `0-2,5`. */
-function ranges(numbers: readonly number[]): string {
-  const runs: { first: number; last: number }[] = [];
-  for (const number of numbers) {
-    const run = runs.at(-1);
-    if (run !== undefined && number <= run.last + 1) run.last = number;
-    else runs.push({ first: number, last: number });
-  }
-  return runs.map(({ first, last }) => (first === last ? String(first) : `${first}-${last}`)).join(',');
 }
 
 function listSection(title: string, lines: readonly string[]): string[] {

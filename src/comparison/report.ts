@@ -1,0 +1,113 @@
+import { printable } from '../checkpoint/wording';
+import { formatCount, formatShape } from '../format';
+import { collapse, ranges } from '../validation/collapse';
+import type { ComparedTensor, Comparison, Outcome, TensorFacts } from './compare';
+import { cosine, relativeDifference, type Difference } from './difference';
+import { modulesOf, type ComparedModule } from './modules';
+import { formatPercent } from './percent';
+
+/** The most rows of a list. */
+const SHOWN = 40;
+
+/** The table of modules and the lists of tensors that are not equal, as lines of text; nothing in them that a terminal would obey. */
+export function reportLines(comparison: Comparison): string[] {
+  const { tensors } = comparison;
+  const of = (kind: Outcome['kind']): ComparedTensor[] => tensors.filter(({ outcome }) => outcome.kind === kind);
+  const recast = [...of('equalValues'), ...of('unread')].filter(({ left, right }) => left?.dtype !== right?.dtype);
+  const columns = tensors.some(({ outcome }) => outcome.kind === 'different');
+  return [
+    `Left   ${comparison.left.location}`,
+    `Right  ${comparison.right.location}`,
+    '',
+    ...table([['Module', 'Tensors', 'Result', ...(columns ? MEASURES : [])], ...folded(modulesOf(tensors)).map(row => [row.name, String(row.tensors.length), resultOf(row), ...(columns ? measures(row.difference) : [])])]),
+    ...section('Tensors that differ', of('different'), [['Key', 'Shape', 'Dtype', ...MEASURES], ...of('different').map(({ key, left, right, outcome }) => [
+      key, shapeOf(left), dtypeChange(left, right), ...measures(outcome.kind === 'different' ? outcome.difference : undefined),
+    ])]),
+    ...section('Other shapes', of('otherShape'), alike(of('otherShape'), ({ left, right }) => [`${shapeOf(left)} → ${shapeOf(right)}`, dtypeChange(left, right)])),
+    ...section('Other dtypes', recast, alike(recast, ({ left, right }) => [shapeOf(left), dtypeChange(left, right)])),
+    ...section('Only left', of('onlyLeft'), alike(of('onlyLeft'), ({ left }) => [shapeOf(left), left?.dtype ?? ''])),
+    ...section('Only right', of('onlyRight'), alike(of('onlyRight'), ({ right }) => [shapeOf(right), right?.dtype ?? ''])),
+  ].map(printable);
+}
+
+/** Numbers as JSON has them: what is infinite or not a number is null. */
+export function comparisonToJson({ left, right, tensors, valuesRead, equal }: Comparison): Record<string, unknown> {
+  return {
+    equal, valuesRead, left, right,
+    modules: modulesOf(tensors).map(({ name, outcome, difference, tensors: members }) => ({ name, outcome, tensors: members.length, ...numbers(difference) })),
+    tensors: tensors.map(({ outcome, ...rest }) => ({ ...rest, outcome: outcome.kind, ...numbers(outcome.kind === 'different' ? outcome.difference : undefined) })),
+  };
+}
+
+const MEASURES = ['Relative', 'Largest', 'Cosine', ''];
+
+function measures(difference: Difference | undefined): string[] {
+  if (difference === undefined) return ['', '', '', ''];
+  const { maxAbsolute, incomparable } = difference;
+  const angle = cosine(difference);
+  return [
+    formatPercent(relativeDifference(difference)),
+    Number(maxAbsolute.toPrecision(3)).toString(),
+    Number.isNaN(angle) ? '' : angle.toFixed(6),
+    incomparable === 0 ? '' : `${formatCount(incomparable, 'element')} NaN or infinite on one side`,
+  ];
+}
+
+function numbers(difference: Difference | undefined): Record<string, number> {
+  return difference === undefined ? {} : { relative: relativeDifference(difference), maxAbsolute: difference.maxAbsolute, cosine: cosine(difference), incomparable: difference.incomparable };
+}
+
+/** Neighbouring layers of a stack with the same result, and nothing more to be said of them, in one row: `resblocks.{0-22}`. */
+function folded(modules: readonly ComparedModule[]): ComparedModule[] {
+  const rows: ComparedModule[][] = [];
+  for (const module of modules) {
+    const last = rows.at(-1);
+    const [previous] = last ?? [];
+    const isLike = last !== undefined && previous?.block !== undefined && previous.block.stack === module.block?.stack
+      && module.outcome !== 'different' && previous.outcome === module.outcome;
+    if (isLike) last.push(module);
+    else rows.push([module]);
+  }
+  return rows.flatMap(members => {
+    const [first] = members;
+    if (first === undefined) return [];
+    if (members.length === 1) return [first];
+    const indices = members.flatMap(({ block }) => block?.index ?? []).sort((a, b) => a - b);
+    return [{ ...first, name: `${first.block?.stack === '' ? '' : `${first.block?.stack ?? ''}.`}{${ranges(indices)}}`, tensors: members.flatMap(({ tensors }) => tensors) }];
+  });
+}
+
+const RESULTS: Readonly<Record<Outcome['kind'], string>> = {
+  equalBytes: 'equal', equalValues: 'equal values', different: 'differs', onlyLeft: 'only left', onlyRight: 'only right', otherShape: 'other shape', unread: 'same shapes',
+};
+
+function resultOf({ outcome, tensors }: ComparedModule): string {
+  if (outcome !== 'different') return RESULTS[outcome];
+  const changed = tensors.filter(tensor => tensor.outcome.kind !== 'equalBytes' && tensor.outcome.kind !== 'equalValues' && tensor.outcome.kind !== 'unread').length;
+  return `${changed} of ${tensors.length} differ`;
+}
+
+function section(title: string, tensors: readonly ComparedTensor[], rows: readonly (readonly string[])[]): string[] {
+  if (tensors.length === 0) return [];
+  const rest = rows.length - SHOWN;
+  return ['', `${title}: ${tensors.length}`, ...table(rows.slice(0, SHOWN)).map(line => `  ${line}`), ...(rest > 0 ? [`  … and ${rest} more`] : [])];
+}
+
+/** Tensors as rows; those that differ only in their block's number in one. */
+function alike(tensors: readonly ComparedTensor[], factsOf: (tensor: ComparedTensor) => readonly string[]): string[][] {
+  return collapse(tensors, ({ key }) => key, tensor => `\t${factsOf(tensor).join('\t')}`).map(line => line.split('\t'));
+}
+
+/** Rows with columns of equal width. */
+function table(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows.reduce<number[]>((widest, row) => row.map((cell, column) => Math.max(widest[column] ?? 0, cell.length)), []);
+  return rows.map(row => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd());
+}
+
+function dtypeChange(left: TensorFacts | undefined, right: TensorFacts | undefined): string {
+  return left?.dtype === right?.dtype ? left?.dtype ?? '' : `${left?.dtype ?? ''} → ${right?.dtype ?? ''}`;
+}
+
+function shapeOf(facts: TensorFacts | undefined): string {
+  return facts === undefined ? '' : formatShape(facts.shape);
+}

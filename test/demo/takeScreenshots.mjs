@@ -98,7 +98,7 @@ try {
   await workbench.command('Preview Features', 'visionEncoder.preview');
   const panel = page.frameLocator('iframe.webview.ready').frameLocator('iframe#active-frame');
   await panel.getByText(/^Sample/).first().click();
-  await panel.getByText('Explained variance').waitFor({ timeout: 60_000 });
+  await panel.locator('.legend .component').first().waitFor({ timeout: 60_000 });
   const editor = await page.locator('.editor-group-container').boundingBox();
   await step('preview', editor);
 } finally {

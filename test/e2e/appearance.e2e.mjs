@@ -54,7 +54,7 @@ describe('appearance', function () {
 
   it('shows the keys, the filter and the result in one side bar', async () => {
     await openCheckpoint(workbench, path.join(session.folder, DEMO));
-    await workbench.notification('Qwen-VL recognised').waitFor();
+    await workbench.waitForNotification('Qwen-VL recognised');
     await shoot('dark-opened');
     await workbench.clearNotifications();
   });
@@ -96,7 +96,7 @@ describe('appearance', function () {
     await workbench.quickInputBox().waitFor();
     await shoot('dark-extract-prompt');
     await workbench.quickInputBox().press('Enter');
-    await workbench.notification('extracted to').waitFor();
+    await workbench.waitForNotification('extracted to');
     await shoot('dark-extracted');
   });
 

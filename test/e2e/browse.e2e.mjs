@@ -61,6 +61,7 @@ describe('browsing the keys', function () {
 
   it('numbers the blocks in numeric order', async () => {
     await workbench.setExpanded(key('transformer.resblocks'));
+    await key('3').waitFor(); // rows come a moment after the twistie has turned
     assert.deepEqual((await labels()).filter(label => /^\d+,/.test(label)), ['0', '1', '2', '3'].map(block => `${block}, strip, 12 tensors · 100 KB`));
     await workbench.setExpanded(key('transformer.resblocks'), false);
   });

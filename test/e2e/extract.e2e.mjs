@@ -36,7 +36,7 @@ describe('extracting and verifying', function () {
     await workbench.quickInput.getByText('65 tensors, 789 KB, as safetensors into this folder.').waitFor();
     assert.equal(await workbench.quickInputBox().inputValue(), encoder);
     await workbench.quickInputBox().press('Enter');
-    await workbench.notification(extracted).waitFor();
+    await workbench.waitForNotification(extracted);
     assert.deepEqual(await files(encoder), ['config.json', 'manifest.json', 'model.safetensors', 'preprocessor_config.json']);
   });
 
@@ -51,7 +51,7 @@ describe('extracting and verifying', function () {
 
   it('verifies it from the notification', async () => {
     await workbench.notificationButton(extracted, 'Verify');
-    await workbench.notification(/Verified: 65 tensors, \d{3} KB, equal to the source, tensor for tensor\./).waitFor();
+    await workbench.waitForNotification(/Verified: 65 tensors, \d{3} KB, equal to the source, tensor for tensor\./);
     await workbench.clearNotifications();
   });
 
@@ -65,10 +65,10 @@ describe('extracting and verifying', function () {
     await workbench.dialog.getByText(`${DEMO}-vision-encoder says that it was extracted from //fileserver/models/Qwen-VL, which is not on this disk.`).waitFor();
     await workbench.dialogButton('Verify Without It');
     const alone = /Verified against its manifest: 65 tensors, \d{3} KB\. The source was not compared\./;
-    await workbench.notification(alone).waitFor();
+    await workbench.waitForNotification(alone);
     await workbench.notificationButton(alone, 'Choose Source…');
     await workbench.fileDialog(path.join(session.folder, DEMO, 'model.safetensors.index.json'));
-    await workbench.notification('equal to the source, tensor for tensor.').waitFor();
+    await workbench.waitForNotification('equal to the source, tensor for tensor.');
     await workbench.clearNotifications();
     await writeFile(manifest, text);
   });
@@ -82,7 +82,7 @@ describe('extracting and verifying', function () {
     await weights.write(byte, 0, 1, size - 7);
     await weights.close();
     await explorerMenu(`${DEMO}-vision-encoder`, 'Verify Extracted Encoder…');
-    await workbench.notification(new RegExp(`${DEMO}-vision-encoder differs: .*Extract the encoder again`)).waitFor();
+    await workbench.waitForNotification(new RegExp(`${DEMO}-vision-encoder differs: .*Extract the encoder again`));
     await workbench.clearNotifications();
   });
 
@@ -106,11 +106,11 @@ describe('extracting and verifying', function () {
     await workbench.quickInput.getByText('65 tensors, 789 KB, as PyTorch into this folder.').waitFor();
     await workbench.fillQuickInput(encoder);
     await workbench.dialogButton('Replace');
-    await workbench.notification(extracted).waitFor();
+    await workbench.waitForNotification(extracted);
     assert.deepEqual(await files(encoder), ['config.json', 'manifest.json', 'preprocessor_config.json', 'pytorch_model.bin']);
     assert.equal((await readFile(path.join(encoder, 'pytorch_model.bin'))).subarray(0, 2).toString(), 'PK');
     await workbench.notificationButton(extracted, 'Verify');
-    await workbench.notification('Verified: 65 tensors').waitFor();
+    await workbench.waitForNotification('Verified: 65 tensors');
     await workbench.clearNotifications();
   });
 
@@ -140,7 +140,7 @@ describe('extracting and verifying', function () {
     await workbench.quickInput.getByText('as safetensors into this folder.').waitFor();
     assert.equal(await workbench.quickInputBox().inputValue(), path.join(session.folder, 'elsewhere/tiny-bin-vision-encoder'));
     await workbench.quickInputBox().press('Enter');
-    await workbench.notification('extracted to tiny-bin-vision-encoder').waitFor();
+    await workbench.waitForNotification('extracted to tiny-bin-vision-encoder');
     const written = await files(path.join(session.folder, 'elsewhere/tiny-bin-vision-encoder'));
     assert.ok(written.includes('model.safetensors.index.json') && written.filter(name => /^model-0000\d-of-0000\d\.safetensors$/.test(name)).length > 1, written.join(' '));
     await workbench.clearNotifications();
@@ -157,10 +157,10 @@ describe('extracting and verifying', function () {
     await workbench.viewAction('Keys', 'Extract Vision Encoder');
     await workbench.quickInput.getByText('as safetensors into this folder.').waitFor();
     await workbench.quickInputBox().press('Enter');
-    await workbench.notification(/Extracting the vision encoder: .* of 3\.\d+ GB · .*\/s · .* left/).waitFor();
+    await workbench.waitForNotification(/Extracting the vision encoder: .* of 3\.\d+ GB · .*\/s · .* left/);
     assert.notDeepEqual(await files(session.folder), before, 'it is being written');
     await workbench.notificationButton('Extracting the vision encoder', 'Cancel');
-    await workbench.notification('Cancelled. Nothing was left behind.').waitFor();
+    await workbench.waitForNotification('Cancelled. Nothing was left behind.');
     assert.deepEqual(await files(session.folder), before);
     await eventually(async () => await workbench.notification('Extracting').count() === 0, 'The progress leaving');
   });

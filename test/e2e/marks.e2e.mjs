@@ -99,7 +99,7 @@ describe('marking', function () {
   it('saves the recipe with its edits to a file', async () => {
     await workbench.command('Save Recipe', 'visionEncoder.saveRecipe');
     await workbench.fileDialog(recipeFile);
-    await workbench.notification('Recipe saved. The command line takes it too: --recipe team.recipe.json').waitFor();
+    await workbench.waitForNotification('Recipe saved. The command line takes it too: --recipe team.recipe.json');
     const recipe = await readRecipe();
     assert.equal(recipe.version, 1);
     assert.equal(recipe.family, 'qwen-vl');
@@ -120,7 +120,7 @@ describe('marking', function () {
   it('says what is wrong with the recipe file as soon as it is saved so, and keeps the one in force', async () => {
     const recipe = await readRecipe();
     await writeFile(recipeFile, JSON.stringify({ ...recipe, rules: [{ mark: 'drop', key: 'a' }] }));
-    await workbench.notification(/team\.recipe\.json is not a valid recipe: rules\[0\]\.mark must be "keep" or "strip" or "exclude", not "drop"/).waitFor();
+    await workbench.waitForNotification(/team\.recipe\.json is not a valid recipe: rules\[0\]\.mark must be "keep" or "strip" or "exclude", not "drop"/);
     await labelled('ln_pre, excluded by a rule').waitFor();
     await writeFile(recipeFile, JSON.stringify(recipe, null, 2));
     await workbench.clearNotifications();
@@ -132,7 +132,7 @@ describe('marking', function () {
     const recipe = await readRecipe();
     recipe.name = 'Team encoder';
     await writeFile(recipeFile, JSON.stringify(recipe, null, 2));
-    await workbench.notification('team.recipe.json has changed on disk').waitFor();
+    await workbench.waitForNotification('team.recipe.json has changed on disk');
     await labelled('attn_pool, excluded by a rule').waitFor();
     await workbench.notificationButton('team.recipe.json has changed on disk', 'Load Again');
     await labelled('attn_pool, strip').waitFor();

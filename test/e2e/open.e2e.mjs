@@ -74,7 +74,7 @@ describe('opening a checkpoint', function () {
 
   it('says which preset it picked and why, and how much goes into the encoder', async () => {
     await open(DEMO);
-    await workbench.notification('Qwen-VL recognised: The keys under transformer.visual are those of Qwen-VL\'s vision encoder, and config.json has its "visual" object. 65 of 101 tensors go into the encoder.').waitFor();
+    await workbench.waitForNotification('Qwen-VL recognised: The keys under transformer.visual are those of Qwen-VL\'s vision encoder, and config.json has its "visual" object. 65 of 101 tensors go into the encoder.');
     await workbench.view('Keys').getByText('Qwen-VL vision encoder: 65 of 101 tensors, 789 KB').waitFor();
     assert.match(await workbench.statusBar.locator('.statusbar-item', { hasText: DEMO }).getAttribute('aria-label'), /loads strictly/);
   });
@@ -137,7 +137,7 @@ describe('opening a checkpoint', function () {
   ]) {
     it(`says in a sentence what is wrong with a checkpoint that is "${folder}", and leaves the open one open`, async () => {
       await open(folder);
-      await workbench.notification(sentence).waitFor();
+      await workbench.waitForNotification(sentence);
       await keysTitle('sample').waitFor();
     });
   }

@@ -128,7 +128,7 @@ describe('a checkpoint on the Hub', function () {
     await workbench.screenshot(screenshotPath('hub-extract'));
     const mark = server.log.length;
     await workbench.quickInputBox().press('Enter');
-    await workbench.notification(/53 tensors, .* extracted to tiny-vision-encoder/).waitFor();
+    await workbench.waitForNotification(/53 tensors, .* extracted to tiny-vision-encoder/);
     const { strays, sent, keptBytes } = await account(server, mark, tiny);
     assert.deepEqual(strays, []);
     assert.ok(sent < 1.02 * keptBytes, `${sent} bytes for ${keptBytes}`);
@@ -144,7 +144,7 @@ describe('a checkpoint on the Hub', function () {
     await workbench.dialog.getByText('which is not on this disk').waitFor();
     const mark = server.log.length;
     await workbench.dialogButton('Verify Without It');
-    await workbench.notification(/Verified against its manifest: 53 tensors/).waitFor();
+    await workbench.waitForNotification(/Verified against its manifest: 53 tensors/);
     assert.equal(server.log.length, mark);
     await workbench.clearNotifications();
   });
@@ -155,15 +155,15 @@ describe('a checkpoint on the Hub', function () {
     await workbench.screenshot(screenshotPath('hub-preview-consent'));
     await workbench.dialogButton('Download');
     await workbench.activeTab().getByText('Preview: tiny').waitFor();
-    await workbench.webview().getByText('Sample').click();
-    await workbench.webview().getByText('Explained variance').waitFor();
+    await workbench.webview().getByText('Sample').first().click();
+    await workbench.webview().locator('.legend .component').first().waitFor({ timeout: 60_000 });
     await workbench.screenshot(screenshotPath('hub-preview'));
     await workbench.command('Show Stored Encoders', 'visionEncoder.storedEncoders');
     await workbench.quickPick('tiny').waitFor();
     assert.match(await workbench.quickPick('tiny').getAttribute('aria-label'), /KB · hf:\/\/test\/tiny@0123456\//);
     await workbench.screenshot(screenshotPath('hub-stored'));
     await workbench.quickPick('Delete All').click();
-    await workbench.notification('The stored encoders were deleted.').waitFor();
+    await workbench.waitForNotification('The stored encoders were deleted.');
     await workbench.command('View: Close All Editors', 'workbench.action.closeAllEditors');
     await workbench.clearNotifications();
     await workbench.command('Close Checkpoint', 'visionEncoder.close');
@@ -173,19 +173,22 @@ describe('a checkpoint on the Hub', function () {
     Object.assign(server.options, { gated: true, token: TOKEN });
     await openHub();
     await workbench.fillQuickInput('test/tiny@main');
-    await workbench.notification('test/tiny is gated. Accept its licence at http://hub.test/test/tiny.').waitFor();
+    await workbench.waitForNotification('test/tiny is gated. Accept its licence at http://hub.test/test/tiny.');
     await workbench.screenshot(screenshotPath('hub-gated'));
     await workbench.notificationButton('test/tiny is gated', 'Set Token…');
     await workbench.quickInputBox().waitFor();
     assert.equal(await workbench.quickInputBox().getAttribute('type'), 'password');
+    await workbench.fillQuickInput('hf_mistyped');
+    await workbench.notificationButton('hub.test refuses the token: it is wrong or has expired.', 'Set Token…');
+    await workbench.quickInputBox().waitFor();
     await workbench.fillQuickInput(TOKEN);
-    await workbench.notification('The token of tester is used for hub.test from now on.').waitFor();
+    await workbench.waitForNotification('The token of tester is used for hub.test from now on.');
     await keysTitle(`hf://test/tiny@${COMMIT}`).waitFor();
     for (const { where, headers } of server.log) assert.ok(where === 'hub' || headers.authorization === undefined, 'the token stays with the Hub');
     assert.doesNotMatch(session.readLog(), new RegExp(TOKEN));
     await workbench.clearNotifications();
     await workbench.command('Forget Hugging Face Token', 'visionEncoder.forgetHubToken');
-    await workbench.notification('The Hugging Face token was forgotten.').waitFor();
+    await workbench.waitForNotification('The Hugging Face token was forgotten.');
     await workbench.clearNotifications();
     Object.assign(server.options, { gated: false, token: undefined });
   });
@@ -201,7 +204,7 @@ describe('a checkpoint on the Hub', function () {
   it('says in a sentence what the Hub does not have', async () => {
     await openHub();
     await workbench.fillQuickInput('test/none@main');
-    await workbench.notification('hub.test has no public model test/none.').waitFor();
+    await workbench.waitForNotification('hub.test has no public model test/none.');
     await workbench.clearNotifications();
   });
 
@@ -225,14 +228,14 @@ describe('a checkpoint on the Hub', function () {
     slow({ delay: 1500 });
 
     await start();
-    await workbench.notification(/Extracting the vision encoder: .* MB of/).waitFor();
+    await workbench.waitForNotification(/Extracting the vision encoder: .* MB of/);
     const arrived = server.sent(mark);
     await eventually(() => server.sent(mark) > arrived + 40e6, 'The download');
     await workbench.notificationButton('Extracting the vision encoder', 'Cancel');
-    await workbench.notification(/Cancelled\. .* MB have arrived and are kept/).waitFor();
+    await workbench.waitForNotification(/Cancelled\. .* MB have arrived and are kept/);
     assert.equal((await partials()).length, 1);
     await workbench.notificationButton('Cancelled.', 'Delete');
-    await workbench.notification('Deleted. Nothing was left behind.').waitFor();
+    await workbench.waitForNotification('Deleted. Nothing was left behind.');
     assert.deepEqual(await partials(), []);
     await workbench.clearNotifications();
 

@@ -126,7 +126,7 @@ describe('validating strictly', function () {
     await workbench.fillQuickInput('256');
     await labelled('output_dim 256 · set by hand').waitFor();
     await workbench.viewAction('Keys', 'Extract Vision Encoder');
-    await workbench.notification('Nothing was extracted: the encoder would not load strictly.').waitFor();
+    await workbench.waitForNotification('Nothing was extracted: the encoder would not load strictly.');
     await workbench.clearNotifications();
   });
 

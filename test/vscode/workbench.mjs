@@ -165,6 +165,13 @@ export class Workbench {
     return this.page.locator('.notifications-toasts .notification-list-item', { hasText: text });
   }
 
+  /** Waits for a notification: VS Code shows no toast for the fourth within 0.8 seconds, which is then in its list alone. */
+  async waitForNotification(text) {
+    if (await this.notification(text).first().waitFor({ timeout: 5000 }).then(() => true, () => false)) return;
+    await this.command('Notifications: Show Notifications', 'notifications.showList');
+    await this.page.locator('.notifications-center .notification-list-item', { hasText: text }).first().waitFor();
+  }
+
   async notificationButton(text, title) {
     const toast = this.notification(text);
     await toast.hover();

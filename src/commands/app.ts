@@ -28,8 +28,9 @@ export function command(app: Pick<App, 'log' | 'hub'>, id: string, run: (...args
     try {
       await run(...args);
     } catch (error) {
-      if (error instanceof HubRefusal) await app.hub.explain(error);
-      else report(app.log, error);
+      if (!(error instanceof HubRefusal)) report(app.log, error);
+      // Giving a token instead can fail in its turn.
+      else await app.hub.explain(error).catch((failure: unknown) => { report(app.log, failure); });
     }
   });
 }

@@ -33,14 +33,23 @@ export class HubAccess {
     }))?.trim();
     if (token === undefined || token === '') return false;
     const hub = await Hub.connect({ ...await this.options(), token });
-    const account = await vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: vscode.l10n.t('Asking {0} about the token', host), cancellable: true }, async (_, cancel) => {
+    const account = await this.accountOf(hub, host).catch((error: unknown) => {
+      if (error instanceof HubRefusal) return error;
+      throw error;
+    });
+    // A token that the Hub does not know is not kept; another can be given.
+    if (account instanceof HubRefusal) return this.explain(account);
+    await this.secrets.store(this.key(), token);
+    void vscode.window.showInformationMessage(unlinked(vscode.l10n.t('The token of {0} is used for {1} from now on.', account, host)));
+    return true;
+  }
+
+  private async accountOf(hub: Hub, host: string): Promise<string> {
+    return vscode.window.withProgress({ location: vscode.ProgressLocation.Notification, title: vscode.l10n.t('Asking {0} about the token', host), cancellable: true }, async (_, cancel) => {
       const controller = new AbortController();
       cancel.onCancellationRequested(() => { controller.abort(); });
       return hub.account(controller.signal);
     });
-    await this.secrets.store(this.key(), token);
-    void vscode.window.showInformationMessage(unlinked(vscode.l10n.t('The token of {0} is used for {1} from now on.', account, host)));
-    return true;
   }
 
   async forgetToken(): Promise<void> {

@@ -30,6 +30,15 @@ const FLOATS: Partial<Record<Dtype, FloatFormat>> = {
  * are its index. Undefined for wider dtypes and for those whose elements are no whole bytes (F4, F6).
  */
 export function patternValues(dtype: Dtype): Float64Array | undefined {
+  const known = tables.get(dtype) ?? makePatternValues(dtype);
+  if (known !== undefined) tables.set(dtype, known);
+  return known;
+}
+
+/** Made once: a table of 65,536 numbers takes longer than many a tensor's reading. */
+const tables = new Map<Dtype, Float64Array>();
+
+function makePatternValues(dtype: Dtype): Float64Array | undefined {
   const format = FLOATS[dtype];
   if (format !== undefined) return Float64Array.from({ length: 2 ** (1 + format.exponentBits + format.mantissaBits) }, (_, bits) => floatValue(bits, format));
   switch (dtype) {

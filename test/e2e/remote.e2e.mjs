@@ -178,6 +178,9 @@ describe('a checkpoint on the Hub', function () {
     await workbench.notificationButton('test/tiny is gated', 'Set Token…');
     await workbench.quickInputBox().waitFor();
     assert.equal(await workbench.quickInputBox().getAttribute('type'), 'password');
+    await workbench.fillQuickInput('hf_mistyped');
+    await workbench.notificationButton('hub.test refuses the token: it is wrong or has expired.', 'Set Token…');
+    await workbench.quickInputBox().waitFor();
     await workbench.fillQuickInput(TOKEN);
     await workbench.waitForNotification('The token of tester is used for hub.test from now on.');
     await keysTitle(`hf://test/tiny@${COMMIT}`).waitFor();

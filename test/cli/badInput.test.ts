@@ -142,7 +142,7 @@ describe('vision-encoder on bad input', () => {
   it('exits with 0 for help and version, and teaches', async () => {
     const help = await run(['--help']);
     assert.equal(help.code, 0);
-    for (const word of ['keys', 'recipe', 'validate', 'extract', 'verify', 'Exit codes: 0 valid, 1 invalid, 2', 'Examples:']) assert.ok(help.stdout.includes(word), word);
+    for (const word of ['keys', 'recipe', 'validate', 'extract', 'verify', 'Exit codes: 0 valid or equal, 1 invalid or different, 2', 'Examples:']) assert.ok(help.stdout.includes(word), word);
     const shared = ['--config', '--recipe', '--family', '--set', '--json'];
     const options = {
       keys: [...shared, '--filter', '--mark'], recipe: shared, validate: shared,

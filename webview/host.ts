@@ -1,7 +1,9 @@
-import { answerSchemas, toWebviewSchema, type Answers, type FromWebview, type Question, type ToWebview } from '../src/protocol';
+import { answerSchemas, toWebviewSchema, type Answers, type FromWebview, type PanelState, type Question, type ToWebview } from '../src/protocol';
 
 interface VsCodeApi {
   postMessage(message: FromWebview): void;
+  /** Kept by VS Code with the page, and given back over a reload of the window. */
+  setState(state: PanelState): void;
 }
 declare function acquireVsCodeApi(): VsCodeApi;
 
@@ -32,6 +34,7 @@ export class Host {
   }
 
   post(message: FromWebview): void {
+    if (message.type === 'state') this.api.setState(message.state);
     this.api.postMessage(message);
   }
 

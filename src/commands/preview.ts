@@ -34,7 +34,7 @@ export function previewCommands(app: App, context: vscode.ExtensionContext): vsc
       await previews.open(await Promise.all(uris.map(each => readPicture(each))));
     }),
     vscode.window.registerWebviewPanelSerializer(PREVIEW_TYPE, {
-      deserializeWebviewPanel: panel => previews.restore(panel),
+      deserializeWebviewPanel: (panel, state: unknown) => previews.restore(panel, state),
     }),
   ];
 }
@@ -70,10 +70,12 @@ class Previews {
     });
   }
 
-  /** Fills a panel that VS Code kept over a reload of the window. */
-  restore(webview: vscode.WebviewPanel): Promise<void> {
+  /** Fills a panel that VS Code kept over a reload of the window, with the state that its page left. */
+  restore(webview: vscode.WebviewPanel, left: unknown): Promise<void> {
     return this.inTurn(async () => {
-      const remembered = this.remembered();
+      const state = panelStateSchema.safeParse(left);
+      const before = this.remembered();
+      const remembered = before && { ...before, ...(state.success && { state: state.data }) };
       try {
         if (remembered === undefined) throw new UserError(vscode.l10n.t('The preview cannot be restored. Open the checkpoint and preview it again.'));
         if (this.app.session.job?.checkpoint.location !== remembered.checkpoint) await openLocation(this.app, remembered.checkpoint);

@@ -4,7 +4,7 @@ No class token, no norm before the blocks; the final norm is over every token. T
 a learnt probe attends to the tokens, then y = a + MLP(norm(a)); its attention here is torch.nn.functional's own.
 """
 import torch
-from tiny import ACT, Weights, attention, out_folder, picture, write
+from tiny import ACT, Weights, attended, out_folder, picture, put_pool_weights, write
 
 
 def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head, table=None):
@@ -26,7 +26,7 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head, tabl
         at = f'{prefix}encoder.layers.{n}.'
         y = w.layer_norm(x, at + 'layer_norm1', eps)
         q, k, v = (w.linear(y, f'{at}self_attn.{name}_proj', width) for name in 'qkv')
-        x = x + w.linear(attention(q, k, v, heads)[0], at + 'self_attn.out_proj', width)
+        x = x + w.linear(attended(states, n, q, k, v, heads), at + 'self_attn.out_proj', width)
         y = w.layer_norm(x, at + 'layer_norm2', eps)
         x = x + w.linear(act(w.linear(y, at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width)
         states[f'hidden_states.{n}'] = x
@@ -36,11 +36,11 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head, tabl
         query, tokens = w(at + 'probe', 1, 1, width), x.transpose(0, 1)
         gathered, weights = torch.nn.functional.multi_head_attention_forward(
             query, tokens, tokens, width, heads, w(at + 'attention.in_proj_weight', 3 * width, width), w(at + 'attention.in_proj_bias', 3 * width), None, None, False, 0.0,
-            w(at + 'attention.out_proj.weight', width, width), w(at + 'attention.out_proj.bias', width), training=False)
+            w(at + 'attention.out_proj.weight', width, width), w(at + 'attention.out_proj.bias', width), training=False, average_attn_weights=False)
         gathered = gathered.transpose(0, 1)
         y = w.layer_norm(gathered, at + 'layernorm', eps)
         states['pooled'] = (gathered + w.linear(act(w.linear(y, at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width))[:, 0]
-        states['attn_pool.weights'] = weights
+        put_pool_weights(states, weights)
     return states
 
 

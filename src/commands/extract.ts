@@ -1,7 +1,7 @@
 import * as vscode from 'vscode';
 import { readdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { basename, dirname, join, resolve as resolvePath, sep } from 'node:path';
+import { basename, dirname, join, sep } from 'node:path';
 import { isAbort, systemErrorCode, UserError } from '../errors';
 import { downloadEstimate } from '../extraction/downloadEstimate';
 import { extract, findLeftover, type ExtractOptions } from '../extraction/extract';
@@ -12,6 +12,7 @@ import { companionFiles, validated, type Job } from '../job';
 import { isRemote } from '../remote/location';
 import { unlinked } from '../views/markdown';
 import { command, type App } from './app';
+import { askFolder } from './askFolder';
 import { chooseOutput, configuredOutput, type OutputOptions } from './extractOptions';
 import { reveal } from './find';
 import { withProgress } from './progress';
@@ -37,7 +38,9 @@ async function runExtract(app: App, job: Job, choose: () => Promise<OutputOption
   }
   const output = await choose();
   if (output === undefined) return;
-  const out = await askFolder(defaultFolder(job, app.extensionFolder), whatIsWritten(job, output));
+  const out = await askFolder(defaultFolder(job, app.extensionFolder), {
+    title: vscode.l10n.t('Extract the Vision Encoder'), prompt: whatIsWritten(job, output), browse: vscode.l10n.t('The folder to put the encoder\'s folder in'),
+  });
   if (out === undefined) return;
   const overwrite = await filesIn(out) > 0;
   if (overwrite && !(await mayReplace(out))) return;
@@ -116,37 +119,6 @@ function defaultFolder({ checkpoint }: Job, extensionFolder: string): string {
   return isFile
     ? join(folder, `${basename(checkpoint.location).replace(/\.[^.]+$/, '')}-vision-encoder`)
     : join(dirname(folder), `${basename(folder)}-vision-encoder`);
-}
-
-async function askFolder(suggestion: string, prompt: string): Promise<string | undefined> {
-  const browse: vscode.QuickInputButton = { iconPath: new vscode.ThemeIcon('folder-opened'), tooltip: vscode.l10n.t('Browse…') };
-  const input = vscode.window.createInputBox();
-  input.title = vscode.l10n.t('Extract the Vision Encoder');
-  input.prompt = prompt;
-  input.value = suggestion;
-  // The name is what a person may want to change.
-  input.valueSelection = [dirname(suggestion).length + 1, suggestion.length];
-  input.buttons = [browse];
-  input.ignoreFocusOut = true;
-  try {
-    return await new Promise<string | undefined>((resolve, reject) => {
-      input.onDidAccept(() => { if (input.value.trim() !== '') resolve(resolvePath(dirname(suggestion), input.value.trim())); });
-      let browsing = false;
-      input.onDidHide(() => { if (!browsing) resolve(undefined); });
-      input.onDidTriggerButton(() => {
-        // Where the dialog is drawn inside the window, it takes this input's place.
-        browsing = true;
-        vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: vscode.l10n.t('The folder to put the encoder\'s folder in'), openLabel: vscode.l10n.t('Choose'), defaultUri: vscode.Uri.file(dirname(suggestion)) }).then(chosen => {
-          browsing = false;
-          if (chosen?.[0] !== undefined) input.value = join(chosen[0].fsPath, basename(input.value));
-          input.show();
-        }, reject);
-      });
-      input.show();
-    });
-  } finally {
-    input.dispose();
-  }
 }
 
 async function filesIn(folder: string): Promise<number> {

@@ -46,12 +46,23 @@ export async function storedPlan(app: App, job: Job): Promise<Plan | undefined> 
   return await store.has(job.plan) ? localPlan(job, store, {}) : undefined;
 }
 
+/**
+ * What `use` makes of the job and its encoder on this machine; undefined when `planHere` does not have that: it is elsewhere and
+ * not wanted here.
+ * @throws UserError when the encoder would not load, so it cannot run either
+ */
+export async function onThisMachine<T>(app: App, job: Job, use: (job: Job, plan: Plan) => Promise<T>, planHere = planOnThisMachine): Promise<T | undefined> {
+  // What cannot be run is not downloaded.
+  const plan = job.family?.graph === undefined || job.validation?.valid !== true ? job.plan : await planHere(app, job);
+  return plan && app.session.reading(job.checkpoint, () => use(job, plan));
+}
+
 async function mayDownload({ plan }: Job): Promise<boolean> {
   const estimate = downloadEstimate(plan);
   if (estimate === undefined) return true;
   const download = vscode.l10n.t('Download');
   const detail = vscode.l10n.t('The encoder\'s {0} of {1} are downloaded once and kept in this extension\'s storage, where "Show Stored Encoders" lists them.', formatBytes(estimate.download), formatBytes(estimate.total));
-  return await vscode.window.showInformationMessage(vscode.l10n.t('The preview runs the encoder on this machine.'), { modal: true, detail }, download) === download;
+  return await vscode.window.showInformationMessage(vscode.l10n.t('The encoder runs on this machine.'), { modal: true, detail }, download) === download;
 }
 
 interface Row extends vscode.QuickPickItem {

@@ -73,6 +73,8 @@ const MANY_OUTPUTS = 8;
 /** A shard ends with the picture that reaches either. */
 const SHARD_PICTURES = 256;
 const SHARD_BYTES = 256e6;
+/** The index is written anew after a shard when it is so old. */
+const INDEX_EVERY_MS = 60_000;
 const SHARD = /^features-(\d{5,})\.safetensors$/;
 
 /**
@@ -168,6 +170,7 @@ class FolderRun {
   readonly #removed: string[];
   #next: number;
   #encoded = 0;
+  #indexed = 0;
   #shard: ShardWriter | undefined;
   #device: LoadReport | undefined;
 
@@ -207,7 +210,7 @@ class FolderRun {
       throw error;
     } finally {
       // Of a run that starts over, what was there before stays until there is something new.
-      if (this.#shards.length > 0) await writeIndex(out, { settings: this.settings, source: this.request.folder, complete, shards: this.#shards, places: this.#places, skipped: this.#skipped, removed: this.#removed });
+      if (this.#shards.length > 0) await this.#writeIndex(complete);
     }
     if (this.#places.size === 0) throw new UserError(`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
     return { out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped, removed: this.#removed, device: this.#device };
@@ -275,6 +278,13 @@ class FolderRun {
     this.#shards.push(shard);
     this.#encoded += shard.pictures.length;
     shard.pictures.forEach((picture, position) => { this.#places.set(picture.name, { shard, position }); });
+    if (Date.now() - this.#indexed >= INDEX_EVERY_MS) await this.#writeIndex(false);
+  }
+
+  async #writeIndex(complete: boolean): Promise<void> {
+    const { folder, out } = this.request;
+    await writeIndex(out, { settings: this.settings, source: folder, complete, shards: this.#shards, places: this.#places, skipped: this.#skipped, removed: this.#removed });
+    this.#indexed = Date.now();
   }
 }
 

@@ -196,10 +196,10 @@ async function pickOutputs(model: EncoderModel, pictures: number): Promise<reado
     const each = vscode.l10n.t('{0} · {1} a picture, {2} in all', formatShape(shape), formatBytes(bytes), formatBytes(bytes * pictures));
     return { label, description: takesAnyGrid(model.graph) ? vscode.l10n.t('{0} at the usual size', each) : each, output, picked: output === 'features', ...(detail !== undefined && { detail }) };
   };
-  const details: Readonly<Record<string, string>> = { 'features': vscode.l10n.t('What the encoder gives the language model, before any projection that is not part of it'), 'attn_pool.weights': vscode.l10n.t('Where each query of the attention pool looked') };
+  const details: Readonly<Record<string, string>> = { features: vscode.l10n.t('The encoder\'s output'), 'attn_pool.weights': vscode.l10n.t('Where each query of the attention pool looked') };
   const rows = [
     ...pooled.map(output => row(output, output, details[output])),
-    ...hidden.map(layer => row(`hidden_states.${layer}`, vscode.l10n.t('Hidden state after block {0}', layer), layer === graph.layers - 2 ? vscode.l10n.t('The last but one, which LLaVA and its kin take') : undefined)),
+    ...hidden.map(layer => row(`hidden_states.${layer}`, vscode.l10n.t('Hidden state after block {0}', layer), layer === graph.layers - 2 ? vscode.l10n.t('The last block but one, which LLaVA takes') : undefined)),
   ];
   const chosen = await vscode.window.showQuickPick(rows, { title: vscode.l10n.t('Which Features?'), placeHolder: vscode.l10n.t('Written as float32 arrays, one row per picture'), canPickMany: true, ignoreFocusOut: true, matchOnDescription: true });
   if (chosen === undefined || chosen.length === 0) return undefined;

@@ -201,9 +201,9 @@ describe('the features of a folder', function () {
 
   it('are written by one run at a time', async () => {
     let second: unknown;
-    const encoder = fakeEncoder({ onRun: () => { second ??= encodeFolder(fakeEncoder(), model, request(folder, out)).catch((error: unknown) => error); } });
+    const encoder = fakeEncoder({ onRun: async () => { second ??= await encodeFolder(fakeEncoder(), model, request(folder, out)).catch((error: unknown) => error); } });
     await encodeFolder(encoder, model, request(folder, out));
-    assert.ok(says('Another run is writing into', out)(await second));
+    assert.ok(says('Another run is writing into', out)(second));
     await writeFile(join(out, '.vision-encoder-lock'), JSON.stringify({ host: 'elsewhere', pid: 1, booted: 0 }));
     await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out)), says('delete', '.vision-encoder-lock'));
   });

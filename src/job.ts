@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { readBytes } from './checkpoint/byteSource';
 import type { Checkpoint } from './checkpoint/checkpoint';
 import { parseConfig, type ConfigDocument } from './architecture/config';
@@ -157,7 +158,7 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
   const family = familyById(id);
   const detection = family.detect(checkpoint.tensors, config);
   if (detection === undefined) {
-    throw new UserError(`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave --family out to have the encoder recognised.`);
+    throw new UserError(t`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave --family out to have the encoder recognised.`);
   }
   return { family, detection, recipe: family.recipe(detection.prefix, checkpoint.tensors) };
 }
@@ -216,7 +217,7 @@ async function readText(checkpoint: Checkpoint, name: string, signal: AbortSigna
   const source = await store.open(name, signal);
   try {
     if (source.size > MAX_TEXT_BYTES) {
-      throw new UserError(`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
+      throw new UserError(t`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
     }
     const bytes = await readBytes(source, 0, source.size, signal);
     return { text: decodeUtf8(bytes, source.name), location: source.path ?? `${store.location}/${source.name}` };

@@ -1,4 +1,5 @@
 import { parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
+import { t } from '@vscode/l10n';
 import { UserError } from './errors';
 import { printable } from './checkpoint/wording';
 
@@ -29,7 +30,7 @@ export function decodeUtf8(bytes: Uint8Array, name: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new UserError(`${name} is not UTF-8 text. Check that it is the right file.`, { cause });
+    throw new UserError(t`${name} is not UTF-8 text. Check that it is the right file.`, { cause });
   }
 }
 
@@ -39,16 +40,16 @@ export function decodeUtf8(bytes: Uint8Array, name: string): string {
  */
 export function parseJson(text: string, location: string): JsonDocument {
   const content = text.startsWith('\uFEFF') ? text.slice(1) : text;
-  if (content.trim() === '') throw new UserError(`${location} is empty; JSON is expected.`);
+  if (content.trim() === '') throw new UserError(t`${location} is empty; JSON is expected.`);
   if (content.startsWith('version https://git-lfs')) {
-    throw new UserError(`${location} is a Git LFS pointer, not the file itself. Run "git lfs pull" in its repository.`);
+    throw new UserError(t`${location} is a Git LFS pointer, not the file itself. Run "git lfs pull" in its repository.`);
   }
   const errors: ParseError[] = [];
   let root: Node | undefined;
   try {
     root = parseTree(content, errors, { disallowComments: true });
   } catch (error) {
-    if (error instanceof RangeError) throw new UserError(`${location} nests its values too deeply to be read.`, { cause: error });
+    if (error instanceof RangeError) throw new UserError(t`${location} nests its values too deeply to be read.`, { cause: error });
     throw error;
   }
   const lineStarts = findLineStarts(content);
@@ -85,17 +86,17 @@ const EXPECTATIONS: Readonly<Record<string, string>> = {
 
 function syntaxError(text: string, location: string, error: ParseError | undefined, lineStarts: readonly number[], cause: unknown): UserError {
   const detail = cause instanceof Error ? cause.message : String(cause);
-  if (error === undefined) return new UserError(`${location} is not valid JSON: ${detail}.`, { cause });
+  if (error === undefined) return new UserError(t`${location} is not valid JSON: ${detail}.`, { cause });
   const code = printParseErrorCode(error.error);
   const { startLine, startColumn } = rangeBetween(lineStarts, error.offset, error.offset);
   const where = `${location} is not valid JSON: line ${startLine + 1}, column ${startColumn + 1}: `;
   const rest = text.slice(error.offset, error.offset + 60).split(/[\r\n]/, 1)[0]?.trim() ?? '';
   if (code === 'EndOfFileExpected') {
-    return new UserError(`${where}the JSON has ended, yet ${printable(JSON.stringify(rest))} follows. Delete everything from there on.`, { detail, cause });
+    return new UserError(t`${where}the JSON has ended, yet ${printable(JSON.stringify(rest))} follows. Delete everything from there on.`, { detail, cause });
   }
   const expectation = EXPECTATIONS[code] ?? 'this is not a JSON value';
   const found = rest === '' ? (error.offset >= text.trimEnd().length ? 'the file ends' : 'the line ends') : `${printable(JSON.stringify(rest))} stands there`;
-  return new UserError(`${where}${expectation}, but ${found}.`, { detail, cause });
+  return new UserError(t`${where}${expectation}, but ${found}.`, { detail, cause });
 }
 
 /** Follows `path` as far as it exists; of repeated names the last counts, as for JSON.parse. */

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { parseJson, type JsonPath, type TextRange } from '../json';
 
@@ -21,7 +22,7 @@ export interface ConfigDocument {
 export function parseConfig(text: string, location: string): ConfigDocument {
   const document = parseJson(text, location);
   if (!isObject(document.value)) {
-    throw new UserError(`${location} is not a config: it holds ${describe(document.value)} where an object { ... } is expected.`);
+    throw new UserError(t`${location} is not a config: it holds ${describe(document.value)} where an object { ... } is expected.`);
   }
   return { location, text: document.text, value: document.value, rangeOf: path => document.rangeOf(path) };
 }

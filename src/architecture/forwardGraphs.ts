@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import type { ForwardGraph } from './forwardGraph';
 import type { GraphSpec } from './graphSpec';
@@ -11,7 +12,7 @@ import { vitGraph } from './vitGraph';
  */
 export function forwardGraph(spec: GraphSpec, grid: Grid = usualGrid(spec)): ForwardGraph {
   const fault = gridFault(spec, grid);
-  if (fault !== undefined) throw new UserError(`The encoder does not take pictures of ${grid.rows} x ${grid.columns} patches: ${fault}.`);
+  if (fault !== undefined) throw new UserError(t`The encoder does not take pictures of ${grid.rows} x ${grid.columns} patches: ${fault}.`);
   switch (spec.kind) {
     case 'qwen-vl': return qwenVlGraph(spec.sizes);
     case 'vit': return vitGraph(spec, grid);
@@ -41,7 +42,7 @@ export function gridOf(spec: GraphSpec, height: number, width: number): Grid {
   const fault = takesAnyGrid(spec)
     ? (height % patch === 0 && width % patch === 0 ? gridFault(spec, grid) : `patches are ${patch} x ${patch} pixels`)
     : (height === side && width === side ? undefined : `they have to be ${side} x ${side}`);
-  if (fault !== undefined) throw new UserError(`The encoder does not take pictures of ${width} x ${height} pixels: ${fault}.`);
+  if (fault !== undefined) throw new UserError(t`The encoder does not take pictures of ${width} x ${height} pixels: ${fault}.`);
   return grid;
 }
 

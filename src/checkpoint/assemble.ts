@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatCount } from '../format';
 import type { Checkpoint, ParsedFile, Tensor } from './checkpoint';
@@ -67,7 +68,7 @@ function checkIndexedKeys(index: ShardIndex, others: ReadonlySet<string>, tensor
     const elsewhere = misplaced.get(first);
     return `${shard} lacks ${someOf(keys)}${elsewhere === undefined ? '' : ` (${quoted(first)} is in ${elsewhere})`}`;
   });
-  throw new UserError(`${index.name} names keys that are not in their shards: ${faults.slice(0, 3).join('; ')}${faults.length > 3 ? `; and ${faults.length - 3} more shards` : ''}. The index and the shards do not belong together; download them again.`);
+  throw new UserError(t`${index.name} names keys that are not in their shards: ${faults.slice(0, 3).join('; ')}${faults.length > 3 ? `; and ${faults.length - 3} more shards` : ''}. The index and the shards do not belong together; download them again.`);
 }
 
 /** What keys are made of; others are looked at closely. */

@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { AccessError, UserError } from '../errors';
 import { formatCount } from '../format';
 import type { FileStore, StoredFile } from './byteSource';
@@ -149,7 +150,7 @@ function nothingFound(folder: string, files: readonly StoredFile[], below: strin
   const more = files.length > 5 ? ` and ${formatCount(files.length - 5, 'more file')}` : '';
   const there = files.length === 0 ? 'it holds no files' : `it holds ${files.slice(0, 5).map(file => quoted(file.name)).join(', ')}${more}`;
   const instead = below === undefined ? 'Open the folder that directly holds the weights.' : `There are weights in ${below}; open that folder instead.`;
-  return new UserError(`${folder} holds no checkpoint: looked for *.index.json, *.safetensors, *.bin, *.pt, *.pth and *.ckpt, but ${there}. ${instead}`);
+  return new UserError(t`${folder} holds no checkpoint: looked for *.index.json, *.safetensors, *.bin, *.pt, *.pth and *.ckpt, but ${there}. ${instead}`);
 }
 
 /** The path or address that opens this candidate again. */

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { quoted } from './wording';
 
@@ -136,7 +137,7 @@ export class JsonReader {
 
   /** A UserError for the place where the reader stands. */
   error(what: string): UserError {
-    return new UserError(`${capitalised(this.#subject)} is damaged: ${what} (byte ${this.#at} of the header). Download or export the file again.`);
+    return new UserError(t`${capitalised(this.#subject)} is damaged: ${what} (byte ${this.#at} of the header). Download or export the file again.`);
   }
 
   #open(bracket: number, what: string): void {

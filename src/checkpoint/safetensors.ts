@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { setImmediate } from 'node:timers/promises';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatCount, formatShape } from '../format';
 import type { ByteSource } from './byteSource';
@@ -42,12 +43,12 @@ export async function readSafetensors(source: ByteSource, signal?: AbortSignal):
 
 async function readHeader(source: ByteSource, signal: AbortSignal | undefined): Promise<Uint8Array> {
   const { name, size } = source;
-  if (size < LENGTH_BYTES) throw new UserError(`${name} is only ${formatCount(size, 'byte')} long; a safetensors file begins with 8 bytes that give its header's length. Download it again.`);
+  if (size < LENGTH_BYTES) throw new UserError(t`${name} is only ${formatCount(size, 'byte')} long; a safetensors file begins with 8 bytes that give its header's length. Download it again.`);
   const start = await readBytes(source, 0, Math.min(size, FIRST_READ), signal);
   const length = new DataView(start.buffer).getBigUint64(0, true);
-  if (length > MAX_HEADER) throw new UserError(`${name} gives its header a length of ${length.toString()} bytes; safetensors allows ${MAX_HEADER}. It is not a safetensors file, or its beginning is damaged.`);
+  if (length > MAX_HEADER) throw new UserError(t`${name} gives its header a length of ${length.toString()} bytes; safetensors allows ${MAX_HEADER}. It is not a safetensors file, or its beginning is damaged.`);
   const end = LENGTH_BYTES + Number(length);
-  if (end > size) throw new UserError(`${name} is ${size} bytes, its header alone needs ${end}: the download is incomplete. Download it again.`);
+  if (end > size) throw new UserError(t`${name} is ${size} bytes, its header alone needs ${end}: the download is incomplete. Download it again.`);
   let header: Uint8Array;
   if (end <= start.length) {
     header = start.subarray(LENGTH_BYTES, end);
@@ -56,7 +57,7 @@ async function readHeader(source: ByteSource, signal: AbortSignal | undefined): 
     header.set(start.subarray(LENGTH_BYTES));
     await source.readInto(header.subarray(start.length - LENGTH_BYTES), start.length, signal);
   }
-  if (!isUtf8(header)) throw new UserError(`The header of ${name} is not UTF-8 text. The file is damaged or not a safetensors file; download it again.`);
+  if (!isUtf8(header)) throw new UserError(t`The header of ${name} is not UTF-8 text. The file is damaged or not a safetensors file; download it again.`);
   return header;
 }
 
@@ -199,8 +200,8 @@ function checkLayout(tensors: readonly FileTensor[], source: ByteSource, dataSta
     previous = tensor;
   }
   const expected = dataStart + end;
-  if (size < expected) throw new UserError(`${name} is ${size} bytes, its header needs ${expected}: the download is incomplete. Download it again.`);
-  if (size > expected) throw new UserError(`${name} has ${formatCount(size - expected, 'byte')} after the end of its last tensor (byte ${expected}), which safetensors forbids. It is damaged or has something hidden in it; download it again.`);
+  if (size < expected) throw new UserError(t`${name} is ${size} bytes, its header needs ${expected}: the download is incomplete. Download it again.`);
+  if (size > expected) throw new UserError(t`${name} has ${formatCount(size - expected, 'byte')} after the end of its last tensor (byte ${expected}), which safetensors forbids. It is damaged or has something hidden in it; download it again.`);
 }
 
 /** In 64 bits, as the reference counts: a product that overflows on the way is an error even if a later dimension is 0. */
@@ -219,5 +220,5 @@ function tensorBytes({ key, dtype, shape }: FileTensor, name: string): number {
 }
 
 function damaged(name: string, what: string): UserError {
-  return new UserError(`The header of ${name} contradicts itself: ${what}. Download or export the file again.`);
+  return new UserError(t`The header of ${name} contradicts itself: ${what}. Download or export the file again.`);
 }

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
 import type { ByteSource } from './byteSource';
@@ -18,13 +19,13 @@ const LEGACY_MAGIC_TEXT = 'L119547037146038801333356L';
  * @throws UserError naming what the file is when it is not a checkpoint that can be read.
  */
 export async function sniff(source: ByteSource, signal?: AbortSignal): Promise<CheckpointFile['format']> {
-  if (source.size === 0) throw new UserError(`${source.name} is empty: the download has not begun or has failed. Download it again.`);
+  if (source.size === 0) throw new UserError(t`${source.name} is empty: the download has not begun or has failed. Download it again.`);
   const head = Buffer.from((await readBytes(source, 0, Math.min(source.size, HEAD_BYTES), signal)).buffer);
   if (isSafetensors(head)) return 'safetensors';
   if (hasAt(head, 0, 'PK\x03\x04') || hasAt(head, 0, 'PK\x05\x06')) return 'torch-zip';
   const legacy = head.subarray(0, 40);
   if (legacy.includes(LEGACY_MAGIC) || legacy.includes(LEGACY_MAGIC_TEXT)) return 'torch-legacy';
-  throw new UserError(`${source.name} ${foreignFormat(head, source.size)}`);
+  throw new UserError(t`${source.name} ${foreignFormat(head, source.size)}`);
 }
 
 /** The true size of the file that a Git LFS pointer stands for, when `head` is one. */

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { readBytes, type ByteSource } from './byteSource';
 import { predictDataOffsets } from './zipPrediction';
@@ -125,7 +126,7 @@ interface End {
 async function readEnd(source: ByteSource, tail: Buffer, tailStart: number, signal: AbortSignal | undefined): Promise<End> {
   const at = findEnd(tail);
   if (at < 0) {
-    throw new UserError(`${source.name} is an incomplete zip archive: its directory, which stands at the end, is missing. The download was probably cut off; download it again.`);
+    throw new UserError(t`${source.name} is an incomplete zip archive: its directory, which stands at the end, is missing. The download was probably cut off; download it again.`);
   }
   const narrow: End = { count: tail.readUInt16LE(at + 10), length: tail.readUInt32LE(at + 12), offset: tail.readUInt32LE(at + 16) };
   // PyTorch writes the zip64 records always, needed or not.
@@ -268,5 +269,5 @@ function safe(source: ByteSource, value: bigint): number {
 }
 
 function damaged(source: ByteSource, problem: string): UserError {
-  return new UserError(`${source.name} is not a sound zip archive: ${problem}. Download it again.`);
+  return new UserError(t`${source.name} is not a sound zip archive: ${problem}. Download it again.`);
 }

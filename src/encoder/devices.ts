@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { t } from '@vscode/l10n';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { UserError, isAbort } from '../errors';
@@ -81,7 +82,7 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
 async function assertThere({ name, weights }: EncoderModel): Promise<void> {
   for (const path of new Set([...weights.values()].map(weight => weight.path))) {
     await stat(path).catch((cause: unknown) => {
-      throw new UserError(`The encoder of ${name} cannot be loaded: ${path} is no longer there. Ask for its preview again: its files are then looked up anew, and downloaded again if need be.`, { cause });
+      throw new UserError(t`The encoder of ${name} cannot be loaded: ${path} is no longer there. Ask for its preview again: its files are then looked up anew, and downloaded again if need be.`, { cause });
     });
   }
 }
@@ -107,12 +108,12 @@ async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, provider: 
 async function tryDevice(device: Provider, compare: boolean): Promise<void> {
   const { listSupportedBackends } = await loadRuntime();
   if (!listSupportedBackends().some(({ name }) => name === device)) {
-    throw new UserError(`This build of ONNX Runtime for ${process.platform} has no ${DEVICE_NAMES[device]}.`);
+    throw new UserError(t`This build of ONNX Runtime for ${process.platform} has no ${DEVICE_NAMES[device]}.`);
   }
   if (!compare) return;
   // A software driver (SwiftShader, WARP, llvmpipe) calls itself a GPU too. The small product spares it the large one.
   if (await timeMatrixProduct(device, 256) > SLOWEST_GPU || await timeMatrixProduct(device, 1024) > await timeMatrixProduct('cpu', 1024)) {
-    throw new UserError('It is slower than the CPU here: probably a software driver, not a GPU.');
+    throw new UserError(t('It is slower than the CPU here: probably a software driver, not a GPU.'));
   }
 }
 

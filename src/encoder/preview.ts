@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { t } from '@vscode/l10n';
 import { forwardGraph, pictureSizes } from '../architecture/forwardGraphs';
 import { isAbort, UserError } from '../errors';
 import type { PreprocessSpec } from '../image/preprocess';
@@ -232,7 +233,7 @@ export class Preview {
     while (isAwaited()) await new Promise<void>(resolve => { this.watchers.add(resolve); });
     for (const { picture } of subjects) {
       const info = this.entries.get(picture)?.info;
-      if (info?.status === 'failed') throw new UserError(info.message ?? 'The picture could not be encoded.');
+      if (info?.status === 'failed') throw new UserError(info.message ?? t('The picture could not be encoded.'));
     }
   }
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import { DTYPES, isDtype } from '../checkpoint/dtype';
 import type { Dtype } from '../checkpoint/dtype';
 import { systemErrorCode, UserError } from '../errors';
@@ -88,8 +89,8 @@ export async function readManifest(folder: string): Promise<Manifest> {
     text = await readFile(path, 'utf8');
   } catch (error) {
     const code = systemErrorCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw new UserError(`There is no ${MANIFEST_NAME} in ${folder}, so it is not the output of an extraction that finished. Give the folder that an extraction wrote.`);
-    throw new UserError(`${path} cannot be read${code === undefined ? '' : ` (${code})`}. Check that it is a file and that you may read it.`, { cause: error });
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new UserError(t`There is no ${MANIFEST_NAME} in ${folder}, so it is not the output of an extraction that finished. Give the folder that an extraction wrote.`);
+    throw new UserError(t`${path} cannot be read${code === undefined ? '' : ` (${code})`}. Check that it is a file and that you may read it.`, { cause: error });
   }
   return parseManifest(text, path);
 }
@@ -100,12 +101,12 @@ export function parseManifest(text: string, path: string): Manifest {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new UserError(`${path} is not JSON: it was changed or cut off. Extract again.`, { cause: error });
+    throw new UserError(t`${path} is not JSON: it was changed or cut off. Extract again.`, { cause: error });
   }
   const parsed = manifestSchema.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
-    throw new UserError(`${path} is not a manifest of this tool: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}. Extract again.`, { detail: z.prettifyError(parsed.error) });
+    throw new UserError(t`${path} is not a manifest of this tool: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}. Extract again.`, { detail: z.prettifyError(parsed.error) });
   }
   return parsed.data;
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import { printable } from '../checkpoint/wording';
 import { UserError } from '../errors';
 import type { FreeResize } from './freeSizes';
@@ -229,7 +230,7 @@ function typeOf(json: unknown): string {
 
 function checked<T>(what: z.ZodType<T>, json: unknown, name: string): T {
   const parsed = what.safeParse(json);
-  if (!parsed.success) throw new UserError(`${name}: ${describe(parsed.error)}.`);
+  if (!parsed.success) throw new UserError(t`${name}: ${describe(parsed.error)}.`);
   return parsed.data;
 }
 
@@ -254,7 +255,7 @@ function refuseFreeSizes(json: unknown, name: string): void {
   const { min_pixels, max_pixels, size, image_processor_type: type } = free.data;
   const longest = typeof size === 'object' && size !== null && 'longest_edge' in size;
   if (min_pixels === undefined && max_pixels === undefined && !longest) return;
-  throw new UserError(`${name}: ${printable(type ?? 'this processor')} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
+  throw new UserError(t`${name}: ${printable(type ?? 'this processor')} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
 }
 
 function describe(error: z.ZodError): string {

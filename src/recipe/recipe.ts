@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { parseJson } from '../json';
 import { inWords, printable, quoted } from '../checkpoint/wording';
@@ -59,12 +60,12 @@ export type Recipe = z.infer<typeof recipeSchema>;
 export function parseRecipe(text: string, location: string): Recipe {
   const { value } = parseJson(text, location);
   const parsed = recipeSchema.safeParse(value);
-  if (!parsed.success) throw new UserError(`${location} is not a valid recipe: ${describeIssue(parsed.error.issues[0], value)}.`);
+  if (!parsed.success) throw new UserError(t`${location} is not a valid recipe: ${describeIssue(parsed.error.issues[0], value)}.`);
   const recipe = parsed.data;
   for (const list of ['overrides', 'rules'] as const) {
     recipe[list].forEach((rule, index) => {
       const fault = ruleFault(rule);
-      if (fault !== undefined) throw new UserError(`${location} is not a valid recipe: ${list}[${index}] ${fault}.`);
+      if (fault !== undefined) throw new UserError(t`${location} is not a valid recipe: ${list}[${index}] ${fault}.`);
     });
   }
   return recipe;

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { AccessError } from '../errors';
 
 /** The network or the server failed again and again. What was fetched so far is sound; trying again later can succeed. */
@@ -25,7 +26,7 @@ export function networkError(error: unknown, host: string): unknown {
   const { cause } = error;
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
   if (code !== undefined && CERTIFICATE.test(code)) {
-    return new AccessError(`${host} has a certificate that is not trusted (${code}), so nothing was fetched from it. If your network inspects traffic, name its certificate in NODE_EXTRA_CA_CERTS.`, { cause: error });
+    return new AccessError(t`${host} has a certificate that is not trusted (${code}), so nothing was fetched from it. If your network inspects traffic, name its certificate in NODE_EXTRA_CA_CERTS.`, { cause: error });
   }
   return new TransientError(code === undefined ? cause.message : `${FAILURES[code] ?? cause.message} (${code})`, { cause: error });
 }

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatDuration } from '../format';
 import { TOOL } from '../version';
@@ -141,12 +142,12 @@ export class HttpClient {
       for await (const chunk of answer.chunks()) {
         parts.push(chunk);
         length += chunk.length;
-        if (length > MAX_JSON) throw new UserError(`${url.host} answers with more than ${MAX_JSON} bytes where a short list was expected.`);
+        if (length > MAX_JSON) throw new UserError(t`${url.host} answers with more than ${MAX_JSON} bytes where a short list was expected.`);
       }
       try {
         return { value: JSON.parse(Buffer.concat(parts).toString('utf8')) as unknown, headers: answer.headers };
       } catch (cause) {
-        throw new UserError(`${url.host} does not answer with JSON but perhaps with a page to sign in. Check the address, and whether your network asks for a login.`, { cause });
+        throw new UserError(t`${url.host} does not answer with JSON but perhaps with a page to sign in. Check the address, and whether your network asks for a login.`, { cause });
       }
     }), request.signal);
   }
@@ -168,7 +169,7 @@ export class HttpClient {
       redirects.push(response.headers);
       await response.body?.cancel();
       url = redirectTarget(response.headers.get('location'), url);
-      if (redirects.length > MAX_REDIRECTS) throw new UserError(`${request.url.host} redirects in a circle. Check the address.`);
+      if (redirects.length > MAX_REDIRECTS) throw new UserError(t`${request.url.host} redirects in a circle. Check the address.`);
     }
   }
 
@@ -193,8 +194,8 @@ async function* chunksOf(response: Response, alive: () => void): AsyncGenerator<
 
 function redirectTarget(location: string | null, from: URL): URL {
   const target = location !== null && URL.canParse(location, from.href) ? new URL(location, from) : undefined;
-  if (target === undefined || !/^https?:$/.test(target.protocol)) throw new UserError(`${from.host} redirects to nowhere. Check the address.`);
-  if (from.protocol === 'https:' && target.protocol === 'http:') throw new UserError(`${from.host} redirects to ${target.host} without encryption, which is refused. Check the address.`);
+  if (target === undefined || !/^https?:$/.test(target.protocol)) throw new UserError(t`${from.host} redirects to nowhere. Check the address.`);
+  if (from.protocol === 'https:' && target.protocol === 'http:') throw new UserError(t`${from.host} redirects to ${target.host} without encryption, which is refused. Check the address.`);
   return target;
 }
 

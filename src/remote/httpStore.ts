@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { ByteSource, FileStore, StoredFile } from '../checkpoint/byteSource';
 import { readShardIndex } from '../checkpoint/shardIndex';
 import { isStoredName } from '../checkpoint/storedName';
@@ -56,7 +57,7 @@ export function httpStore(client: HttpClient, folder: URL, given?: { readonly na
       return listed;
     },
     async open(name, signal) {
-      if (!isStoredName(name)) throw new UserError(`The file name ${quoted(name)} is refused: it does not lie inside ${location}.`);
+      if (!isStoredName(name)) throw new UserError(t`The file name ${quoted(name)} is refused: it does not lie inside ${location}.`);
       return open(name, signal);
     },
   };

@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { FileStore } from '../checkpoint/byteSource';
 import { findInStore } from '../checkpoint/candidates';
 import type { Checkpoint } from '../checkpoint/checkpoint';
@@ -41,7 +42,7 @@ export async function openLocation(text: string, options: OpenOptions = {}): Pro
   const chosen = obviousCandidate(found.candidates);
   if (chosen === undefined) {
     const { location } = found.store;
-    throw new UserError(`${location} holds ${found.candidates.length} checkpoints: ${someOf(found.candidates.map(({ name }) => name), 12)}. Open one of these files, such as ${location}/${found.candidates[0]?.name ?? ''}.`);
+    throw new UserError(t`${location} holds ${found.candidates.length} checkpoints: ${someOf(found.candidates.map(({ name }) => name), 12)}. Open one of these files, such as ${location}/${found.candidates[0]?.name ?? ''}.`);
   }
   return openFound(found, chosen, options);
 }
@@ -91,7 +92,7 @@ async function findOnHub(location: HubLocation, options: HubOptions, signal: Abo
     hub.client.notice(`${repo} is on this disk already; it is read from ${cached}.`);
     return findLocally(cached, signal);
   }
-  if (isOffline()) throw new UserError(`${hubAddress({ ...location, revision: commit })} is not whole in the Hub's cache, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE.`);
+  if (isOffline()) throw new UserError(t`${hubAddress({ ...location, revision: commit })} is not whole in the Hub's cache, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE.`);
   if (WEIGHTS_OR_INDEX.test(path)) {
     const parent = posix.dirname(path);
     const store = hubStore(hub, repo, commit, parent === '.' ? '' : parent);
@@ -110,7 +111,7 @@ async function resolveCommit(hub: Hub, cache: string | undefined, location: HubL
   const known = (): Promise<string | undefined> => cache === undefined ? Promise.resolve(undefined) : cachedCommit(cache, location);
   if (isOffline()) {
     const commit = await known();
-    if (commit === undefined) throw new UserError(`${repo} is not in the Hub's cache, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE.`);
+    if (commit === undefined) throw new UserError(t`${repo} is not in the Hub's cache, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE.`);
     return commit;
   }
   try {
@@ -130,7 +131,7 @@ function fileCandidate(store: FileStore, name: string, bytes: number): Candidate
 
 function withSomething(found: FoundCheckpoints, advice: string): FoundCheckpoints {
   if (found.candidates.length > 0) return found;
-  throw new UserError(`${found.store.location} holds no checkpoint: looked for *.index.json, *.safetensors, *.bin, *.pt, *.pth and *.ckpt. ${advice}`);
+  throw new UserError(t`${found.store.location} holds no checkpoint: looked for *.index.json, *.safetensors, *.bin, *.pt, *.pth and *.ckpt. ${advice}`);
 }
 
 async function openLocalPath(path: string, options: RunOptions): Promise<Checkpoint> {
@@ -138,7 +139,7 @@ async function openLocalPath(path: string, options: RunOptions): Promise<Checkpo
     return await openCheckpoint(path, options);
   } catch (error) {
     if (error instanceof UserError && error.message.includes(' does not exist') && /^[A-Za-z0-9][\w.-]*\/[\w.-]+$/.test(path)) {
-      throw new UserError(`${error.message} For the model on the Hugging Face Hub write hf://${path}.`, { cause: error });
+      throw new UserError(t`${error.message} For the model on the Hugging Face Hub write hf://${path}.`, { cause: error });
     }
     throw error;
   }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
 import { flag, headsOf, positions, size } from '../sizes';
@@ -123,7 +124,7 @@ export const internVlHf = encoderFamily({
   fields: { hidden_act: 'gelu', layer_norm_eps: 1e-6, num_channels: 3, layer_scale_init_value: 0.1 },
   preprocessor: squash('GotOcr2ImageProcessor', IMAGENET_STATISTICS),
   graph: (value, field) => {
-    if (value('position_table') === 0) throw new UserError('InternVL encoders without a position table can be extracted, but not run yet.');
+    if (value('position_table') === 0) throw new UserError(t('InternVL encoders without a position table can be extracted, but not run yet.'));
     return {
       outer: {
         ...tensor('class', 'embeddings.cls_token'), ...tensor('positions', 'embeddings.position_embeddings'),

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily, type PartSpec } from '../encoderFamily';
 import { mlpByRatio, ownSize, part, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
@@ -79,10 +80,10 @@ function common(value: ValueOf, field: (name: string) => unknown, mlp: Readonly<
 /** Qwen2.5-VL's windows; blocks in `fullatt_block_indexes` have none. */
 const windowed: ChooseVit = (value, field) => {
   const everywhere = field('fullatt_block_indexes');
-  if (!isIndexes(everywhere)) throw new UserError(`The config's fullatt_block_indexes is ${JSON.stringify(everywhere)}, not a list of blocks, so the encoder cannot be run.`);
+  if (!isIndexes(everywhere)) throw new UserError(t`The config's fullatt_block_indexes is ${JSON.stringify(everywhere)}, not a list of blocks, so the encoder cannot be run.`);
   const merge = value('spatial_merge_size');
   const side = Math.floor(Math.floor(value('window_size') / merge) / value('patch_size')) * merge;
-  if (side < 1) throw new UserError(`The config's window_size of ${value('window_size')} pixels has no room for ${merge} x ${merge} patches, so the encoder cannot be run.`);
+  if (side < 1) throw new UserError(t`The config's window_size of ${value('window_size')} pixels has no room for ${merge} x ${merge} patches, so the encoder cannot be run.`);
   return { ...common(value, field, { gate: 'mlp.gate_proj', fc1: 'mlp.up_proj', fc2: 'mlp.down_proj' }), norm: 'rms', windows: { side, everywhere } };
 };
 

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 
 /** The pickle goes on after the last byte that was given. */
@@ -16,7 +17,7 @@ export class PickleByteReader {
   }
 
   error(problem: string): UserError {
-    return new UserError(`${this.name} is damaged or is not a PyTorch checkpoint: ${problem} (byte ${this.position} of its pickle). Download it again or get its safetensors version.`);
+    return new UserError(t`${this.name} is damaged or is not a PyTorch checkpoint: ${problem} (byte ${this.position} of its pickle). Download it again or get its safetensors version.`);
   }
 
   /** The next `length` bytes, as a view. */

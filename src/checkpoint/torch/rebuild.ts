@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { TORCH_DTYPES, type ElementType } from './elementType';
 import { dictEntries, isSequence, PickleGlobal, PickleObject, PicklePersistent, PickleTuple, type PickleValue } from './pickleValue';
@@ -50,7 +51,7 @@ export function asTensor(value: PickleValue | undefined): PickleObject | undefin
  * @throws UserError when arguments are of the wrong kind or the view leaves its storage.
  */
 export function rebuildTensor(name: string, key: string, value: PickleObject, storages: ReadonlyMap<PicklePersistent, Storage>): RebuiltTensor | OpaqueTensor {
-  const wrong = (problem: string): UserError => new UserError(`${name} is damaged: its tensor ${quoted(key)} ${problem}. Download it again.`);
+  const wrong = (problem: string): UserError => new UserError(t`${name} is damaged: its tensor ${quoted(key)} ${problem}. Download it again.`);
   let { callable, args } = value;
   for (let depth = 0; !TENSORS.has(callable.path); depth++) {
     const opaque = OPAQUE.get(callable.path);

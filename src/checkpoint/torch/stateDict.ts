@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { describeValue } from './describe';
 import { isScriptClass } from './globals';
@@ -57,7 +58,7 @@ export function findStateDict(name: string, root: PickleValue): StateDict {
     inner = entries.get(wrapper) ?? null;
   }
   listing.walk(inner);
-  if (listing.tensors.length === 0) throw new UserError(`${name} holds no tensors, only ${describeValue(root)}. Choose the file with the model's weights.`);
+  if (listing.tensors.length === 0) throw new UserError(t`${name} holds no tensors, only ${describeValue(root)}. Choose the file with the model's weights.`);
   return listing;
 }
 
@@ -178,7 +179,7 @@ class Listing implements StateDict {
   }
 
   absurd(what: string): UserError {
-    return new UserError(`${this.name} ${what}, which no model does. It is damaged or made to do harm.`);
+    return new UserError(t`${this.name} ${what}, which no model does. It is damaged or made to do harm.`);
   }
 }
 

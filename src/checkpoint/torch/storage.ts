@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { STORAGE_CLASSES, type ElementType } from './elementType';
 import { isSequence, PickleGlobal, PickleTuple, type PicklePersistent, type PickleValue } from './pickleValue';
@@ -34,7 +35,7 @@ export function readStorages(name: string, persistents: readonly PicklePersisten
     const known = byKey.get(storage.key);
     if (known === undefined) byKey.set(storage.key, storage);
     else if (known.element !== storage.element || known.count !== storage.count) {
-      throw new UserError(`${name} is damaged: it describes its storage ${quoted(storage.key)} once as ${describeStorage(known)} and once as ${describeStorage(storage)}. Download it again.`);
+      throw new UserError(t`${name} is damaged: it describes its storage ${quoted(storage.key)} once as ${describeStorage(known)} and once as ${describeStorage(storage)}. Download it again.`);
     }
   }
   return { byPersistent, byKey };
@@ -50,7 +51,7 @@ export function isSize(value: unknown): value is number {
 }
 
 function parseStorage(name: string, id: PickleValue): Storage {
-  const wrong = (problem: string): UserError => new UserError(`${name} is damaged: ${problem}. Download it again.`);
+  const wrong = (problem: string): UserError => new UserError(t`${name} is damaged: ${problem}. Download it again.`);
   if (!(id instanceof PickleTuple) || id.items[0] !== 'storage') throw wrong('its pickle refers to something outside itself that is not a storage');
   const [, storageClass, rawKey, , count, view] = id.items;
   const element = storageClass instanceof PickleGlobal ? STORAGE_CLASSES.get(storageClass.name) : undefined;

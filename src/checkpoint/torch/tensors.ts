@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { formatBytes } from '../../format';
 import type { ParsedFile } from '../checkpoint';
@@ -59,7 +60,7 @@ export function listTensors(sources: TensorSources): Pick<ParsedFile, 'tensors' 
 function place({ name, locations, bigEndian }: TensorSources, key: string, { element, storage, offset, shape, strides }: RebuiltTensor): ParsedTensor | string {
   if (element.dtype === undefined) return `a tensor of ${element.name} values, a dtype that safetensors does not have`;
   const location = locations.get(storage.key);
-  if (location === undefined) throw new UserError(`${name} is damaged: the storage ${quoted(storage.key)} of its tensor ${quoted(key)} is missing. Download it again.`);
+  if (location === undefined) throw new UserError(t`${name} is damaged: the storage ${quoted(storage.key)} of its tensor ${quoted(key)} is missing. Download it again.`);
   const empty = shape.includes(0);
   const contiguous = isContiguous({ shape, strides });
   const last = shape.at(-1);

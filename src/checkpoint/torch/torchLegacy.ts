@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { readBytes, type ByteSource } from '../byteSource';
 import type { ParsedFile } from '../checkpoint';
@@ -68,11 +69,11 @@ function parsePickles(source: ByteSource, bytes: Uint8Array): Pickles {
 }
 
 function readMagic(source: ByteSource, bytes: Uint8Array): Unpickled {
-  if (bytes.length === 0) throw new UserError(`${source.name} is empty. Download it again.`);
+  if (bytes.length === 0) throw new UserError(t`${source.name} is empty. Download it again.`);
   if (Buffer.from(bytes.subarray(257, 262)).toString('latin1') === 'ustar') {
-    throw new UserError(`${source.name} is in PyTorch's tar format, which only versions before 0.2 wrote. Load it with an old PyTorch and save it again.`);
+    throw new UserError(t`${source.name} is in PyTorch's tar format, which only versions before 0.2 wrote. Load it with an old PyTorch and save it again.`);
   }
-  const other = (): UserError => new UserError(`${source.name} is not a PyTorch checkpoint: it begins with neither a zip archive nor PyTorch's magic number. Choose the file with the model's weights.`);
+  const other = (): UserError => new UserError(t`${source.name} is not a PyTorch checkpoint: it begins with neither a zip archive nor PyTorch's magic number. Choose the file with the model's weights.`);
   let magic: Unpickled;
   try {
     magic = unpickle(bytes, 0, { name: source.name, allowGlobal: isAllowedGlobal });
@@ -98,7 +99,7 @@ async function locate(source: ByteSource, keys: readonly string[], storages: Rea
     position += COUNT_BYTES + storage.count * storage.element.bytes;
   }
   if (!(position <= source.size)) {
-    throw new UserError(`${source.name} is incomplete: its tensors need ${position} bytes and the file has ${source.size}. Download it again.`);
+    throw new UserError(t`${source.name} is incomplete: its tensors need ${position} bytes and the file has ${source.size}. Download it again.`);
   }
   const queue = checks.values();
   const lane = async (): Promise<void> => {
@@ -113,5 +114,5 @@ async function locate(source: ByteSource, keys: readonly string[], storages: Rea
 }
 
 function damaged(source: ByteSource, problem: string): UserError {
-  return new UserError(`${source.name} is damaged: ${problem}. Download it again.`);
+  return new UserError(t`${source.name} is damaged: ${problem}. Download it again.`);
 }

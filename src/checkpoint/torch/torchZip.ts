@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { readBytes, type ByteSource } from '../byteSource';
 import type { ParsedFile } from '../checkpoint';
@@ -47,7 +48,7 @@ function findRoot(source: ByteSource, { entries }: ZipDirectory): string {
   const root = first.slice(0, first.indexOf('/') + 1);
   for (const name of entries.keys()) {
     if (root === '' || !name.startsWith(root)) {
-      throw new UserError(`${source.name} is a zip archive but not a PyTorch checkpoint: ${quoted(name)} is not in the one folder that all of a checkpoint's files share. If it was packed by hand, unpack it and open what is inside.`);
+      throw new UserError(t`${source.name} is a zip archive but not a PyTorch checkpoint: ${quoted(name)} is not in the one folder that all of a checkpoint's files share. If it was packed by hand, unpack it and open what is inside.`);
     }
   }
   return root;
@@ -64,7 +65,7 @@ class Archive {
   ) {
     const pickle = this.find('data.pkl');
     if (pickle === undefined) {
-      throw new UserError(`${source.name} is a zip archive but not a PyTorch checkpoint: it has no ${quoted(`${root}data.pkl`)}. Choose the file that torch.save wrote.`);
+      throw new UserError(t`${source.name} is a zip archive but not a PyTorch checkpoint: it has no ${quoted(`${root}data.pkl`)}. Choose the file that torch.save wrote.`);
     }
     this.pickle = pickle;
   }
@@ -79,7 +80,7 @@ class Archive {
     const text = Buffer.from(await this.read(entry, 100)).toString('latin1').trim();
     if (!/^\d{1,9}$/.test(text)) throw this.damaged(`its version is ${quoted(text)}, which is not a number`);
     const version = Number(text);
-    if (version > MAX_VERSION) throw new UserError(`${this.source.name} is of version ${version} of PyTorch's file format, and ${MAX_VERSION} is the newest known. Save it with an older PyTorch, or get its safetensors version.`);
+    if (version > MAX_VERSION) throw new UserError(t`${this.source.name} is of version ${version} of PyTorch's file format, and ${MAX_VERSION} is the newest known. Save it with an older PyTorch, or get its safetensors version.`);
     return version;
   }
 
@@ -131,6 +132,6 @@ class Archive {
   }
 
   private damaged(problem: string): UserError {
-    return new UserError(`${this.source.name} is damaged: ${problem}. Download it again.`);
+    return new UserError(t`${this.source.name} is damaged: ${problem}. Download it again.`);
   }
 }

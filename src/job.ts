@@ -132,7 +132,7 @@ export function validated(job: Job): { readonly family: Family; readonly validat
 /** Why no family is known: the encoder is not in this checkpoint, or nobody knows it. */
 export function notRecognised({ checkpoint, elsewhere }: Job): string {
   return elsewhere
-    ?? `${checkpoint.name} is not recognised as a checkpoint with a vision encoder that this version knows (${knownFamilies()}). Choose a recipe that names its family.`;
+    ?? t`${checkpoint.name} is not recognised as a checkpoint with a vision encoder that this version knows (${knownFamilies()}). Choose a recipe that names its family.`;
 }
 
 /** `brokenConfig`, the text of a config.json that is no JSON, may name the model all the same; an adapter's own config names its base. */
@@ -164,7 +164,7 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
 }
 
 /** What an unknown checkpoint starts with: nothing is wanted until the person marks it. */
-const EMPTY_RECIPE: Recipe = { version: 1, name: 'No preset', family: 'none', rules: [], overrides: [], settings: {} };
+const EMPTY_RECIPE: Recipe = { version: 1, name: t('No preset'), family: 'none', rules: [], overrides: [], settings: {} };
 
 function knownFamily(id: string): Family | undefined {
   return id === EMPTY_RECIPE.family ? undefined : familyById(id);

@@ -71,17 +71,17 @@ export function parseJson(text: string, location: string): JsonDocument {
 }
 
 const EXPECTATIONS: Readonly<Record<string, string>> = {
-  PropertyNameExpected: 'a property name in double quotes is expected',
-  ValueExpected: 'a value is expected',
-  ColonExpected: 'a colon is expected',
-  CommaExpected: 'a comma is expected',
-  CloseBraceExpected: 'a closing brace is expected',
-  CloseBracketExpected: 'a closing bracket is expected',
-  InvalidCommentToken: 'comments are not allowed in JSON',
-  UnexpectedEndOfString: 'a string does not end',
-  InvalidEscapeCharacter: 'a backslash is followed by a character that JSON does not know',
-  InvalidCharacter: 'a string holds a control character that must be escaped',
-  InvalidUnicode: 'an escaped character is incomplete',
+  PropertyNameExpected: t('a property name in double quotes is expected'),
+  ValueExpected: t('a value is expected'),
+  ColonExpected: t('a colon is expected'),
+  CommaExpected: t('a comma is expected'),
+  CloseBraceExpected: t('a closing brace is expected'),
+  CloseBracketExpected: t('a closing bracket is expected'),
+  InvalidCommentToken: t('comments are not allowed in JSON'),
+  UnexpectedEndOfString: t('a string does not end'),
+  InvalidEscapeCharacter: t('a backslash is followed by a character that JSON does not know'),
+  InvalidCharacter: t('a string holds a control character that must be escaped'),
+  InvalidUnicode: t('an escaped character is incomplete'),
 };
 
 function syntaxError(text: string, location: string, error: ParseError | undefined, lineStarts: readonly number[], cause: unknown): UserError {
@@ -89,13 +89,13 @@ function syntaxError(text: string, location: string, error: ParseError | undefin
   if (error === undefined) return new UserError(t`${location} is not valid JSON: ${detail}.`, { cause });
   const code = printParseErrorCode(error.error);
   const { startLine, startColumn } = rangeBetween(lineStarts, error.offset, error.offset);
-  const where = `${location} is not valid JSON: line ${startLine + 1}, column ${startColumn + 1}: `;
+  const where = t`${location} is not valid JSON: line ${startLine + 1}, column ${startColumn + 1}: `;
   const rest = text.slice(error.offset, error.offset + 60).split(/[\r\n]/, 1)[0]?.trim() ?? '';
   if (code === 'EndOfFileExpected') {
     return new UserError(t`${where}the JSON has ended, yet ${printable(JSON.stringify(rest))} follows. Delete everything from there on.`, { detail, cause });
   }
-  const expectation = EXPECTATIONS[code] ?? 'this is not a JSON value';
-  const found = rest === '' ? (error.offset >= text.trimEnd().length ? 'the file ends' : 'the line ends') : `${printable(JSON.stringify(rest))} stands there`;
+  const expectation = EXPECTATIONS[code] ?? t('this is not a JSON value');
+  const found = rest === '' ? (error.offset >= text.trimEnd().length ? t('the file ends') : t('the line ends')) : t`${printable(JSON.stringify(rest))} stands there`;
   return new UserError(t`${where}${expectation}, but ${found}.`, { detail, cause });
 }
 

@@ -28,7 +28,7 @@ export async function previewModel(job: Job, plan: Plan = job.plan): Promise<Pre
     model,
     family: family.title,
     preprocessing: { model: spec, square: withGeometry(spec, side, 'square'), crop: withGeometry(spec, side, 'crop') },
-    rule: spec === own.spec ? own.from : `${own.from}; in the preview with at most ${MOST_PIXELS.toLocaleString('en')} pixels`,
+    rule: spec === own.spec ? own.from : t`${own.from}; in the preview with at most ${MOST_PIXELS.toLocaleString('en')} pixels`,
     temperature: await trainedTemperature(job.checkpoint),
   };
 }

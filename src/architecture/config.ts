@@ -57,5 +57,5 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 
 function describe(value: unknown): string {
   if (value === null) return 'null';
-  return Array.isArray(value) ? 'an array' : `a ${typeof value}`;
+  return Array.isArray(value) ? t('an array') : t`a ${typeof value}`;
 }

@@ -40,8 +40,8 @@ export function gridOf(spec: GraphSpec, height: number, width: number): Grid {
   const [side, patch] = [usualSide(spec), patchSize(spec)];
   const grid = { rows: Math.floor(height / patch), columns: Math.floor(width / patch) };
   const fault = takesAnyGrid(spec)
-    ? (height % patch === 0 && width % patch === 0 ? gridFault(spec, grid) : `patches are ${patch} x ${patch} pixels`)
-    : (height === side && width === side ? undefined : `they have to be ${side} x ${side}`);
+    ? (height % patch === 0 && width % patch === 0 ? gridFault(spec, grid) : t`patches are ${patch} x ${patch} pixels`)
+    : (height === side && width === side ? undefined : t`they have to be ${side} x ${side}`);
   if (fault !== undefined) throw new UserError(t`The encoder does not take pictures of ${width} x ${height} pixels: ${fault}.`);
   return grid;
 }
@@ -56,10 +56,10 @@ function gridFault(spec: GraphSpec, grid: Grid): string | undefined {
   const multiple = multipleOf(spec);
   if (multiple === undefined) {
     const { rows } = usualGrid(spec);
-    return grid.rows === rows && grid.columns === rows ? undefined : `they have to be ${rows} x ${rows}`;
+    return grid.rows === rows && grid.columns === rows ? undefined : t`they have to be ${rows} x ${rows}`;
   }
   const fits = [grid.rows, grid.columns].every(side => Number.isInteger(side) && side > 0 && side % multiple === 0);
-  return fits ? undefined : `rows and columns have to be multiples of ${multiple}`;
+  return fits ? undefined : t`rows and columns have to be multiples of ${multiple}`;
 }
 
 function multipleOf(spec: GraphSpec): number | undefined {

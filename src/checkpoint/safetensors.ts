@@ -69,7 +69,7 @@ interface Header {
 }
 
 async function parseHeader(bytes: Uint8Array, name: string, signal: AbortSignal | undefined): Promise<Header> {
-  const json = new JsonReader(bytes, `the header of ${name}`);
+  const json = new JsonReader(bytes, t`the header of ${name}`);
   const tensors = new Map<string, FileTensor>();
   const repeated = new Set<string>();
   const unknownFields = new Set<string>();
@@ -79,7 +79,7 @@ async function parseHeader(bytes: Uint8Array, name: string, signal: AbortSignal 
   json.openObject();
   for (let key = json.nextKey(); key !== undefined; key = json.nextKey()) {
     if (key === '__metadata__') {
-      if (metadata !== undefined) throw json.error('"__metadata__" stands there twice');
+      if (metadata !== undefined) throw json.error(t('"__metadata__" stands there twice'));
       metadata = readMetadata(json, name, warnings);
       continue;
     }
@@ -92,8 +92,8 @@ async function parseHeader(bytes: Uint8Array, name: string, signal: AbortSignal 
     }
   }
   json.end();
-  if (repeated.size > 0) warnings.push(`The header of ${name} lists ${someOf([...repeated])} more than once; the last entry counts, as for the safetensors library.`);
-  if (unknownFields.size > 0) warnings.push(`The header of ${name} has fields that safetensors does not define: ${someOf([...unknownFields])}. They are ignored.`);
+  if (repeated.size > 0) warnings.push(t`The header of ${name} lists ${someOf([...repeated])} more than once; the last entry counts, as for the safetensors library.`);
+  if (unknownFields.size > 0) warnings.push(t`The header of ${name} has fields that safetensors does not define: ${someOf([...unknownFields])}. They are ignored.`);
   return { tensors: [...tensors.values()], metadata: metadata ?? new Map<string, string>(), warnings };
 }
 
@@ -101,17 +101,17 @@ function readMetadata(json: JsonReader, name: string, warnings: string[]): Map<s
   const metadata = new Map<string, string>();
   if (json.peek() === 'null') {
     json.null();
-    warnings.push(`"__metadata__" is null in the header of ${name}; it is taken as absent.`);
+    warnings.push(t`"__metadata__" is null in the header of ${name}; it is taken as absent.`);
     return metadata;
   }
   const repeated: string[] = [];
   json.openObject();
   for (let key = json.nextKey(); key !== undefined; key = json.nextKey()) {
-    if (json.peek() !== 'string') throw json.error(`the metadata value ${quoted(key)} is not a string`);
+    if (json.peek() !== 'string') throw json.error(t`the metadata value ${quoted(key)} is not a string`);
     if (metadata.has(key)) repeated.push(key);
     metadata.set(key, json.string());
   }
-  if (repeated.length > 0) warnings.push(`The metadata of ${name} holds ${someOf(repeated)} more than once; the last value counts.`);
+  if (repeated.length > 0) warnings.push(t`The metadata of ${name} holds ${someOf(repeated)} more than once; the last value counts.`);
   return metadata;
 }
 
@@ -122,7 +122,7 @@ function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): 
   let range: readonly [number, number] | undefined;
   if (json.peek() === 'array') {
     const next = (field: string): void => {
-      if (!json.nextItem()) throw json.error(`${quoted(key)} has no ${field}`);
+      if (!json.nextItem()) throw json.error(t`${quoted(key)} has no ${field}`);
     };
     json.openArray();
     next('dtype');
@@ -131,19 +131,19 @@ function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): 
     shape = readShape(json, key);
     next('data_offsets');
     range = readRange(json, key);
-    if (json.nextItem()) throw json.error(`the list for ${quoted(key)} has more than dtype, shape and data_offsets`);
+    if (json.nextItem()) throw json.error(t`the list for ${quoted(key)} has more than dtype, shape and data_offsets`);
   } else {
-    if (json.peek() !== 'object') throw json.error(`the entry of ${quoted(key)} is not an object`);
+    if (json.peek() !== 'object') throw json.error(t`the entry of ${quoted(key)} is not an object`);
     json.openObject();
     for (let field = json.nextKey(); field !== undefined; field = json.nextKey()) {
       if (field === 'dtype') {
-        if (dtype !== undefined) throw json.error(`${quoted(key)} has two dtypes`);
+        if (dtype !== undefined) throw json.error(t`${quoted(key)} has two dtypes`);
         dtype = readDtype(json, key);
       } else if (field === 'shape') {
-        if (shape !== undefined) throw json.error(`${quoted(key)} has two shapes`);
+        if (shape !== undefined) throw json.error(t`${quoted(key)} has two shapes`);
         shape = readShape(json, key);
       } else if (field === 'data_offsets') {
-        if (range !== undefined) throw json.error(`${quoted(key)} has two data_offsets`);
+        if (range !== undefined) throw json.error(t`${quoted(key)} has two data_offsets`);
         range = readRange(json, key);
       } else {
         unknownFields.add(field);
@@ -151,35 +151,35 @@ function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): 
       }
     }
   }
-  if (dtype === undefined) throw json.error(`${quoted(key)} has no dtype`);
-  if (shape === undefined) throw json.error(`${quoted(key)} has no shape`);
-  if (range === undefined) throw json.error(`${quoted(key)} has no data_offsets`);
+  if (dtype === undefined) throw json.error(t`${quoted(key)} has no dtype`);
+  if (shape === undefined) throw json.error(t`${quoted(key)} has no shape`);
+  if (range === undefined) throw json.error(t`${quoted(key)} has no data_offsets`);
   return { key, dtype, shape, offset: range[0], length: range[1] - range[0] };
 }
 
 function readDtype(json: JsonReader, key: string): Dtype {
-  if (json.peek() !== 'string') throw json.error(`the dtype of ${quoted(key)} is not a string`);
+  if (json.peek() !== 'string') throw json.error(t`the dtype of ${quoted(key)} is not a string`);
   const dtype = json.string();
-  if (!isDtype(dtype)) throw json.error(`${quoted(key)} has the dtype ${quoted(dtype)}, which safetensors does not define`);
+  if (!isDtype(dtype)) throw json.error(t`${quoted(key)} has the dtype ${quoted(dtype)}, which safetensors does not define`);
   return dtype;
 }
 
 function readShape(json: JsonReader, key: string): number[] {
-  if (json.peek() !== 'array') throw json.error(`the shape of ${quoted(key)} is not a list`);
+  if (json.peek() !== 'array') throw json.error(t`the shape of ${quoted(key)} is not a list`);
   const shape: number[] = [];
   json.openArray();
-  while (json.nextItem()) shape.push(json.unsigned('a dimension in a shape'));
+  while (json.nextItem()) shape.push(json.unsigned(t('a dimension in a shape')));
   return shape;
 }
 
 function readRange(json: JsonReader, key: string): readonly [number, number] {
-  if (json.peek() !== 'array') throw json.error(`the data_offsets of ${quoted(key)} are not a list`);
+  if (json.peek() !== 'array') throw json.error(t`the data_offsets of ${quoted(key)} are not a list`);
   json.openArray();
-  if (!json.nextItem()) throw json.error(`the data_offsets of ${quoted(key)} are empty`);
-  const start = json.unsigned('a data offset');
-  if (!json.nextItem()) throw json.error(`the data_offsets of ${quoted(key)} have one number instead of two`);
-  const end = json.unsigned('a data offset');
-  if (json.nextItem()) throw json.error(`the data_offsets of ${quoted(key)} have more than two numbers`);
+  if (!json.nextItem()) throw json.error(t`the data_offsets of ${quoted(key)} are empty`);
+  const start = json.unsigned(t('a data offset'));
+  if (!json.nextItem()) throw json.error(t`the data_offsets of ${quoted(key)} have one number instead of two`);
+  const end = json.unsigned(t('a data offset'));
+  if (json.nextItem()) throw json.error(t`the data_offsets of ${quoted(key)} have more than two numbers`);
   return [start, end];
 }
 
@@ -191,11 +191,11 @@ function checkLayout(tensors: readonly FileTensor[], source: ByteSource, dataSta
   let previous: FileTensor | undefined;
   for (const tensor of inOrder) {
     const { key, offset, length } = tensor;
-    if (length < 0) throw damaged(name, `the bytes of ${quoted(key)} end before they begin`);
-    if (offset > end) throw damaged(name, `${formatCount(offset - end, 'byte')} before ${quoted(key)} belong to no tensor`);
-    if (offset < end) throw damaged(name, `the bytes of ${quoted(key)} overlap those of ${quoted(previous?.key ?? '')}`);
+    if (length < 0) throw damaged(name, t`the bytes of ${quoted(key)} end before they begin`);
+    if (offset > end) throw damaged(name, t`${formatCount(offset - end, 'byte')} before ${quoted(key)} belong to no tensor`);
+    if (offset < end) throw damaged(name, t`the bytes of ${quoted(key)} overlap those of ${quoted(previous?.key ?? '')}`);
     const needed = tensorBytes(tensor, name);
-    if (needed !== length) throw damaged(name, `${quoted(key)} is ${tensor.dtype} ${formatShape(tensor.shape)}, which takes ${needed} bytes, but has ${length}`);
+    if (needed !== length) throw damaged(name, t`${quoted(key)} is ${tensor.dtype} ${formatShape(tensor.shape)}, which takes ${needed} bytes, but has ${length}`);
     end = offset + length;
     previous = tensor;
   }
@@ -211,11 +211,11 @@ function tensorBytes({ key, dtype, shape }: FileTensor, name: string): number {
     let exact = 1n;
     for (const factor of [...shape, dtypeBits(dtype)]) {
       exact *= BigInt(factor);
-      if (exact >= 1n << 64n) throw damaged(name, `the size of ${quoted(key)}, ${dtype} ${formatShape(shape)}, is more than 64 bits can count`);
+      if (exact >= 1n << 64n) throw damaged(name, t`the size of ${quoted(key)}, ${dtype} ${formatShape(shape)}, is more than 64 bits can count`);
     }
     bits = Number(exact);
   }
-  if (bits % 8 !== 0) throw damaged(name, `${quoted(key)}, ${dtype} ${formatShape(shape)}, does not fill whole bytes`);
+  if (bits % 8 !== 0) throw damaged(name, t`${quoted(key)}, ${dtype} ${formatShape(shape)}, does not fill whole bytes`);
   return bits / 8;
 }
 

@@ -16,6 +16,8 @@ export interface ClientOptions {
   readonly entry: string;
   /** Milliseconds without a request after which the process ends and its memory is free; the next request starts it anew. */
   readonly idleMs?: number;
+  /** The path of the translation that the process speaks; English without. */
+  readonly words?: string;
   readonly env?: NodeJS.ProcessEnv;
 }
 
@@ -251,7 +253,7 @@ export class EncoderClient {
 
   private start(): ChildProcess {
     this.stderr = '';
-    const child = fork(this.options.entry, {
+    const child = fork(this.options.entry, this.options.words === undefined ? [] : [this.options.words], {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: { ...process.env, ...this.options.env, ELECTRON_RUN_AS_NODE: '1' },
@@ -288,9 +290,9 @@ export class EncoderClient {
   }
 
   private deathOf(code: number | null, signal: NodeJS.Signals | null): UserError {
-    const how = signal === 'SIGKILL' ? 'was killed, as systems do when memory runs out'
-      : signal !== null ? `crashed (${signal})`
-        : `ended with code ${code ?? 0}`;
+    const how = signal === 'SIGKILL' ? t('was killed, as systems do when memory runs out')
+      : signal !== null ? t`crashed (${signal})`
+        : t`ended with code ${code ?? 0}`;
     return new UserError(t`The encoder's process ${how}. It starts again with the next run; if it happens again, choose the CPU, fewer layers or half precision.`, { detail: this.stderr.trim() });
   }
 

@@ -63,7 +63,7 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
         return await loaded(options.precision);
       } catch (error) {
         if (options.precision === 'float32' || !lacksHalf(error)) throw error;
-        return await loaded('float32', `${DEVICE_NAMES[device]} does not calculate in half precision here, so the encoder runs in single precision.`);
+        return await loaded('float32', t`${DEVICE_NAMES[device]} does not calculate in half precision here, so the encoder runs in single precision.`);
       }
     } catch (error) {
       if (isAbort(error)) throw error;
@@ -72,7 +72,7 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
   }
   const need = memoryNeed(model, graph, 'cpu', 'float32', options.batch);
   const free = freeMemory();
-  const half = options.precision === 'float16' ? 'The CPU calculates in single precision, whatever is asked for.' : undefined;
+  const half = options.precision === 'float16' ? t('The CPU calculates in single precision, whatever is asked for.') : undefined;
   // A fifth of what a run leaves free is for the page cache, which saves reading the files again.
   const weights = new Weights(model, Math.max(0, (free - need.least) * 0.8));
   return { encoder: new CpuEncoder(model.graph, weights), report: { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(need, 'cpu', 'float32', free), half) } };
@@ -147,8 +147,8 @@ function lacksHalf(error: unknown): boolean {
 /** ONNX Runtime's errors in the words that a person needs. */
 function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  if (/Failed to load shared library|cannot open shared object|LoadLibrary/i.test(message)) return 'Its libraries are not installed.';
-  if (/WebGPU adapter/i.test(message)) return 'No graphics driver offers an adapter.';
-  if (/out of memory|bad_alloc|failed to allocate|allocation failed|E_OUTOFMEMORY/i.test(message)) return 'Its memory does not hold the weights. Half precision needs half as much.';
+  if (/Failed to load shared library|cannot open shared object|LoadLibrary/i.test(message)) return t('Its libraries are not installed.');
+  if (/WebGPU adapter/i.test(message)) return t('No graphics driver offers an adapter.');
+  if (/out of memory|bad_alloc|failed to allocate|allocation failed|E_OUTOFMEMORY/i.test(message)) return t('Its memory does not hold the weights. Half precision needs half as much.');
   return message.split('\n')[0] ?? message;
 }

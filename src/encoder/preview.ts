@@ -66,7 +66,7 @@ interface Loaded {
 const SLOTS: readonly EncoderSlot[] = ['main', 'other'];
 /** Pictures of a folder that stay encoded after they were flipped over. */
 const KEPT_OF_FOLDER = 4;
-const CANCELLED = 'Cancelled.';
+const CANCELLED = t('Cancelled.');
 
 /** The facts of an encoder that the panel's controls need. */
 export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
@@ -364,7 +364,7 @@ export class Preview {
     }
     this.events.onError(error);
     for (const encoder of this.encoders.values()) encoder.report = undefined;
-    const message = error instanceof UserError ? error.message : 'The encoder failed. The output channel has the details.';
+    const message = error instanceof UserError ? error.message : t('The encoder failed. The output channel has the details.');
     this.update(() => true, info => failed(info, message));
     this.setStatus({ state: 'failed', message, progress: undefined, device: undefined });
   }

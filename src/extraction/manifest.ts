@@ -11,7 +11,7 @@ export const MANIFEST_NAME = 'manifest.json';
 
 const count = z.int().nonnegative();
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-const dtype = z.custom<Dtype>(value => typeof value === 'string' && isDtype(value), { error: `is not one of ${DTYPES.join(', ')}` });
+const dtype = z.custom<Dtype>(value => typeof value === 'string' && isDtype(value), { error: t`is not one of ${DTYPES.join(', ')}` });
 /** A file directly in the output folder. */
 const fileName = z.string().regex(/^[^/\\]+$/).refine(name => name !== '.' && name !== '..');
 
@@ -59,7 +59,7 @@ export const manifestSchema = z.object({
     dtype: z.enum(['keep', 'bf16', 'f16', 'f32']),
     /** Every file written except this one: SHA-256 of JSON files, the tree hash of weight files (see `treeHash`). */
     files: z.array(z.object({ name: fileName, size: count, sha256: sha256.optional(), treeSha256: sha256.optional() })
-      .refine(file => (file.sha256 === undefined) !== (file.treeSha256 === undefined), { error: 'has not one digest' })),
+      .refine(file => (file.sha256 === undefined) !== (file.treeSha256 === undefined), { error: t('has not one digest') })),
     /** In state-dict order. */
     tensors: z.array(z.object({
       key: z.string(),

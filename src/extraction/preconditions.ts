@@ -14,7 +14,7 @@ import { namesIn, samePlace } from './outputFolder';
 export class OutputExists extends UserError {
   /** @param found a sentence: what is where */
   constructor(readonly found: string) {
-    super(`${found} Choose another folder, or allow overwriting.`);
+    super(t`${found} Choose another folder, or allow overwriting.`);
   }
 }
 
@@ -37,10 +37,10 @@ export function assertExtractable(plan: Plan, validation: Validation): void {
   if (!validation.valid) {
     const { problem, missing, unexpected, mismatched, duplicates } = validation;
     if (problem !== undefined) throw new UserError(t`The encoder could not be validated, so nothing was written: ${problem.message}`);
-    const findings = [[missing, 'missing'], [unexpected, 'unexpected'], [mismatched, 'of another size'], [duplicates, 'duplicated']] as const;
-    const counts = findings.filter(([list]) => list.length > 0).map(([list, word]) => `${list.length} ${word}`);
+    const findings = [[missing, t('missing')], [unexpected, t('unexpected')], [mismatched, t('of another size')], [duplicates, t('duplicated')]] as const;
+    const counts = findings.filter(([list]) => list.length > 0).map(([list, word]) => t`${list.length} ${word}`);
     const first = [...missing, ...unexpected, ...mismatched, ...duplicates][0];
-    throw new UserError(t`A strict load of the encoder would fail, so nothing was written: keys ${counts.join(', ')}${first === undefined ? '' : `, first ${first.key}`}. Correct the recipe, the settings or the config, and validate again.`);
+    throw new UserError(t`A strict load of the encoder would fail, so nothing was written: keys ${counts.join(', ')}${first === undefined ? '' : t`, first ${first.key}`}. Correct the recipe, the settings or the config, and validate again.`);
   }
 }
 
@@ -67,7 +67,7 @@ export async function checkFolder(folder: string, names: readonly string[], plan
   const earlier = present.has(MANIFEST_NAME) ? await earlierFiles(folder, overwrite) : [];
   const inTheWay = names.filter(name => present.has(name));
   if (!overwrite && inTheWay.length > 0) {
-    throw new OutputExists(`${folder} already has ${inTheWay.slice(0, 3).join(', ')}${inTheWay.length > 3 ? ` and ${inTheWay.length - 3} more` : ''}.`);
+    throw new OutputExists(t`${folder} already has ${inTheWay.slice(0, 3).join(', ')}${inTheWay.length > 3 ? t` and ${inTheWay.length - 3} more` : ''}.`);
   }
   return earlier.filter(name => present.has(name) && !names.includes(name));
 }

@@ -18,7 +18,7 @@ export async function stateOf({ source }: CheckpointFile): Promise<FileState> {
   try {
     found = await stat(source.path);
   } catch (error) {
-    throw new UserError(t`${source.path} can no longer be read (${systemErrorCode(error) ?? 'unknown error'}). Open the checkpoint again.`, { cause: error });
+    throw new UserError(t`${source.path} can no longer be read (${systemErrorCode(error) ?? t('unknown error')}). Open the checkpoint again.`, { cause: error });
   }
   if (found.size !== source.size) throw changed(source.path);
   return { size: found.size, mtime: found.mtimeMs };

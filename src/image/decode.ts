@@ -36,7 +36,7 @@ export interface DecodeOptions {
  * @throws UserError when the bytes are no picture, are damaged or cut off, or exceed a limit.
  */
 export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Promise<RgbImage> {
-  const { name = 'The picture', maxBytes = 256 * 2 ** 20, maxPixels = 100e6, signal } = options;
+  const { name = t('The picture'), maxBytes = 256 * 2 ** 20, maxPixels = 100e6, signal } = options;
   signal?.throwIfAborted();
   if (bytes.length === 0) throw new UserError(t`${name} is empty.`);
   if (bytes.length > maxBytes) throw new UserError(t`${name} has ${bytes.length} bytes, more than the limit of ${maxBytes} for a picture. Make it smaller first.`);
@@ -46,7 +46,7 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
   const checkSize: CheckSize = (width, height, bytesPerPixel = PIXEL_BYTES) => {
     const most = maxPixels * Math.min(1, PIXEL_BYTES / bytesPerPixel);
     if (width * height > most) {
-      throw new UserError(t`${name} is ${width} x ${height}, ${megapixels(width * height)} million pixels; the limit is ${megapixels(most)} million${most < maxPixels ? ` of ${bytesPerPixel} bytes each` : ''}. Make it smaller first.`);
+      throw new UserError(t`${name} is ${width} x ${height}, ${megapixels(width * height)} million pixels; the limit is ${megapixels(most)} million${most < maxPixels ? t` of ${bytesPerPixel} bytes each` : ''}. Make it smaller first.`);
     }
     if (Math.max(width, height) > MAX_SIDE) throw new UserError(t`${name} is ${width} x ${height}; a side may have ${MAX_SIDE} pixels. Cut it first.`);
   };

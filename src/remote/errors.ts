@@ -32,14 +32,14 @@ export function networkError(error: unknown, host: string): unknown {
 }
 
 const FAILURES: Readonly<Record<string, string>> = {
-  ENOTFOUND: 'its name is not known; there may be no network',
-  EAI_AGAIN: 'its name could not be looked up; there may be no network',
-  ECONNREFUSED: 'it refused the connection',
-  ECONNRESET: 'the connection was broken off',
-  EPIPE: 'the connection was broken off',
-  ETIMEDOUT: 'it did not answer in time',
-  UND_ERR_CONNECT_TIMEOUT: 'it did not answer in time',
-  UND_ERR_SOCKET: 'the connection was broken off',
-  UND_ERR_HEADERS_TIMEOUT: 'it did not answer in time',
-  UND_ERR_BODY_TIMEOUT: 'it stopped sending',
+  ENOTFOUND: t('its name is not known; there may be no network'),
+  EAI_AGAIN: t('its name could not be looked up; there may be no network'),
+  ECONNREFUSED: t('it refused the connection'),
+  ECONNRESET: t('the connection was broken off'),
+  EPIPE: t('the connection was broken off'),
+  ETIMEDOUT: t('it did not answer in time'),
+  UND_ERR_CONNECT_TIMEOUT: t('it did not answer in time'),
+  UND_ERR_SOCKET: t('the connection was broken off'),
+  UND_ERR_HEADERS_TIMEOUT: t('it did not answer in time'),
+  UND_ERR_BODY_TIMEOUT: t('it stopped sending'),
 };

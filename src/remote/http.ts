@@ -85,7 +85,7 @@ export class HttpClient {
     const attempt = new AbortController();
     const cancel = (): void => { attempt.abort(signal?.reason); };
     const idleTimeout = this.#options.idleTimeout ?? 30_000;
-    const timer = setTimeout(() => { attempt.abort(new TransientError(`it sent nothing for ${formatDuration(idleTimeout / 1000)}`)); }, idleTimeout);
+    const timer = setTimeout(() => { attempt.abort(new TransientError(t`it sent nothing for ${formatDuration(idleTimeout / 1000)}`)); }, idleTimeout);
     signal?.addEventListener('abort', cancel, { once: true });
     try {
       signal?.throwIfAborted();
@@ -120,11 +120,11 @@ export class HttpClient {
         if (progress() !== before) failures = 1;
         before = progress();
         const most = this.#reached.has(url.host) ? attempts : Math.min(attempts, FIRST_CONTACT_ATTEMPTS);
-        if (failures >= most) throw new ConnectionError(`${url.host} cannot be read: ${error.message}. ${failures} attempts failed; check the network and try again.`, { cause: error });
+        if (failures >= most) throw new ConnectionError(t`${url.host} cannot be read: ${error.message}. ${failures} attempts failed; check the network and try again.`, { cause: error });
         const growing = Math.min(LONGEST_DELAY, firstDelay * 2 ** (failures - 1)) * (0.5 + Math.random() / 2);
         const delay = error.retryAfter ?? growing;
-        if (delay > LONGEST_WAIT) throw new ConnectionError(`${url.host} asks to wait ${formatDuration(delay / 1000)} before the next request. Try again then.`, { cause: error });
-        if (delay >= NOTICED_WAIT) this.notice(`${url.host}: ${error.message}; trying again in ${formatDuration(delay / 1000)}.`);
+        if (delay > LONGEST_WAIT) throw new ConnectionError(t`${url.host} asks to wait ${formatDuration(delay / 1000)} before the next request. Try again then.`, { cause: error });
+        if (delay >= NOTICED_WAIT) this.notice(t`${url.host}: ${error.message}; trying again in ${formatDuration(delay / 1000)}.`);
         // All requests to a host that asked for a pause wait, not only the one that was told.
         if (error.retryAfter !== undefined) this.#pausedUntil.set(url.host, Date.now() + error.retryAfter);
         await pause(delay, signal);
@@ -162,7 +162,7 @@ export class HttpClient {
       const response = await send(url, { headers, redirect: 'manual', signal });
       alive();
       this.#reached.add(url.host);
-      if (RETRIED.has(response.status)) throw new TransientError(`it answers ${response.status}${response.statusText === '' ? '' : ` ${response.statusText}`}`, { retryAfter: waitAsked(response.headers) });
+      if (RETRIED.has(response.status)) throw new TransientError(t`it answers ${response.status}${response.statusText === '' ? '' : ` ${response.statusText}`}`, { retryAfter: waitAsked(response.headers) });
       if (!REDIRECTS.has(response.status)) {
         return { status: response.status, headers: response.headers, url, redirects, chunks: () => chunksOf(response, alive) };
       }

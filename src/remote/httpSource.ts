@@ -136,7 +136,7 @@ export class HttpSource implements ByteSource {
       if (direct !== undefined && answer.status >= 400 && answer.status !== 412 && answer.status !== 416) {
         // Addresses that redirects lead to are signed for a time; the original one gives a new one.
         this.#direct = undefined;
-        throw new TransientError(`${direct.host} answers ${answer.status}`);
+        throw new TransientError(t`${direct.host} answers ${answer.status}`);
       }
       this.#checkAnswer(answer, position, target.length);
       this.#direct = answer.redirects.length > 0 || direct !== undefined ? answer.url : undefined;
@@ -147,28 +147,28 @@ export class HttpSource implements ByteSource {
   /** @throws UserError unless the answer has the bytes from `position` on, of this version. */
   #checkAnswer(answer: Answer, position: number, length: number): void {
     const { name, url } = this.#file;
-    if (answer.status === 412) throw this.#changed('its ETag is another');
+    if (answer.status === 412) throw this.#changed(t('its ETag is another'));
     if (answer.status === 416) {
       const size = sizeOfUnsatisfied(answer);
       throw size === this.size ? new UserError(t`${url.host} refuses bytes ${position} to ${position + length} of ${name}, which is ${this.size} bytes long. Download the file and open the copy.`)
-        : this.#changed(size === undefined ? 'it is shorter' : `it is ${size} bytes long, and was ${this.size}`);
+        : this.#changed(size === undefined ? t('it is shorter') : t`it is ${size} bytes long, and was ${this.size}`);
     }
     if (answer.status !== 200 && answer.status !== 206) throw this.#file.explain(answer);
     refuseEncoded(answer, name);
     const validator = validatorOf(answer);
-    if (this.#validator !== undefined && validator !== this.#validator) throw this.#changed('its ETag is another');
+    if (this.#validator !== undefined && validator !== this.#validator) throw this.#changed(t('its ETag is another'));
     for (const hop of answer.redirects) {
       const hash = hop.get('x-linked-etag')?.replace(/^(?:W\/)?"|"$/g, '');
       // Hashes of another kind (Git's, SHA-256) do not compare.
-      if (hash?.length === this.#file.hash?.length && hash !== this.#file.hash) throw this.#changed('its hash is not the one that its repository lists');
+      if (hash?.length === this.#file.hash?.length && hash !== this.#file.hash) throw this.#changed(t('its hash is not the one that its repository lists'));
     }
     if (answer.status === 200) {
       if (this.size > SMALL_FILE) throw ignoresRanges(url, name);
       const size = answer.headers.get('content-length');
-      if (size !== null && Number(size) !== this.size) throw this.#changed(`it is ${size} bytes long, and was ${this.size}`);
+      if (size !== null && Number(size) !== this.size) throw this.#changed(t`it is ${size} bytes long, and was ${this.size}`);
     } else {
       const range = rangeOf(answer, name);
-      if (range.size !== undefined && range.size !== this.size) throw this.#changed(`it is ${range.size} bytes long, and was ${this.size}`);
+      if (range.size !== undefined && range.size !== this.size) throw this.#changed(t`it is ${range.size} bytes long, and was ${this.size}`);
       if (range.start !== position || range.end > position + length) {
         throw new UserError(t`${answer.url.host} answers with other bytes of ${name} than were asked for (${range.start} to ${range.end} instead of ${position} to ${position + length}). Download the file and open the copy.`);
       }
@@ -201,14 +201,14 @@ async function fill(target: Uint8Array, answer: Answer, skip: number, arrived?: 
       left -= chunk.length - bytes.length;
       if (bytes.length > target.length - done && !whole) {
         done = 0;
-        throw new TransientError('it sends more bytes than were asked for');
+        throw new TransientError(t('it sends more bytes than were asked for'));
       }
       const wanted = bytes.subarray(0, target.length - done);
       target.set(wanted, done);
       done += wanted.length;
       if (whole && done === target.length) break;
     }
-    if (done < target.length) throw new TransientError(`it sent ${done} of ${target.length} bytes and then stopped`);
+    if (done < target.length) throw new TransientError(t`it sent ${done} of ${target.length} bytes and then stopped`);
   } catch (error) {
     arrived?.(done);
     throw error;

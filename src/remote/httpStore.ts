@@ -70,10 +70,10 @@ function explain({ status, url }: Answer, name: string): UserError {
   const address = publicAddress(url);
   switch (status) {
     case 404:
-    case 410: return new RefusedError(`${address} does not exist. Check the address.`);
-    case 401: return new RefusedError(`${address} wants a user and a password. Give them as https://user:password@host/..., or download the file and open the copy.`);
-    case 403: return new RefusedError(`${address} may not be read: the server refuses it, or a signed address has expired. Get a new address.`);
-    default: return new RefusedError(`${url.host} answers ${status} for ${name}. Check the address.`);
+    case 410: return new RefusedError(t`${address} does not exist. Check the address.`);
+    case 401: return new RefusedError(t`${address} wants a user and a password. Give them as https://user:password@host/..., or download the file and open the copy.`);
+    case 403: return new RefusedError(t`${address} may not be read: the server refuses it, or a signed address has expired. Get a new address.`);
+    default: return new RefusedError(t`${url.host} answers ${status} for ${name}. Check the address.`);
   }
 }
 

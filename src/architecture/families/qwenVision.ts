@@ -14,14 +14,14 @@ import { CLIP_STATISTICS, HALF_STATISTICS } from './preprocessing';
  */
 const MERGER: PartSpec = {
   id: 'merger',
-  title: 'Merger into the language model',
+  title: t('Merger into the language model'),
   modules: ['merger'],
   kept: false,
-  why: 'The merger into the language model\'s width. The encoder\'s class in transformers has it too: take it in to load that class strictly.',
+  why: t('The merger into the language model\'s width. The encoder\'s class in transformers has it too: take it in to load that class strictly.'),
 };
 const MERGER_SIZE: Size = part('merger', '1 when the merger into the language model is kept.', 0);
-const FRAMES: Size = ownSize('temporal_patch_size', 'Frames in a patch.', { config: ['temporal_patch_size'], default: 2, guess: () => 2, max: 64 });
-const MERGE: Size = ownSize('spatial_merge_size', 'Patches that the merger joins, along each side.', { config: ['spatial_merge_size'], default: 2, guess: () => 2, max: 64 });
+const FRAMES: Size = ownSize('temporal_patch_size', t('Frames in a patch.'), { config: ['temporal_patch_size'], default: 2, guess: () => 2, max: 64 });
+const MERGE: Size = ownSize('spatial_merge_size', t('Patches that the merger joins, along each side.'), { config: ['spatial_merge_size'], default: 2, guess: () => 2, max: 64 });
 /** Head dimension 80 in the first two (1280 / 16), 72 in Qwen3-VL (1152 / 16). */
 const heads = size('heads', 'num_heads', 16, { guess: () => 16 });
 
@@ -104,7 +104,7 @@ export const qwen2Vl = encoderFamily({
     size('patch_size', ['patch_size'], 14),
     FRAMES, MERGE, MERGER_SIZE,
     // hidden_size is the language model's width here, and the encoder's own in the later families.
-    ownSize('output_dim', 'Width of the merger\'s output, the language model\'s.', { config: ['hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
+    ownSize('output_dim', t('Width of the merger\'s output, the language model\'s.'), { config: ['hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
   ],
   tensors: t => {
     t.add('patch_embed.proj.weight', 'width', 3, 'temporal_patch_size', 'patch_size', 'patch_size');
@@ -139,8 +139,8 @@ export const qwen25Vl = encoderFamily({
     size('mlp_size', 'intermediate_size', 3420),
     size('patch_size', 'patch_size', 14),
     FRAMES, MERGE, MERGER_SIZE,
-    ownSize('output_dim', 'Width of the merger\'s output, the language model\'s.', { config: ['out_hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
-    ownSize('window_size', 'Side of an attention window, in pixels.', { config: ['window_size'], default: 112, guess: () => 112, max: 65_536 }),
+    ownSize('output_dim', t('Width of the merger\'s output, the language model\'s.'), { config: ['out_hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
+    ownSize('window_size', t('Side of an attention window, in pixels.'), { config: ['window_size'], default: 112, guess: () => 112, max: 65_536 }),
   ],
   tensors: t => {
     t.add('patch_embed.proj.weight', 'width', 3, 'temporal_patch_size', 'patch_size', 'patch_size');
@@ -183,9 +183,9 @@ export const qwen3Vl = encoderFamily({
     size('mlp_size', 'intermediate_size', 4304),
     size('patch_size', 'patch_size', 16),
     FRAMES, MERGE, MERGER_SIZE,
-    ownSize('positions', 'Rows of the position table, a square grid that is interpolated.', { config: ['num_position_embeddings'], default: 2304 }),
-    ownSize('deepstack', 'Blocks whose hidden states go into the language model\'s first layers too.', { config: ['deepstack_visual_indexes'], toConfig: count => DEEPSTACK.slice(0, count), default: DEEPSTACK.length, min: 0, max: 1024, counts: 'deepstack mergers' }),
-    ownSize('output_dim', 'Width of the merger\'s output, the language model\'s.', { config: ['out_hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
+    ownSize('positions', t('Rows of the position table, a square grid that is interpolated.'), { config: ['num_position_embeddings'], default: 2304 }),
+    ownSize('deepstack', t('Blocks whose hidden states go into the language model\'s first layers too.'), { config: ['deepstack_visual_indexes'], toConfig: count => DEEPSTACK.slice(0, count), default: DEEPSTACK.length, min: 0, max: 1024, counts: t('deepstack mergers') }),
+    ownSize('output_dim', t('Width of the merger\'s output, the language model\'s.'), { config: ['out_hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
   ],
   tensors: t => {
     t.add('patch_embed.proj.weight', 'width', 3, 'temporal_patch_size', 'patch_size', 'patch_size');

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { headsOf, ownSize, part, patchValues, positions, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
@@ -52,7 +53,7 @@ function siglipGraph(patchRows: boolean): ChooseVit {
   };
 }
 
-const PARTS: NonNullable<EncoderSpec['parts']> = [{ id: 'head', title: 'Attention pooling head', modules: ['head'], kept: true, why: 'The pooling head, which gives one vector for the picture.' }];
+const PARTS: NonNullable<EncoderSpec['parts']> = [{ id: 'head', title: t('Attention pooling head'), modules: ['head'], kept: true, why: t('The pooling head, which gives one vector for the picture.') }];
 const ANCHORS = ['embeddings.patch_embedding.bias', 'embeddings.position_embedding.weight', 'encoder.layers.0.layer_norm1.weight', 'encoder.layers.0.mlp.fc1.bias'];
 
 /**
@@ -121,9 +122,9 @@ export const siglip2 = encoderFamily({
   support: 'preview',
   sizes: [
     ...SHARED,
-    ownSize('num_patches', 'Rows of the position table, which is resized to each picture\'s patches.', { config: ['num_patches'], default: 256 }),
+    ownSize('num_patches', t('Rows of the position table, which is resized to each picture\'s patches.'), { config: ['num_patches'], default: 256 }),
     patchValues(3),
-    ownSize('image_size', 'Side of the square picture that has a patch for each row of the table, in pixels.', { derived: { basis: 'num_patches', from: value => Math.floor(Math.sqrt(value('num_patches'))) * value('patch_size'), back: (found, value) => (found / value('patch_size')) ** 2 } }),
+    ownSize('image_size', t('Side of the square picture that has a patch for each row of the table, in pixels.'), { derived: { basis: 'num_patches', from: value => Math.floor(Math.sqrt(value('num_patches'))) * value('patch_size'), back: (found, value) => (found / value('patch_size')) ** 2 } }),
     HEAD,
   ],
   level: 'vision_model',

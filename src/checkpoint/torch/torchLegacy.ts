@@ -59,12 +59,12 @@ function parsePickles(source: ByteSource, bytes: Uint8Array): Pickles {
   const read = (start: number): Unpickled => unpickle(bytes, start, { name: source.name, allowGlobal: isAllowedGlobal });
   const magic = readMagic(source, bytes);
   const protocol = read(magic.end);
-  if (protocol.value !== PROTOCOL) throw damaged(source, `its protocol is ${describeValue(protocol.value)}, and ${PROTOCOL} is the only one there is`);
+  if (protocol.value !== PROTOCOL) throw damaged(source, t`its protocol is ${describeValue(protocol.value)}, and ${PROTOCOL} is the only one there is`);
   const system = read(protocol.end);
   const object = read(system.end);
   const list = read(object.end);
   const keys = list.value instanceof PickleList ? list.value.items.map(key => typeof key === 'number' ? String(key) : key) : [];
-  if (!(list.value instanceof PickleList) || !keys.every(key => typeof key === 'string')) throw damaged(source, 'the list of its storages is not a list of keys');
+  if (!(list.value instanceof PickleList) || !keys.every(key => typeof key === 'string')) throw damaged(source, t('the list of its storages is not a list of keys'));
   return { object, keys, end: list.end };
 }
 
@@ -93,7 +93,7 @@ async function locate(source: ByteSource, keys: readonly string[], storages: Rea
   let position = start;
   for (const key of keys) {
     const storage = storages.get(key);
-    if (storage === undefined || locations.has(key)) throw damaged(source, `it lists a storage ${quoted(key)} that no tensor uses, or lists it twice`);
+    if (storage === undefined || locations.has(key)) throw damaged(source, t`it lists a storage ${quoted(key)} that no tensor uses, or lists it twice`);
     checks.push({ storage, position });
     locations.set(key, { offset: position + COUNT_BYTES });
     position += COUNT_BYTES + storage.count * storage.element.bytes;
@@ -106,7 +106,7 @@ async function locate(source: ByteSource, keys: readonly string[], storages: Rea
     for (const { storage, position } of queue) {
       const bytes = Buffer.from(await readBytes(source, position, COUNT_BYTES, signal));
       const count = bytes.readBigInt64LE(0);
-      if (count !== BigInt(storage.count)) throw damaged(source, `its storage ${quoted(storage.key)} at byte ${position} has ${count} elements where its pickle says ${storage.count}`);
+      if (count !== BigInt(storage.count)) throw damaged(source, t`its storage ${quoted(storage.key)} at byte ${position} has ${String(count)} elements where its pickle says ${storage.count}`);
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));

@@ -33,6 +33,7 @@ const COUNTED = {
   finding: [t('{0} finding'), t('{0} findings')],
   key: [t('{0} key'), t('{0} keys')],
   like: [t('{0} like'), t('{0} likes')],
+  moreFile: [t('{0} more file'), t('{0} more files')],
   mismatch: [t('{0} size mismatch'), t('{0} size mismatches')],
   otherTensor: [t('{0} other tensor'), t('{0} other tensors')],
   picture: [t('{0} picture'), t('{0} pictures')],

@@ -147,7 +147,7 @@ async function weightsBelow(path: string, signal: AbortSignal | undefined, level
 }
 
 function nothingFound(folder: string, files: readonly StoredFile[], below: string | undefined): UserError {
-  const more = files.length > 5 ? t` and ${formatCount(files.length - 5, 'file')} more` : '';
+  const more = files.length > 5 ? t` and ${formatCount(files.length - 5, 'moreFile')}` : '';
   const there = files.length === 0 ? t('it holds no files') : t`it holds ${files.slice(0, 5).map(file => quoted(file.name)).join(', ')}${more}`;
   const instead = below === undefined ? t('Open the folder that directly holds the weights.') : t`There are weights in ${below}; open that folder instead.`;
   return new UserError(t`${folder} holds no checkpoint: looked for *.index.json, *.safetensors, *.bin, *.pt, *.pth and *.ckpt, but ${there}. ${instead}`);

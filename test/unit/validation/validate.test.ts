@@ -170,7 +170,7 @@ describe('validate', () => {
     it('of mixed, integer and float8 dtypes', () => {
       assert.match(warningsOf(({ key }) => (key.endsWith('visual.ln_post.bias') ? { dtype: 'F32' } : {})).join(), /mixes dtypes: BF16 \(592\), F32 \(1\)/);
       assert.match(warningsOf(({ key }) => (key.endsWith('mlp.c_fc.weight') ? { dtype: 'F8_E4M3' } : {})).at(-1) ?? '', /c_fc\.weight and 47 more: F8_E4M3/);
-      assert.match(warningsOf(({ key }) => (key.endsWith('visual.conv1.weight') ? { dtype: 'I8' } : {})).at(-1) ?? '', /visual\.conv1\.weight is I8/);
+      assert.match(warningsOf(({ key }) => (key.endsWith('visual.conv1.weight') ? { dtype: 'I8' } : {})).at(-1) ?? '', /visual\.conv1\.weight: I8/);
     });
 
     it('of shells that sharded training leaves', () => {

@@ -10,7 +10,7 @@ import { printRecipe } from './cli/recipe';
 import { Terminal } from './cli/terminal';
 import { runValidate } from './cli/validate';
 import { runVerify } from './cli/verify';
-import { isAbort, UserError } from './errors';
+import { Interrupted, isAbort, UserError } from './errors';
 import { TOOL } from './version';
 
 /** What scripts read from the exit code. */
@@ -205,7 +205,7 @@ async function finish(options: JsonOption, run: () => Promise<number>): Promise<
 /** Tells the person, on standard error, what went wrong. */
 function report(error: unknown): { readonly code: number; readonly message: string } {
   if (isAbort(error)) {
-    const message = 'Cancelled; nothing was left behind.';
+    const message = error instanceof Interrupted ? error.message : 'Cancelled; nothing was left behind.';
     terminal.note(message);
     return { code: interrupted, message };
   }

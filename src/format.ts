@@ -36,6 +36,7 @@ const COUNTED = {
   moreFile: [t('{0} more file'), t('{0} more files')],
   mismatch: [t('{0} size mismatch'), t('{0} size mismatches')],
   otherTensor: [t('{0} other tensor'), t('{0} other tensors')],
+  morePicture: [t('{0} more picture'), t('{0} more pictures')],
   picture: [t('{0} picture'), t('{0} pictures')],
   problem: [t('{0} problem'), t('{0} problems')],
   shard: [t('{0} shard'), t('{0} shards')],

@@ -1,7 +1,7 @@
 import { open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { forwardGraph, gridOf, takesAnyGrid, usualSide } from '../architecture/forwardGraphs';
-import { outputShape, wantedOutputs } from '../architecture/outputs';
+import { blocksNeeded, outputShape, wantedOutputs } from '../architecture/outputs';
 import { sameGrid, type Grid } from '../architecture/positions';
 import { readBytes } from '../checkpoint/byteSource';
 import { elementCount } from '../checkpoint/dtype';
@@ -196,9 +196,10 @@ async function decodePicture(client: EncoderClient, picture: string, { preproces
 /** Runs the decoded pictures batch by batch, those of one grid that follow each other together, and hands on everything. */
 async function encodePictures(client: EncoderClient, model: EncoderModel, pictures: readonly Decoded[], request: FeaturesRequest, scratch: string, put: (name: string, first: number, value: Array32) => Promise<void>) {
   const { signal, onProgress, outputs, batchSize } = request;
+  const graph = forwardGraph(model.graph);
   const started = performance.now();
   const device = await client.load(model, {
-    device: request.device, precision: request.precision, batch: Math.min(batchSize, pictures.length), ...(signal && { signal }),
+    device: request.device, precision: request.precision, batch: Math.min(batchSize, pictures.length), extent: { blocks: blocksNeeded(graph, wantedOutputs(graph, outputs)), held: 1 }, ...(signal && { signal }),
     onProgress: ({ done, total }) => { onProgress?.({ done, total, label: 'loading' }); },
   });
   request.onLoaded?.(device);

@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import type { ForwardGraph } from '../architecture/forwardGraph';
+import { forwardGraph } from '../architecture/forwardGraphs';
+import { blocksNeeded, wantedOutputs } from '../architecture/outputs';
 import { elementCount } from '../checkpoint/dtype';
 import { formatBytes } from '../format';
 import type { Precision, Provider } from './deviceEncoder';
@@ -11,6 +13,12 @@ export interface RunExtent {
   readonly blocks: number;
   /** Hidden states of a picture that stay. */
   readonly held: number;
+}
+
+/** The extent of runs whose outputs are handed on as soon as they are there. */
+export function extentFor(model: EncoderModel, outputs: readonly string[]): RunExtent {
+  const graph = forwardGraph(model.graph);
+  return { blocks: blocksNeeded(graph, wantedOutputs(graph, outputs)), held: 1 };
 }
 
 /** What a run is, as far as memory goes. */

@@ -115,7 +115,8 @@ describe('forward passes', () => {
       const { family, model } = await open(name);
       assert.equal(family, familyId);
       const { pixels, outputs } = await expected(name);
-      const graph = forwardGraph(model.graph);
+      const [, , height = 0, width = 0] = pixels.shape;
+      const graph = forwardGraph(model.graph, gridOf(model.graph, height, width));
       // Nothing that the encoder hands out goes unchecked.
       assert.deepEqual([...graph.poolShapes.keys()].filter(one => !outputs.has(one)), []);
       assert.ok([...outputs.keys()].some(one => one.startsWith('attentions.')));

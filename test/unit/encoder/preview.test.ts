@@ -319,7 +319,7 @@ describe('the preview', function () {
     assert.deepEqual([...values.keys()], ['pixel_values', 'hidden_states.0', 'hidden_states.1']);
     for (const [key, { data }] of values) assert.ok(relativeError(data, known.get(key)?.data ?? []) < 1e-5, key);
     await assert.rejects(preview.ask({ type: 'statistics', subject: main(only(told)), layer: 3 }), /only the first blocks ran/);
-    const maps = await readFloats(fixturePath('qwen-vl-tiny-safetensors', 'attentions.safetensors'));
+    const maps = await readFloats(fixturePath('qwen-vl-tiny-safetensors', '../attentions/qwen-vl-tiny.safetensors'));
     const { values: attention } = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'attention', layer: 1, patch: 5 } });
     assert.ok(relativeError(attention ?? [], maps.get('attentions.1.mean')?.data.subarray(5 * 64, 6 * 64) ?? []) < 1e-5);
     preview.setKept('all');

@@ -105,7 +105,7 @@ export class Gallery {
   /** Runs the encoder on an opened picture and keeps its outputs and the hidden states of `layers`. Gives the milliseconds that it took. */
   async encode(id: string, slot: EncoderSlot, { encoder, graph }: Running, layers: readonly number[], hooks: Omit<RunHooks, 'onOutput'>): Promise<number> {
     const encoded = this.encoded({ picture: id, encoder: slot });
-    const outputs = ['embeddings', ...layers.map(layer => `hidden_states.${layer}`), ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')];
+    const outputs = ['embeddings', ...layers.map(layer => `hidden_states.${layer}`), ...graph.blockOutputs.map(({ name }) => name), ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')];
     const values = new Map<string, Array32>();
     const started = performance.now();
     await encoder.run(encoded.pixels, outputs, { ...hooks, onOutput: (name, value) => { values.set(name, value); return Promise.resolve(); } });

@@ -91,7 +91,7 @@ def main():
         if key != 'pixel_values':
             assert (states[key] - value).norm() / value.norm() < 1e-6, key
     chosen = {'attentions.0.3': maps[0][:, 3], 'attentions.1.mean': maps[1].mean(1), 'attentions.2.1': maps[2][:, 1]}
-    safetensors(os.path.join(folder, 'attentions.safetensors'), {key: value.float() for key, value in chosen.items()})
+    safetensors(os.path.join(folder, '..', 'attentions', 'qwen-vl-tiny.safetensors'), {key: value.float() for key, value in chosen.items()})
 
 
 main()

@@ -133,7 +133,7 @@ describe('the preview', function () {
   it('shows the attention that PyTorch computes: of a head, or the mean of all', async () => {
     const { preview, told } = await open();
     preview.add([picture]);
-    const maps = await readFloats(fixturePath('qwen-vl-tiny-safetensors', 'attentions.safetensors'));
+    const maps = await readFloats(fixturePath('qwen-vl-tiny-safetensors', '../attentions/qwen-vl-tiny.safetensors'));
     assert.equal(maps.size, 3);
     for (const [key, { data }] of maps) {
       const [, layer = '', head = ''] = key.split('.');

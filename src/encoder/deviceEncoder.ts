@@ -150,5 +150,5 @@ function splitBlocks(layers: number, atOnce: number): Segment[] {
 }
 
 function everything(graph: ForwardGraph, { from, to }: Segment): WantedOutputs {
-  return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), pool: [...graph.poolShapes.keys()] };
+  return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), blockOutputs: graph.blockOutputs, pool: [...graph.poolShapes.keys()] };
 }

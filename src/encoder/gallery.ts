@@ -108,7 +108,7 @@ export class Gallery {
    */
   async encode(id: string, slot: EncoderSlot, { encoder, graph }: Running, layers: readonly number[], hooks: Omit<RunHooks, 'onOutput'>): Promise<number> {
     const encoded = this.encoded({ picture: id, encoder: slot });
-    const pooled = layers.includes(graph.layers - 1) ? [...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights') : [];
+    const pooled = layers.includes(graph.layers - 1) ? [...graph.blockOutputs.map(({ name }) => name), ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')] : [];
     const outputs = ['embeddings', ...layers.map(layer => `hidden_states.${layer}`), ...pooled];
     const values = new Map<string, Array32>();
     const started = performance.now();

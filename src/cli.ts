@@ -3,6 +3,7 @@ import { runCompare, type CompareCommandOptions } from './cli/compare';
 import { exportOptions, runExport, type ExportCommandOptions } from './cli/exportOnnx';
 import { runExtract, type ExtractCommandOptions } from './cli/extract';
 import { featuresOptions, runFeatures, type FeaturesCommandOptions } from './cli/features';
+import { handOverOptions, runHandOver, type HandOverCommandOptions } from './cli/handOver';
 import { parsePart, parsePath, parseSetting, parseSize, withInput, type InputOptions } from './cli/input';
 import { keysToJson, printKeys, type KeysOptions } from './cli/keys';
 import { printRecipe } from './cli/recipe';
@@ -41,6 +42,7 @@ Examples:
   $ vision-encoder extract hf://Qwen/Qwen-VL-Chat --out enc   the same without downloading the rest of the model
   $ vision-encoder verify qwen-encoder                        prove it equal to the source, bit for bit
   $ vision-encoder compare qwen-encoder my-finetune           was the vision tower frozen?
+  $ vision-encoder handover Qwen-VL-Chat                      who can load it next?
   $ vision-encoder features cat.jpg --checkpoint qwen-encoder --out cat.safetensors
 
 Results go to standard output, everything else to standard error.
@@ -157,6 +159,13 @@ exportOptions(takesInput(program.command('export').description('Write the encode
     const json = await runExport(job, options, terminal, signal);
     if (options.json === true) printJson(json);
     return EXIT.valid;
+  })));
+
+handOverOptions(takesInput(program.command('handover').description('Write a folder that whoever loads the encoder next takes as it is: DeepSpeed-VisualChat, transformers, OpenCLIP, ONNX.')))
+  .action((location: string, options: InputOptions & HandOverCommandOptions & JsonOption) => finish(options, () => withInput(location, options, terminal, signal, async job => {
+    const { valid, json } = await runHandOver(job, options, terminal, options.json === true, signal);
+    if (json !== undefined) printJson(json);
+    return valid ? EXIT.valid : EXIT.invalid;
   })));
 
 interface JsonOption {

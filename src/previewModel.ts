@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { pictureSizes } from './architecture/forwardGraphs';
 import { encoderModel, type EncoderModel } from './encoder/model';
 import type { PreviewModel } from './encoder/preview';
@@ -23,7 +24,7 @@ export interface RunnableEncoder {
  */
 export async function runnableEncoder(job: Job, plan: Plan): Promise<RunnableEncoder> {
   const { family, validation } = validated(job);
-  if (!validation.valid) throw new UserError('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.');
+  if (!validation.valid) throw new UserError(t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
   const model = encoderModel(plan, family, validation.hyperparameters, job.config);
   return { model, preprocessing: await preprocessingOrFamilys(job, pictureSizes(model.graph)) };
 }
@@ -42,7 +43,7 @@ export async function previewModel(job: Job, plan: Plan = job.plan): Promise<Pre
     model,
     family: family.title,
     preprocessing: { model: spec, square: withGeometry(spec, side, 'square'), crop: withGeometry(spec, side, 'crop') },
-    rule: spec === own.spec ? own.from : `${own.from}; in the preview with at most ${MOST_PIXELS.toLocaleString('en')} pixels`,
+    rule: spec === own.spec ? own.from : t`${own.from}; in the preview with at most ${MOST_PIXELS.toLocaleString('en')} pixels`,
     temperature: await trainedTemperature(job.checkpoint),
   };
 }

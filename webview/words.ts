@@ -1,13 +1,6 @@
-import * as l10n from '@vscode/l10n';
+import { t } from '@vscode/l10n';
 
-/*
- * Every word that the page shows, in the editor's language: the host puts the extension's translations on the body.
- * Placeholders as in `vscode.l10n.t`, whose tools find these too.
- */
-const bundle = document.body.dataset.words;
-if (bundle !== undefined) l10n.config({ contents: bundle });
-const { t } = l10n;
-
+/** Every word that the page shows, in the editor's language. */
 export const words = {
   // The encoder
   working: t('Working'),
@@ -17,6 +10,8 @@ export const words = {
   showLog: t('Show log'),
   useHalf: t('Use half precision'),
   keepFewer: t('Keep fewer layers'),
+  runFewer: t('Run the first half'),
+  runFewerHint: t('Stops after half of the blocks: half the time and weights, and no output'),
   facts: (family: string, layers: number, heads: number, width: number) => t('{0} · {1} blocks · {2} heads · width {3}', family, layers, heads, width),
   off: t('Not loaded yet'),
   loading: (percent: number) => t('Loading the encoder, {0} %', percent),
@@ -141,7 +136,7 @@ export const words = {
   precision: t('Precision'),
   precisions: { float32: t('float32'), float16: t('float16 (half)') },
   kept: t('Layers'),
-  keptChoices: { all: t('keep all'), quarter: t('keep every fourth') },
+  keptChoices: { all: t('keep all'), quarter: t('keep every fourth'), firstHalf: t('run the first half only'), firstQuarter: t('run the first quarter only') },
   resize: t('Resize'),
   resizes: { model: t('As the model does'), square: t('Straight to the size'), crop: t('Shorter side, then centre') },
   preparedBy: (rule: string) => t('Pictures are prepared by {0}', rule),

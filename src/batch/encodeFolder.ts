@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
 import { wantedOutputs } from '../architecture/outputs';
 import { sameGrid } from '../architecture/positions';
@@ -8,6 +9,7 @@ import { decodePicture, type DecodedPicture } from '../encoder/decodePicture';
 import type { DeviceChoice, LoadReport } from '../encoder/devices';
 import type { Precision } from '../encoder/deviceEncoder';
 import type { Array32 } from '../encoder/encoder';
+import { extentFor } from '../encoder/memory';
 import type { EncoderModel } from '../encoder/model';
 import { Interrupted, isAbort, systemErrorCode, UserError } from '../errors';
 import { recover } from '../extraction/outputFolder';
@@ -132,7 +134,7 @@ export class OtherFeatures extends UserError {}
 
 function refuseOther(place: string, found: RunSettings, wanted: RunSettings): void {
   const reasons = differences(found, wanted);
-  if (reasons.length > 0) throw new OtherFeatures(`${place} holds features of ${reasons.join(' and ')}. Choose another folder, or start over, which replaces them.`);
+  if (reasons.length > 0) throw new OtherFeatures(t`${place} holds features of ${reasons.join(t(' and '))}. Choose another folder, or start over, which replaces them.`);
 }
 
 function numberOf(shard: string): number {
@@ -146,7 +148,7 @@ async function shardNames(folder: string): Promise<string[]> {
     return (await readdir(folder)).filter(name => SHARD.test(name)).sort((a, b) => numberOf(a) - numberOf(b));
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return [];
-    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(`${folder} is a file. Choose a folder for the features.`, { cause: error });
+    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(t`${folder} is a file. Choose a folder for the features.`, { cause: error });
     throw error;
   }
 }
@@ -158,7 +160,7 @@ async function listPictures(folder: string, signal: AbortSignal | undefined): Pr
     if ('reason' in found) unreadable.push(found);
     else pictures.push(found);
   }
-  if (pictures.length === 0 && unreadable.length === 0) throw new UserError(`${folder} has no pictures in it or in the folders below. Name the folder that has them.`);
+  if (pictures.length === 0 && unreadable.length === 0) throw new UserError(t`${folder} has no pictures in it or in the folders below. Name the folder that has them.`);
   return { pictures, unreadable };
 }
 
@@ -212,14 +214,14 @@ class FolderRun {
       // Of a run that starts over, what was there before stays until there is something new.
       if (this.#shards.length > 0) await this.#writeIndex(complete);
     }
-    if (this.#places.size === 0) throw new UserError(`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
+    if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
     return { out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped, removed: this.#removed, device: this.#device };
   }
 
   async #encodePending(): Promise<void> {
     const { signal, onProgress, onLoaded, device, precision, outputs, batchSize = outputs.length > MANY_OUTPUTS ? 1 : BATCH } = this.request;
     this.#device = await this.client.load(this.model, {
-      device, precision, batch: Math.min(batchSize, this.#pending.length), ...(signal && { signal }),
+      device, precision, batch: Math.min(batchSize, this.#pending.length), extent: extentFor(this.model, this.request.outputs), ...(signal && { signal }),
       onProgress: ({ done, total }) => { onProgress?.({ done, total, label: 'loading' }); },
     });
     onLoaded?.(this.#device);

@@ -17,10 +17,10 @@ import type { Progress } from '../progress';
 import { deviceChoiceSchema } from '../protocol';
 import { unlinked, visible } from '../views/markdown';
 import { command, report, type App } from './app';
-import { askFolder } from './askFolder';
 import { reveal } from './find';
 import type { Meter } from './meter';
 import { pick } from './open';
+import { askFolder } from './outputFolder';
 import { withProgress } from './progress';
 import { onThisMachine } from './storedEncoders';
 
@@ -154,7 +154,7 @@ async function choose({ model, preprocessing }: RunnableEncoder, folder: string)
   const out = await askFolder(join(dirname(folder), `${basename(folder)}-features`), {
     title: vscode.l10n.t('Extract Features of a Folder'),
     prompt: vscode.l10n.t('{0}. Safetensors shards and an index of them come into this folder.', formatCount(count, 'picture')),
-    browse: vscode.l10n.t('The folder to put the features\' folder in'),
+    around: vscode.l10n.t('The folder to put the features\' folder in'),
   });
   if (out === undefined) return undefined;
   const earlier = await earlierRun(out);
@@ -188,7 +188,7 @@ async function askResume({ settings, places }: EarlierRun, out: string): Promise
 
 async function pickOutputs(model: EncoderModel, pictures: number): Promise<readonly string[] | undefined> {
   const graph = forwardGraph(model.graph);
-  const pooled = [...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights');
+  const made = [...graph.poolShapes.keys(), ...graph.blockOutputs.map(({ name }) => name)].filter(name => name !== 'attn_pool.head_weights');
   const hidden = Array.from({ length: graph.layers }, (_, index) => graph.layers - 1 - index);
   const row = (output: string, label: string, detail?: string): vscode.QuickPickItem & { readonly output: string } => {
     const shape = outputShape(graph, output, 1).slice(1);
@@ -198,7 +198,7 @@ async function pickOutputs(model: EncoderModel, pictures: number): Promise<reado
   };
   const details: Readonly<Record<string, string>> = { features: vscode.l10n.t('The encoder\'s output'), 'attn_pool.weights': vscode.l10n.t('Where each query of the attention pool looked') };
   const rows = [
-    ...pooled.map(output => row(output, output, details[output])),
+    ...made.map(output => row(output, output, details[output])),
     ...hidden.map(layer => row(`hidden_states.${layer}`, vscode.l10n.t('Hidden state after block {0}', layer), layer === graph.layers - 2 ? vscode.l10n.t('The last block but one, which LLaVA takes') : undefined)),
   ];
   const chosen = await vscode.window.showQuickPick(rows, { title: vscode.l10n.t('Which Features?'), placeHolder: vscode.l10n.t('Written as float32 arrays, one row per picture'), canPickMany: true, ignoreFocusOut: true, matchOnDescription: true });

@@ -1,4 +1,5 @@
 import type { InferenceSession } from 'onnxruntime-node';
+import { t } from '@vscode/l10n';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
 import type { GraphSpec } from '../architecture/graphSpec';
@@ -24,6 +25,8 @@ interface Loaded {
 export interface DeviceOptions {
   readonly provider: Provider;
   readonly precision: Precision;
+  /** Blocks that will run, from the first on: those after them are not loaded. */
+  readonly blocks: number;
   readonly blockBytes: number;
   /** Where the weights of a graph lie. */
   readonly locate: (graph: ForwardGraph) => Promise<Located>;
@@ -79,14 +82,14 @@ class SessionChain {
   static async load(graph: ForwardGraph, options: DeviceOptions, hooks: StageHooks): Promise<SessionChain> {
     const { InferenceSession: Session } = await loadRuntime();
     const located = await options.locate(graph);
-    const segments = splitBlocks(graph.layers, Math.max(1, Math.floor(SEGMENT_BYTES / options.blockBytes)));
+    const segments = splitBlocks(Math.min(Math.max(1, options.blocks), graph.layers), Math.max(1, Math.floor(SEGMENT_BYTES / options.blockBytes)));
     const loaded: Loaded[] = [];
     try {
       // Locations are relative to the working directory of the process that makes the session.
       process.chdir(located.folder);
       for (const segment of segments) {
         hooks.check();
-        hooks.onProgress(segment.from, graph.layers, `blocks ${segment.from} to ${segment.to - 1}`);
+        hooks.onProgress(segment.from, options.blocks, t`blocks ${segment.from} to ${segment.to - 1}`);
         const model = segmentModel(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, products: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
         const session = await Session.create(model, { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
         loaded.push({ segment, session });
@@ -110,7 +113,7 @@ class SessionChain {
     for (const { segment, session } of this.loaded) {
       if (segment.from > blocks) break;
       hooks.check();
-      hooks.onProgress(segment.from, graph.layers, `blocks ${segment.from} to ${segment.to - 1}`);
+      hooks.onProgress(segment.from, graph.layers, t`blocks ${segment.from} to ${segment.to - 1}`);
       const fetches = session.outputNames.filter(name => isWanted.has(name) || (name === HIDDEN && blocks > segment.to) || wanted.attentions.has(layerAfter(name)));
       if (fetches.length === 0) break;
       const feed = segment.from === 0 ? PIXELS : `${HIDDEN}.in`;
@@ -148,5 +151,5 @@ function splitBlocks(layers: number, atOnce: number): Segment[] {
 }
 
 function everything(graph: ForwardGraph, { from, to }: Segment): WantedOutputs {
-  return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), pool: [...graph.poolShapes.keys()] };
+  return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), blockOutputs: graph.blockOutputs, pool: [...graph.poolShapes.keys()] };
 }

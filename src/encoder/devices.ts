@@ -1,13 +1,16 @@
 import { stat } from 'node:fs/promises';
+import { t } from '@vscode/l10n';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
+import type { Grid } from '../architecture/positions';
 import { UserError, isAbort } from '../errors';
 import { GraphBuilder, PLAIN } from '../onnx/graphBuilder';
 import { CpuEncoder } from './cpuEncoder';
-import { DeviceEncoder, type Precision, type Provider } from './deviceEncoder';
+import { DeviceEncoder, type DeviceOptions, type Precision, type Provider } from './deviceEncoder';
 import type { LoadedEncoder, StageHooks } from './encoder';
 import { locateWeights } from './locate';
-import { blockParameters, freeMemory, memoryNeed, memoryWarning } from './memory';
+import { freeMemory } from './freeMemory';
+import { blockParameters, memoryNeed, memoryWarning, type MemoryNeed, type RunExtent } from './memory';
 import type { EncoderModel } from './model';
 import { loadRuntime } from './runtime';
 import { Weights } from './weights';
@@ -36,6 +39,16 @@ export interface LoadOptions {
   readonly precision: Precision;
   /** Pictures that will run together, for the estimate of the memory needed; 1 unless told. */
   readonly batch?: number;
+  /** All blocks and one hidden state unless told. A device loads the weights of the blocks that run, and no others. */
+  readonly extent?: RunExtent;
+}
+
+/** An encoder that is loaded. */
+export interface LoadedModel {
+  readonly encoder: LoadedEncoder;
+  readonly report: LoadReport;
+  /** A warning when memory is short for a picture of more patches than the usual one, which the report speaks of. */
+  readonly warningFor: (grid: Grid) => Promise<string | undefined>;
 }
 
 /**
@@ -43,18 +56,29 @@ export interface LoadOptions {
  * down to the CPU, also when it was chosen by name.
  * @throws UserError when the model's files are gone
  */
-export async function loadEncoder(model: EncoderModel, options: LoadOptions, hooks: StageHooks): Promise<{ encoder: LoadedEncoder; report: LoadReport }> {
+export async function loadEncoder(model: EncoderModel, options: LoadOptions, hooks: StageHooks): Promise<LoadedModel> {
   await assertThere(model);
   const graph = forwardGraph(model.graph);
+  const { batch = 1, extent = { blocks: graph.layers, held: 1 } } = options;
+  const need = (provider: Provider, precision: Precision, of = graph): MemoryNeed => memoryNeed(model, of, { provider, precision, batch, extent });
+  const ready = (encoder: LoadedEncoder, report: LoadReport): LoadedModel => ({
+    encoder, report,
+    warningFor: async grid => {
+      const own = forwardGraph(model.graph, grid);
+      if (own.tokens <= graph.tokens) return undefined;
+      // The weights have their place by now.
+      return memoryWarning({ ...need(report.device, report.precision, own), weights: 0 }, report.device, report.precision, await freeMemory());
+    },
+  });
   const rejected: { device: Provider; reason: string }[] = [];
   const order = options.device === 'auto' ? ORDER[process.platform] ?? ['cpu'] : [options.device, 'cpu'] as const;
   for (const device of order) {
     hooks.check();
     if (device === 'cpu') break;
-    const free = freeMemory();
-    const loaded = async (precision: Precision, ...warnings: (string | undefined)[]): Promise<{ encoder: LoadedEncoder; report: LoadReport }> => {
-      const encoder = await loadOnDevice(model, graph, device, precision, hooks);
-      return { encoder, report: { device, precision, rejected, ...joined(memoryWarning(memoryNeed(model, graph, device, precision, options.batch), device, precision, free), ...warnings) } };
+    const free = await freeMemory();
+    const loaded = async (precision: Precision, ...warnings: (string | undefined)[]): Promise<LoadedModel> => {
+      const encoder = await loadOnDevice(model, graph, { provider: device, precision, blocks: extent.blocks }, hooks);
+      return ready(encoder, { device, precision, rejected, ...joined(memoryWarning(need(device, precision), device, precision, free), ...warnings) });
     };
     try {
       await tryDevice(device, options.device === 'auto');
@@ -62,26 +86,26 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
         return await loaded(options.precision);
       } catch (error) {
         if (options.precision === 'float32' || !lacksHalf(error)) throw error;
-        return await loaded('float32', `${DEVICE_NAMES[device]} does not calculate in half precision here, so the encoder runs in single precision.`);
+        return await loaded('float32', t`${DEVICE_NAMES[device]} does not calculate in half precision here, so the encoder runs in single precision.`);
       }
     } catch (error) {
       if (isAbort(error)) throw error;
       rejected.push({ device, reason: reasonOf(error) });
     }
   }
-  const need = memoryNeed(model, graph, 'cpu', 'float32', options.batch);
-  const free = freeMemory();
-  const half = options.precision === 'float16' ? 'The CPU calculates in single precision, whatever is asked for.' : undefined;
+  const onCpu = need('cpu', 'float32');
+  const free = await freeMemory();
+  const half = options.precision === 'float16' ? t('The CPU calculates in single precision, whatever is asked for.') : undefined;
   // A fifth of what a run leaves free is for the page cache, which saves reading the files again.
-  const weights = new Weights(model, Math.max(0, (free - need.least) * 0.8));
-  return { encoder: new CpuEncoder(model.graph, weights), report: { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(need, 'cpu', 'float32', free), half) } };
+  const weights = new Weights(model, Math.max(0, (free - onCpu.least) * 0.8));
+  return ready(new CpuEncoder(model.graph, weights), { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(onCpu, 'cpu', 'float32', free), half) });
 }
 
 /** A model may have been described long before it is loaded; a copy that the preview had fetched may be deleted meanwhile. */
 async function assertThere({ name, weights }: EncoderModel): Promise<void> {
   for (const path of new Set([...weights.values()].map(weight => weight.path))) {
     await stat(path).catch((cause: unknown) => {
-      throw new UserError(`The encoder of ${name} cannot be loaded: ${path} is no longer there. Ask for its preview again: its files are then looked up anew, and downloaded again if need be.`, { cause });
+      throw new UserError(t`The encoder of ${name} cannot be loaded: ${path} is no longer there. Ask for its preview again: its files are then looked up anew, and downloaded again if need be.`, { cause });
     });
   }
 }
@@ -91,11 +115,11 @@ function joined(...warnings: (string | undefined)[]): { warning?: string } {
   return said.length === 0 ? {} : { warning: said.join(' ') };
 }
 
-async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, provider: Provider, precision: Precision, hooks: StageHooks): Promise<LoadedEncoder> {
+async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, how: Pick<DeviceOptions, 'provider' | 'precision' | 'blocks'>, hooks: StageHooks): Promise<LoadedEncoder> {
   const weights = new Weights(model, 0);
   try {
     return await DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, weights), {
-      provider, precision, blockBytes: blockParameters(model, graph) * 4, locate: each => locateWeights(model, each, weights),
+      ...how, blockBytes: blockParameters(model, graph) * 4, locate: each => locateWeights(model, each, weights),
     }, hooks);
   } catch (error) {
     await weights.close();
@@ -107,12 +131,12 @@ async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, provider: 
 async function tryDevice(device: Provider, compare: boolean): Promise<void> {
   const { listSupportedBackends } = await loadRuntime();
   if (!listSupportedBackends().some(({ name }) => name === device)) {
-    throw new UserError(`This build of ONNX Runtime for ${process.platform} has no ${DEVICE_NAMES[device]}.`);
+    throw new UserError(t`This build of ONNX Runtime for ${process.platform} has no ${DEVICE_NAMES[device]}.`);
   }
   if (!compare) return;
   // A software driver (SwiftShader, WARP, llvmpipe) calls itself a GPU too. The small product spares it the large one.
   if (await timeMatrixProduct(device, 256) > SLOWEST_GPU || await timeMatrixProduct(device, 1024) > await timeMatrixProduct('cpu', 1024)) {
-    throw new UserError('It is slower than the CPU here: probably a software driver, not a GPU.');
+    throw new UserError(t('It is slower than the CPU here: probably a software driver, not a GPU.'));
   }
 }
 
@@ -146,8 +170,8 @@ function lacksHalf(error: unknown): boolean {
 /** ONNX Runtime's errors in the words that a person needs. */
 function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  if (/Failed to load shared library|cannot open shared object|LoadLibrary/i.test(message)) return 'Its libraries are not installed.';
-  if (/WebGPU adapter/i.test(message)) return 'No graphics driver offers an adapter.';
-  if (/out of memory|bad_alloc|failed to allocate|allocation failed|E_OUTOFMEMORY/i.test(message)) return 'Its memory does not hold the weights. Half precision needs half as much.';
+  if (/Failed to load shared library|cannot open shared object|LoadLibrary/i.test(message)) return t('Its libraries are not installed.');
+  if (/WebGPU adapter/i.test(message)) return t('No graphics driver offers an adapter.');
+  if (/out of memory|bad_alloc|failed to allocate|allocation failed|E_OUTOFMEMORY/i.test(message)) return t('Its memory does not hold the weights. Half precision needs half as much.');
   return message.split('\n')[0] ?? message;
 }

@@ -1,5 +1,6 @@
 import { open, realpath, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { ForwardGraph, WeightPart } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { wantedOutputs } from '../architecture/outputs';
@@ -8,6 +9,7 @@ import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import { openFile } from '../checkpoint/fileSource';
 import { tensorBytes } from '../checkpoint/tensorBytes';
 import { UserError } from '../errors';
+import { writeExtraFile, type ExtraFile } from '../extraction/extraFiles';
 import { writing } from '../extraction/ioErrors';
 import { OutputFolder } from '../extraction/outputFolder';
 import { segmentModel, type LocateWeight, type StoredPart } from '../onnx/encoderGraph';
@@ -29,6 +31,8 @@ export interface ExportOptions extends RunOptions {
   readonly weights: 'one-file' | 'in-place';
   /** The patches of the pictures that the model takes; those of the encoder's usual square unless told. */
   readonly grid?: Grid;
+  /** Other files to write into the model's folder. */
+  readonly beside?: readonly ExtraFile[];
   readonly overwrite?: boolean;
 }
 
@@ -45,10 +49,12 @@ const ALIGNMENT = 4096;
 export async function exportOnnx(model: EncoderModel, options: ExportOptions): Promise<string[]> {
   const path = resolve(options.path);
   const data = `${path}.data`;
-  if (options.overwrite !== true) for (const file of [path, data]) await refuseExisting(file);
+  const { beside = [] } = options;
+  const others = beside.map(({ name }) => join(dirname(path), name));
+  if (options.overwrite !== true) for (const file of [path, data, ...others]) await refuseExisting(file);
   const graph = forwardGraph(model.graph, options.grid);
   const wanted = wantedOutputs(graph, options.outputs);
-  if (options.outputs.length === 0) throw new UserError('An ONNX model needs at least one output, for example features.');
+  if (options.outputs.length === 0) throw new UserError(t('An ONNX model needs at least one output, for example features.'));
   const weights = new Weights(model, 0);
   const folder = await OutputFolder.prepare(dirname(path));
   try {
@@ -61,8 +67,9 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
         metadata: new Map([['family', model.family], ['source', model.name]]),
       }), { flush: true });
     });
+    for (const file of beside) await writeBeside(folder.staging, file, options.signal);
     // The model last: who finds it finds its weights.
-    const files = options.weights === 'one-file' ? [data, path] : [path];
+    const files = [...others, ...(options.weights === 'one-file' ? [data] : []), path];
     await folder.commit(files.map(file => basename(file)), []);
     return files;
   } catch (error) {
@@ -74,14 +81,24 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
 }
 
 async function refuseExisting(file: string): Promise<void> {
-  if (await stat(file).then(() => true, () => false)) throw new UserError(`${file} exists already. Choose another name, or say that it may be overwritten.`);
+  if (await stat(file).then(() => true, () => false)) throw new UserError(t`${file} exists already. Choose another name, or say that it may be overwritten.`);
+}
+
+async function writeBeside(staging: string, file: ExtraFile, signal: AbortSignal | undefined): Promise<void> {
+  const handle = await open(join(staging, file.name), 'wx');
+  try {
+    await writeExtraFile(handle, file, signal);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 async function pointInto(model: EncoderModel, graph: ForwardGraph, weights: Weights, folder: string): Promise<LocateWeight> {
   const located = await locateWeights(model, graph, weights);
   const down = relative(await realpath(folder).catch(() => folder), located.folder);
   if (isAbsolute(down) || down.split(sep)[0] === '..') {
-    throw new UserError(`The weights lie in ${located.folder}, and ONNX Runtime reads them only from the model's own folder or below. Write the model there, or copy the weights into one file.`);
+    throw new UserError(t`The weights lie in ${located.folder}, and ONNX Runtime reads them only from the model's own folder or below. Write the model there, or copy the weights into one file.`);
   }
   const prefix = down === '' ? '' : `${down.split(sep).join('/')}/`;
   return part => {
@@ -113,7 +130,7 @@ async function writeData(model: EncoderModel, graph: ForwardGraph, weights: Weig
       end = await write(handle, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), end);
     }
     for (const [key, stored] of model.weights) {
-      if (!isElementType(stored.dtype)) throw new UserError(`${stored.key} is ${stored.dtype}, which ONNX does not have, so the encoder cannot be exported.`);
+      if (!isElementType(stored.dtype)) throw new UserError(t`${stored.key} is ${stored.dtype}, which ONNX does not have, so the encoder cannot be exported.`);
       place(key, stored.dtype);
       const source = await openFile(stored.path);
       try {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { t } from '@vscode/l10n';
 import { forwardGraph, pictureSizes } from '../architecture/forwardGraphs';
 import { isAbort, UserError } from '../errors';
 import type { PreprocessSpec } from '../image/preprocess';
@@ -65,7 +66,7 @@ interface Loaded {
 const SLOTS: readonly EncoderSlot[] = ['main', 'other'];
 /** Pictures of a folder that stay encoded after they were flipped over. */
 const KEPT_OF_FOLDER = 4;
-const CANCELLED = 'Cancelled.';
+const CANCELLED = t('Cancelled.');
 
 /** The facts of an encoder that the panel's controls need. */
 export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
@@ -166,7 +167,8 @@ export class Preview {
   setKept(kept: KeptLayers): void {
     if (kept === this.status.kept) return;
     this.setStatus({ kept });
-    this.encodeAnew();
+    // The memory needed is another, and with it which weights a device or the CPU holds.
+    this.start();
   }
 
   setResize(resize: ResizeMode): void {
@@ -232,7 +234,7 @@ export class Preview {
     while (isAwaited()) await new Promise<void>(resolve => { this.watchers.add(resolve); });
     for (const { picture } of subjects) {
       const info = this.entries.get(picture)?.info;
-      if (info?.status === 'failed') throw new UserError(info.message ?? 'The picture could not be encoded.');
+      if (info?.status === 'failed') throw new UserError(info.message ?? t('The picture could not be encoded.'));
     }
   }
 
@@ -268,10 +270,12 @@ export class Preview {
   private async load(slot: EncoderSlot, signal: AbortSignal): Promise<void> {
     const encoder = this.encoders.get(slot);
     if (encoder === undefined || (encoder.report !== undefined && this.client.pid === this.holder)) return;
+    const layers = this.layersOf(encoder.model);
     this.setStatus({ state: 'loading', progress: 0, message: undefined, ...(slot === 'main' && { device: undefined, warning: undefined }) });
     const options = {
       device: this.status.choice,
       precision: encoder.precision,
+      extent: { blocks: Math.max(...layers) + 1, held: layers.length + 1 },
       signal,
       onProgress: ({ done, total }: { done: number; total: number }) => { this.setStatus({ progress: total === 0 ? 0 : done / total }); },
     };
@@ -334,7 +338,8 @@ export class Preview {
       this.update(info => info.id === id, info => ({ ...info, ...facts, encodings: { ...info.encodings, [slot]: encoding } }));
     };
     const opened = await this.client.openPicture({ id, name: entry.file.name, bytes: entry.file.bytes }, this.preprocessingFor(encoder.model), { signal }, slot);
-    const { width, height, seen, grid, display, decodeMs, resizeMs } = opened;
+    const { width, height, seen, grid, display, decodeMs, resizeMs, warning } = opened;
+    if (warning !== undefined) this.setStatus({ warning });
     const encoding = { seen, grid, timings: { decode: decodeMs, resize: resizeMs } };
     set({ ...encoding, ready: false }, { width, height });
     if (entry.display === undefined) {
@@ -342,8 +347,13 @@ export class Preview {
       this.events.onDecoded(entry.file, opened.thumbnail);
       if (!entry.hidden) this.events.onPixels(id, 'image/png', display);
     }
-    const { runMs } = await this.client.encodePicture(id, keptLayers(forwardGraph(encoder.model.model.graph).layers, this.status.kept), { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } }, slot);
+    const { runMs } = await this.client.encodePicture(id, this.layersOf(encoder.model), { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } }, slot);
     set({ ...encoding, ready: true, timings: { ...encoding.timings, run: runMs } });
+  }
+
+  /** The blocks whose hidden states are kept. */
+  private layersOf({ model }: PreviewModel): number[] {
+    return keptLayers(forwardGraph(model.graph).layers, this.status.kept);
   }
 
   /** Encoders that are compared see the same pixels, whatever is written beside the other one, as long as it takes them. */
@@ -363,7 +373,7 @@ export class Preview {
     }
     this.events.onError(error);
     for (const encoder of this.encoders.values()) encoder.report = undefined;
-    const message = error instanceof UserError ? error.message : 'The encoder failed. The output channel has the details.';
+    const message = error instanceof UserError ? error.message : t('The encoder failed. The output channel has the details.');
     this.update(() => true, info => failed(info, message));
     this.setStatus({ state: 'failed', message, progress: undefined, device: undefined });
   }

@@ -125,4 +125,5 @@ def main():
         write(out, variant, state, config, expected, config_name='open_clip_config.json', others=text)
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -28,7 +28,7 @@ async function errors(model: EncoderModel, name: Tiny): Promise<number[]> {
   const weights = new Weights(model, 0);
   const fed = new CpuEncoder(model.graph, weights);
   const cwd = process.cwd();
-  const pointed = await DeviceEncoder.load(model.graph, fed, { provider: 'cpu', precision: 'float32', blockBytes: 1 << 28, locate: graph => locateWeights(model, graph, weights) }, quiet);
+  const pointed = await DeviceEncoder.load(model.graph, fed, { provider: 'cpu', precision: 'float32', blocks: Infinity, blockBytes: 1 << 28, locate: graph => locateWeights(model, graph, weights) }, quiet);
   process.chdir(cwd);
   const results: number[] = [];
   try {
@@ -43,6 +43,30 @@ async function errors(model: EncoderModel, name: Tiny): Promise<number[]> {
   }
   return results;
 }
+
+describe('an encoder on a device', () => {
+  it('loads no more blocks than will run', async () => {
+    const known = await expected('qwen-vl-tiny-bin');
+    const [pixels, reference] = [known.get('pixel_values'), known.get('hidden_states.1')];
+    assert.ok(pixels && reference);
+    const model = await tinyModel('qwen-vl-tiny-bin');
+    const weights = new Weights(model, 0);
+    const labels: string[] = [];
+    const cwd = process.cwd();
+    // A block a session; the third's is not made.
+    const encoder = await DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, weights), { provider: 'cpu', precision: 'float32', blocks: 2, blockBytes: 1 << 29, locate: graph => locateWeights(model, graph, weights) },
+      { ...quiet, onProgress: (_done, _total, label) => { labels.push(label); } });
+    process.chdir(cwd);
+    try {
+      assert.deepEqual(labels, ['blocks 0 to 0', 'blocks 1 to 1']);
+      let hidden: Array32 | undefined;
+      await encoder.run(pixels, ['hidden_states.1'], { ...quiet, onOutput: (_, value) => { hidden = value; return Promise.resolve(); } });
+      assert.ok(relativeError(hidden?.data ?? [], reference.data) < 1e-5);
+    } finally {
+      await encoder.close();
+    }
+  });
+});
 
 describe('where an encoder is run from', function () {
   this.timeout(60_000);

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { isObject } from './config';
 import type { RotarySpec, VitSpec, WeightPlace } from './graphSpec';
@@ -37,6 +38,10 @@ export interface VitChoice {
   readonly table?: NonNullable<VitSpec['table']>;
   readonly rotary?: NonNullable<VitSpec['rotary']>;
   readonly windows?: NonNullable<VitSpec['windows']>;
+  /** When the merger into the language model was taken in; its weights are `merger.*`. */
+  readonly merger?: NonNullable<VitSpec['merger']>;
+  /** Their weights are `deepstack.N.*`. */
+  readonly deepstack?: NonNullable<VitSpec['deepstack']>;
   readonly projection?: { readonly width: number; readonly transposed: boolean };
 }
 
@@ -71,7 +76,7 @@ export function rotaryOf(field: (name: string) => unknown, layout: Partial<Omit<
   const parameters = field('rope_parameters');
   const inside = isObject(parameters) ? parameters.rope_theta : undefined;
   const theta = inside ?? field('rope_theta') ?? 10_000;
-  if (typeof theta !== 'number' || !(theta > 0)) throw new UserError(`The config's rope_theta is ${JSON.stringify(theta)}, not a positive number, so the encoder cannot be run.`);
+  if (typeof theta !== 'number' || !(theta > 0)) throw new UserError(t`The config's rope_theta is ${JSON.stringify(theta)}, not a positive number, so the encoder cannot be run.`);
   return { theta, pairs: 'halves', axes: 'rows-first', frequencies: 'same', coordinates: 'from-zero', ...layout };
 }
 
@@ -85,9 +90,9 @@ export function below(prefix: string, places: Places): Places {
 export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: ReadonlySet<string>): VitSpec {
   const present = (places: Places, path: string): Record<string, WeightPlace> =>
     Object.fromEntries(Object.entries(places).filter(([, { key }]) => keys.has(path + key)));
-  const { epsilon, latents, anyGrid, frames, table, rotary, windows } = choice;
+  const { epsilon, latents, anyGrid, frames, table, rotary, windows, merger, deepstack } = choice;
   const weights = present(choice.outer, '');
-  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
+  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(t`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
   return {
     kind: 'vit',
     width: value('width'), layers: value('layers'), heads: value('heads'), mlpSize: choice.mlpSize ?? value('mlp_size'),
@@ -95,7 +100,7 @@ export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: 
     ...(anyGrid && { gridMultiple: anyGrid.multiple }), ...(frames !== undefined && { frames }), ...(table && { table }), ...(rotary && { rotary }), ...(windows && { windows }),
     norm: choice.norm ?? 'layer', normAfter: choice.normAfter ?? false, finalNormKind: choice.finalNormKind ?? choice.norm ?? 'layer', epsilon, activation: activationNamed(choice.activation, title),
     registers: choice.registers ?? 0, placedPrefix: choice.placedPrefix ?? (weights.class === undefined ? 0 : 1),
-    finalNorm: choice.finalNorm, pooled: choice.pooled, ...(latents && { latents }),
+    finalNorm: choice.finalNorm, pooled: choice.pooled, ...(latents && { latents }), ...(merger && { merger }), ...(deepstack && { deepstack }),
     projectedWidth: choice.projection?.width ?? 0, projectionTransposed: choice.projection?.transposed ?? false,
     blocks: choice.blocks, weights, block: present(choice.block, `${choice.blocks}.0.`),
   };
@@ -109,6 +114,6 @@ const NAMED: Readonly<Record<string, Activation>> = {
 
 function activationNamed(name: unknown, title: string): Activation {
   const known = typeof name === 'string' && Object.hasOwn(NAMED, name) ? NAMED[name] : undefined;
-  if (known === undefined) throw new UserError(`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
+  if (known === undefined) throw new UserError(t`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
   return known;
 }

@@ -59,6 +59,7 @@ export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint
     }
     hidden = graph.block(b, inBlock, hidden, layer);
     if (wanted.hidden.has(layer)) emitRows(`hidden_states.${layer}`, hidden);
+    for (const output of wanted.blockOutputs) if (output.layer === layer) emit(output.name, output.build(b, weight, hidden), [0, ...output.shape]);
   }
   if (segment.to === graph.layers && wanted.pool.length > 0) {
     for (const [name, value] of graph.pool(b, weight, hidden, wanted.pool)) emit(name, value, outputShape(graph, name, 0));

@@ -263,7 +263,7 @@ describe('the preview', function () {
 
     await preview.frame.locator('.thumbnails li', { has: preview.frame.getByRole('button', { name: 'rgb.jpg, ready' }) }).hover();
     await preview.button('Remove rgb.jpg').click();
-    await preview.frame.locator('.recents summary').click();
+    await preview.frame.locator('.recents summary', { hasText: 'Recent' }).click();
     await preview.frame.locator('.strip').getByRole('button', { name: 'Add rgb.jpg again' }).click();
     await preview.frame.getByRole('button', { name: 'rgb.jpg, ready' }).waitFor();
   });

@@ -58,8 +58,10 @@ const vit = z.object({
   activation: z.enum(ACTIVATIONS),
   /** Tokens before the patches: a class token and registers. */
   registers: z.number().int().nonnegative(),
-  /** How many of these have a row in the table of positions, before the patches'. */
+  /** How many of these have a row in the table of positions, before the patches' unless told. */
   placedPrefix: z.number().int().nonnegative(),
+  /** Whether those rows are after the patches', as Llama 4's. */
+  placedLast: z.boolean(),
   /** The final norm: over every token (then `features` are normed), over the class token that is pooled, or both. */
   finalNorm: z.object({ features: z.boolean(), pooled: z.boolean() }),
   /** An attention pool of many queries, of a width of its own, before the final norm: CoCa's. */

@@ -27,6 +27,7 @@ export interface VitChoice {
   readonly registers?: number;
   /** The class token alone, unless told. */
   readonly placedPrefix?: number;
+  readonly placedLast?: boolean;
   readonly patchRows?: boolean;
   readonly normAfter?: boolean;
   readonly latents?: NonNullable<VitSpec['latents']>;
@@ -94,7 +95,7 @@ export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: 
     patchSize: value('patch_size'), imageSize: anyGrid?.usualSide ?? value('image_size'), patchRows: choice.patchRows ?? false,
     ...(anyGrid && { gridMultiple: anyGrid.multiple }), ...(frames !== undefined && { frames }), ...(table && { table }), ...(rotary && { rotary }), ...(windows && { windows }),
     norm: choice.norm ?? 'layer', normAfter: choice.normAfter ?? false, finalNormKind: choice.finalNormKind ?? choice.norm ?? 'layer', epsilon, activation: activationNamed(choice.activation, title),
-    registers: choice.registers ?? 0, placedPrefix: choice.placedPrefix ?? (weights.class === undefined ? 0 : 1),
+    registers: choice.registers ?? 0, placedPrefix: choice.placedPrefix ?? (weights.class === undefined ? 0 : 1), placedLast: choice.placedLast ?? false,
     finalNorm: choice.finalNorm, pooled: choice.pooled, ...(latents && { latents }),
     projectedWidth: choice.projection?.width ?? 0, projectionTransposed: choice.projection?.transposed ?? false,
     blocks: choice.blocks, weights, block: present(choice.block, `${choice.blocks}.0.`),

@@ -75,11 +75,13 @@ const defaultsByType: readonly (readonly [string, Defaults])[] = [
 
 /**
  * Processors that cut pictures into tiles, and put the picture whole before (or after) them, straight to a tile's size: that
- * tile is the one that is run. LLaVA-NeXT and Phi-3-vision: image_processing_llava_next.py; Idefics 3: the global image.
+ * tile is the one that is run. LLaVA-NeXT and Phi-3-vision: image_processing_llava_next.py; Idefics 3: the global image;
+ * Llama 4: its global tile, without the rounding to bfloat16.
  */
 const tiledByType: readonly (readonly [string, Defaults])[] = [
   ['LlavaNext', clip], ['LlavaOnevision', clip], ['Phi3V', clip],
   ['Idefics3', { ...vit, resample: 1 }], ['SmolVLM', { ...vit, resample: 1 }],
+  ['Llama4', vit],
   ['GotOcr2', clip], ['InternVL', imageNet], ['MiniCPM', { ...vit, resample: 3 }],
 ];
 

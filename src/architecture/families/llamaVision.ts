@@ -1,5 +1,6 @@
 import { encoderFamily } from '../encoderFamily';
 import { ownSize, part, patchValues, positions, size } from '../sizes';
+import { module, modules, rotaryOf, tensor } from '../vitSpec';
 import { CLIP_STATISTICS, HALF_STATISTICS, squash } from './preprocessing';
 
 /** MllamaVisionModel of transformers (models/mllama): pictures in tiles, and a second stack of gated blocks. */
@@ -61,12 +62,16 @@ function aspectRatios(tiles: number): number[][] {
   return Array.from({ length: tiles }, (_, column) => Array.from({ length: Math.floor(tiles / (column + 1)) }, (__, row) => [column + 1, row + 1])).flat();
 }
 
-/** Llama4VisionModel of transformers (models/llama4); the class embedding comes last, and its adapter is inside the class. */
+/**
+ * Llama4VisionModel of transformers (models/llama4/modeling_llama4.py), which has its class token after the patches, where no
+ * rotation turns it, and its adapter inside the class. Each tile of a picture runs alone. `features` is what comes before the
+ * adapter, normed.
+ */
 export const llama4 = encoderFamily({
   id: 'llama4',
   title: 'Llama 4 vision',
   models: 'Llama 4 Scout and Maverick',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 768),
     size('layers', 'num_hidden_layers', 34),
@@ -104,4 +109,17 @@ export const llama4 = encoderFamily({
   class: { model_type: 'llama4_vision_model', architecture: 'Llama4VisionModel' },
   fields: { hidden_act: 'gelu', norm_eps: 1e-5, num_channels: 3, rope_theta: 10_000, pixel_shuffle_ratio: 0.5, vision_output_dim: 7680 },
   preprocessor: squash('Llama4ImageProcessorFast', HALF_STATISTICS, 2),
+  graph: (_, field) => ({
+    outer: { ...module('patch', 'patch_embedding.linear'), ...tensor('class', 'class_embedding'), ...tensor('positions', 'positional_embedding_vlm'), ...modules({ preNorm: 'layernorm_pre', finalNorm: 'layernorm_post' }) },
+    blocks: 'model.layers',
+    block: modules({
+      norm1: 'input_layernorm', q: 'self_attn.q_proj', k: 'self_attn.k_proj', v: 'self_attn.v_proj', out: 'self_attn.o_proj',
+      norm2: 'post_attention_layernorm', fc1: 'mlp.fc1', fc2: 'mlp.fc2',
+    }),
+    placedLast: true,
+    rotary: rotaryOf(field, { pairs: 'neighbours', axes: 'columns-first', coordinates: 'from-one' }),
+    // The class takes neither from its config: its norms have PyTorch's epsilon, its MLPs the exact GELU.
+    epsilon: 1e-5, activation: 'gelu',
+    finalNorm: { features: true, pooled: false }, pooled: 'none',
+  }),
 });

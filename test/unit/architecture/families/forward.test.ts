@@ -58,6 +58,7 @@ const TINY: Readonly<Record<string, string>> = {
   'pixtral-mistral': 'pixtral-mistral',
   'moonvit': 'moonvit',
   'glm4v': 'glm4v',
+  'llama4': 'llama4',
 };
 
 const BOUND = 1e-5;

@@ -1,6 +1,7 @@
 import { UserError } from '../errors';
 import type { ForwardGraph } from './forwardGraph';
 import type { GraphSpec } from './graphSpec';
+import { mllamaGraph } from './mllamaGraph';
 import type { Grid } from './positions';
 import { qwenVlGraph } from './qwenVlGraph';
 import { vitGraph } from './vitGraph';
@@ -14,6 +15,7 @@ export function forwardGraph(spec: GraphSpec, grid: Grid = usualGrid(spec)): For
   if (fault !== undefined) throw new UserError(`The encoder does not take pictures of ${grid.rows} x ${grid.columns} patches: ${fault}.`);
   switch (spec.kind) {
     case 'qwen-vl': return qwenVlGraph(spec.sizes);
+    case 'mllama': return mllamaGraph(spec, grid);
     case 'vit': return vitGraph(spec, grid);
   }
 }
@@ -25,7 +27,11 @@ export function takesAnyGrid(spec: GraphSpec): boolean {
 
 /** Pixels on the side of the square picture that the encoder usually takes, or takes only. */
 export function usualSide(spec: GraphSpec): number {
-  return spec.kind === 'vit' ? spec.imageSize : spec.sizes.image_size ?? 0;
+  switch (spec.kind) {
+    case 'qwen-vl': return spec.sizes.image_size ?? 0;
+    case 'mllama': return spec.tileSize;
+    case 'vit': return spec.imageSize;
+  }
 }
 
 /** The pictures that the encoder takes: squares of `side` pixels, or, with a `unit`, any whose sides are multiples of that. */
@@ -58,13 +64,19 @@ function gridFault(spec: GraphSpec, grid: Grid): string | undefined {
     return grid.rows === rows && grid.columns === rows ? undefined : `they have to be ${rows} x ${rows}`;
   }
   const fits = [grid.rows, grid.columns].every(side => Number.isInteger(side) && side > 0 && side % multiple === 0);
-  return fits ? undefined : `rows and columns have to be multiples of ${multiple}`;
+  if (!fits) return `rows and columns have to be multiples of ${multiple}`;
+  if (spec.kind !== 'mllama' || spec.layouts.some(([rows, columns]) => rows * multiple === grid.rows && columns * multiple === grid.columns)) return undefined;
+  return `tiles have to be laid out ${spec.layouts.map(layout => layout.join(' x ')).join(', ')}`;
 }
 
 function multipleOf(spec: GraphSpec): number | undefined {
-  return spec.kind === 'vit' ? spec.gridMultiple : undefined;
+  switch (spec.kind) {
+    case 'qwen-vl': return undefined;
+    case 'mllama': return spec.tileSize / spec.patchSize;
+    case 'vit': return spec.gridMultiple;
+  }
 }
 
 function patchSize(spec: GraphSpec): number {
-  return spec.kind === 'vit' ? spec.patchSize : spec.sizes.patch_size ?? 1;
+  return spec.kind === 'qwen-vl' ? spec.sizes.patch_size ?? 1 : spec.patchSize;
 }

@@ -293,7 +293,7 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   }
 
   return {
-    layers, heads, width, inputShape, grid, prefixTokens, tokens,
+    layers, heads, width, inputShape, grid, prefixTokens, idleTokens: 0, tokens, pooledStates: [],
     queries: probes, outputDim, poolShapes,
     derivedTables: positionTable(spec, grid),
     blockPath: layer => `${spec.blocks}.${layer}`,

@@ -69,8 +69,8 @@ const CANCELLED = 'Cancelled.';
 
 /** The facts of an encoder that the panel's controls need. */
 export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
-  const { layers, heads, width, queries, prefixTokens, poolShapes, tokens } = forwardGraph(model.graph);
-  return { name: model.name, family, layers, heads, width, queries, prefixTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens, ...(temperature !== undefined && { temperature }) };
+  const { layers, heads, width, queries, prefixTokens, idleTokens, poolShapes, tokens } = forwardGraph(model.graph);
+  return { name: model.name, family, layers, heads, width, queries, prefixTokens: prefixTokens - idleTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens - idleTokens, ...(temperature !== undefined && { temperature }) };
 }
 
 /** The same picture has the same id wherever it comes from, and over a reload. */

@@ -71,6 +71,7 @@ const defaultsByType: readonly (readonly [string, Defaults])[] = [
   ['VLMImageProcessor', { ...vit, resample: 3 }],
   ['DINOv3', { ...vit, mean: imageNet.mean, std: imageNet.std }],
   ['DeepseekVL', { ...vit, resample: 3 }],
+  ['Mllama', vit],
 ];
 
 /**
@@ -99,6 +100,7 @@ const freeSchema = z.object({
   size: z.union([positive, z.object({ shortest_edge: positive.nullish(), longest_edge: positive.nullish(), min_pixels: positive.nullish(), max_pixels: positive.nullish(), height: positive.nullish(), width: positive.nullish() })]).nullish(),
   temporal_patch_size: positive.nullish(),
   in_token_limit: positive.nullish(),
+  max_image_tiles: positive.nullish(),
 });
 type FreeConfig = z.infer<typeof freeSchema>;
 
@@ -108,6 +110,7 @@ const freeByType: readonly (readonly [string, (config: FreeConfig, sizes: Requir
   // GLM-4V counts the pixels of all frames that a picture fills.
   ['Glm4', (config, { unit }) => ({ resize: area(config, unit, 112 * 112, 28 * 28 * 15_000, config.temporal_patch_size ?? 2, true) })],
   ['Pixtral', ({ size }, { unit }) => ({ resize: { kind: 'within', longest: (typeof size === 'object' ? size?.longest_edge ?? size?.height : size) ?? 1024, multiple: unit } })],
+  ['Mllama', ({ max_image_tiles: most }, { unit }) => ({ resize: { kind: 'tiles', tile: unit, most: most ?? 4 } })],
   ['Kimi', ({ in_token_limit: limit }, { patch, unit }) => ({ resize: { kind: 'patches', patch, limit: limit ?? 4096 }, padTo: unit })],
   ['MoonViT', ({ in_token_limit: limit }, { patch, unit }) => ({ resize: { kind: 'patches', patch, limit: limit ?? 4096 }, padTo: unit })],
 ];
@@ -134,7 +137,7 @@ export function pictureRule(json: unknown, { side, patch, unit }: PictureSizes, 
   const free = freeByType.find(([start]) => type.startsWith(start))?.[1];
   if (unit !== undefined && free !== undefined) {
     const config = checked(freeSchema, json, name);
-    return { spec: { ...colours(config, clip), ...free(config, { side, patch, unit }) } };
+    return { spec: { ...colours(config, defaultsOf(type)), ...free(config, { side, patch, unit }) } };
   }
   if (type.startsWith('Siglip2')) {
     return { spec: { ...colours(checked(colourSchema, json, name), { ...vit, resample: 2 }), resize: { kind: 'exact', width: side, height: side } }, note: 'straight to the square that the position table fits; the model itself keeps the proportions' };
@@ -200,9 +203,13 @@ export function parsePreprocessorConfig(json: unknown, name = 'preprocessor_conf
   refuseFreeSizes(json, name);
   const config = checked(schema, json, name);
   const type = typeOf(json);
-  const defaults = defaultsByType.find(([start]) => type.startsWith(start))?.[1] ?? clip;
+  const defaults = defaultsOf(type);
   const spec = { ...colours(config, defaults), ...sizes(config, defaults) };
   return config.do_pad === true && type.startsWith('Llava') ? paddedToSquare(spec) : spec;
+}
+
+function defaultsOf(type: string): Defaults {
+  return defaultsByType.find(([start]) => type.startsWith(start))?.[1] ?? clip;
 }
 
 function sizes(config: Config, defaults: Defaults): Pick<PreprocessSpec, 'resize' | 'crop' | 'fill'> {

@@ -86,12 +86,9 @@ describe('the encoder in its process', function () {
     assert.equal(reason, 'It is slower than the CPU here: probably a software driver, not a GPU.');
   });
 
-  it('gives the reference\'s numbers for windows, rotary positions and a picture that is not square on WebGPU', async function () {
-    if (!existsSync(SWIFTSHADER)) {
-      console.log(`      NOT RUN: there is no Vulkan driver at ${SWIFTSHADER}; install Debian's chromium to test WebGPU without a GPU.`);
-      this.skip();
-    }
-    const folder = join(FIXTURES, 'families', 'qwen2.5-vl');
+  for (const [what, name] of [['windows, rotary positions and a picture that is not square', 'qwen2.5-vl'], ['tiles and gated blocks', 'mllama']] as const) it(`gives the reference's numbers for ${what} on WebGPU`, async function () {
+    needsSoftwareGpu(this);
+    const folder = join(FIXTURES, 'families', name);
     const known = await readFloats(join(folder, 'expected', 'outputs.safetensors'));
     const checkpoint = await openCheckpoint(folder);
     const { plan, config, ...job } = await openJob(checkpoint);

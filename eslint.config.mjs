@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
  * Dependencies point one way: a folder imports from itself and from folders further down this list.
  * job.ts stands between the editor with the command line and all else; the entries extension.ts and cli.ts on top.
  */
-const layers = ['views', 'commands', 'encoder', 'comparison', 'inspection', 'features', 'image', 'onnx', 'extraction', 'validation', 'architecture', 'recipe', 'remote', 'checkpoint'];
+const layers = ['views', 'commands', 'batch', 'encoder', 'comparison', 'inspection', 'features', 'image', 'onnx', 'handover', 'extraction', 'validation', 'architecture', 'recipe', 'remote', 'checkpoint'];
 /** Folders of one level that may import each other's files. */
 const peers = { views: ['commands'], commands: ['views'], architecture: ['onnx'] };
 const vscodeFolders = ['views', 'commands'];

@@ -3,13 +3,14 @@ import { runCompare, type CompareCommandOptions } from './cli/compare';
 import { exportOptions, runExport, type ExportCommandOptions } from './cli/exportOnnx';
 import { runExtract, type ExtractCommandOptions } from './cli/extract';
 import { featuresOptions, runFeatures, type FeaturesCommandOptions } from './cli/features';
+import { handOverOptions, runHandOver, type HandOverCommandOptions } from './cli/handOver';
 import { parsePart, parsePath, parseSetting, parseSize, withInput, type InputOptions } from './cli/input';
 import { keysToJson, printKeys, type KeysOptions } from './cli/keys';
 import { printRecipe } from './cli/recipe';
 import { Terminal } from './cli/terminal';
 import { runValidate } from './cli/validate';
 import { runVerify } from './cli/verify';
-import { isAbort, UserError } from './errors';
+import { Interrupted, isAbort, UserError } from './errors';
 import { TOOL } from './version';
 
 /** What scripts read from the exit code. */
@@ -41,6 +42,7 @@ Examples:
   $ vision-encoder extract hf://Qwen/Qwen-VL-Chat --out enc   the same without downloading the rest of the model
   $ vision-encoder verify qwen-encoder                        prove it equal to the source, bit for bit
   $ vision-encoder compare qwen-encoder my-finetune           was the vision tower frozen?
+  $ vision-encoder handover Qwen-VL-Chat                      who can load it next?
   $ vision-encoder features cat.jpg --checkpoint qwen-encoder --out cat.safetensors
 
 Results go to standard output, everything else to standard error.
@@ -159,6 +161,13 @@ exportOptions(takesInput(program.command('export').description('Write the encode
     return EXIT.valid;
   })));
 
+handOverOptions(takesInput(program.command('handover').description('Write a folder that whoever loads the encoder next takes as it is: DeepSpeed-VisualChat, transformers, OpenCLIP, ONNX.')))
+  .action((location: string, options: InputOptions & HandOverCommandOptions & JsonOption) => finish(options, () => withInput(location, options, terminal, signal, async job => {
+    const { valid, json } = await runHandOver(job, options, terminal, options.json === true, signal);
+    if (json !== undefined) printJson(json);
+    return valid ? EXIT.valid : EXIT.invalid;
+  })));
+
 interface JsonOption {
   readonly json?: boolean;
 }
@@ -196,7 +205,7 @@ async function finish(options: JsonOption, run: () => Promise<number>): Promise<
 /** Tells the person, on standard error, what went wrong. */
 function report(error: unknown): { readonly code: number; readonly message: string } {
   if (isAbort(error)) {
-    const message = 'Cancelled; nothing was left behind.';
+    const message = error instanceof Interrupted ? error.message : 'Cancelled; nothing was left behind.';
     terminal.note(message);
     return { code: interrupted, message };
   }

@@ -17,6 +17,11 @@ export class UserError extends Error {
 /** A file could not be reached or was refused, which says nothing about what is in it. */
 export class AccessError extends UserError {}
 
+/** A cancelled run that has left what it had done, to be continued; its message says what. */
+export class Interrupted extends Error {
+  override readonly name = 'AbortError';
+}
+
 /** Whether `error` is what an aborted AbortSignal throws. A cancelled run is not a failure. */
 export function isAbort(error: unknown): boolean {
   return error instanceof Error && error.name === 'AbortError';

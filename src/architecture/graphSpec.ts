@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { TABLE_RESIZES } from './positions';
 
 /**
  * What an encoder's forward pass is made of, as plain data: it travels to the encoder's process, where `forwardGraph`
@@ -43,8 +44,8 @@ const vit = z.object({
   gridMultiple: count.exactOptional(),
   /** There when the patch embedding is stored with so many frames, which a picture fills with copies of itself. */
   frames: count.exactOptional(),
-  /** There when the table of positions is for another grid, and resized to the picture's: by bicubic interpolation, or linearly from corner to corner. */
-  table: z.object({ rows: count, columns: count, resize: z.enum(['bicubic', 'corners']) }).exactOptional(),
+  /** There when the table of positions is for another grid, and resized to the picture's. */
+  table: z.object({ rows: count, columns: count, resize: z.enum(TABLE_RESIZES) }).exactOptional(),
   rotary: rotary.exactOptional(),
   /** There when tokens attend only within windows of so many patches a side, except in some blocks. */
   windows: z.object({ side: count, everywhere: z.array(z.number().int().nonnegative()).readonly() }).exactOptional(),

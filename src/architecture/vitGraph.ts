@@ -1,7 +1,7 @@
 import type { GraphBuilder, Value } from '../onnx/graphBuilder';
 import type { BindWeight, DerivedTable, ForwardGraph, PoolOutput } from './forwardGraph';
 import type { VitSpec, WeightPlace } from './graphSpec';
-import { interpolatePositions, resizePositions, type Grid } from './positions';
+import { resizePositions, type Grid } from './positions';
 import { activation, attentionWeights, gather, rmsNorm } from './operators';
 import { rotaryTables, type RotaryTables } from './rotary';
 import { inverseOrder, windowGroups, windowNumbers } from './windows';
@@ -304,6 +304,5 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
 
 function positionTable({ table, width, weights: { positions } }: VitSpec, grid: Grid): DerivedTable[] {
   if (table === undefined || positions === undefined) return [];
-  const resize = table.resize === 'bicubic' ? resizePositions : interpolatePositions;
-  return [{ key: RESIZED_POSITIONS, shape: [grid.rows * grid.columns, width], from: positions.key, derive: stored => resize(stored, width, table, grid) }];
+  return [{ key: RESIZED_POSITIONS, shape: [grid.rows * grid.columns, width], from: positions.key, derive: stored => resizePositions(stored, width, table, grid, table.resize) }];
 }

@@ -136,7 +136,7 @@ export class JsonReader {
 
   /** A UserError for the place where the reader stands. */
   error(what: string): UserError {
-    return new UserError(`${capitalised(this.#subject)} is damaged: ${what} (byte ${this.#at} of the header). Download or export the file again.`);
+    return new UserError(`${capitalised(this.#subject)} is damaged: ${what} (at its byte ${this.#at}). Download or export the file again.`);
   }
 
   #open(bracket: number, what: string): void {

@@ -2,13 +2,14 @@ import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { pictureSizes } from '../architecture/forwardGraphs';
-import { printable } from '../checkpoint/wording';
+import { encodeFolder, type EncodedFolder } from '../batch/encodeFolder';
+import { printable, someOf } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
 import type { Precision } from '../encoder/deviceEncoder';
 import { DEVICE_NAMES, type DeviceChoice, type LoadReport } from '../encoder/devices';
 import { featureOutputs, type FeatureChoice } from '../encoder/features';
 import type { EncoderModel } from '../encoder/model';
-import { writeFeatures } from '../encoder/writeFeatures';
+import { writeFeatures, type WrittenFeatures } from '../encoder/writeFeatures';
 import { systemErrorCode, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
 import { PICTURE_EXTENSIONS } from '../image/format';
@@ -30,6 +31,7 @@ export interface FeaturesCommandOptions extends CacheOptions {
   readonly maxPixels?: number;
   readonly batchSize?: number;
   readonly skipBroken?: boolean;
+  readonly shardPictures?: number;
   readonly overwrite?: boolean;
   readonly json?: boolean;
 }
@@ -45,9 +47,9 @@ const BATCH = 4;
 
 export function featuresOptions(command: Command): Command {
   return cacheOptions(command
-    .argument('<picture...>', 'picture files, or folders of them', (text: string, before: string[] | undefined) => [...before ?? [], parsePath(text)])
+    .argument('<picture...>', 'picture files, or folders of them; one folder where OUT is one', (text: string, before: string[] | undefined) => [...before ?? [], parsePath(text)])
     .requiredOption('--checkpoint <checkpoint>', 'a checkpoint or an extracted encoder: a folder, a weights file or an index', parsePath)
-    .requiredOption('--out <file>', 'the file to write: .safetensors, or .npy for the features alone', parsePath)
+    .requiredOption('--out <path>', 'the file to write: .safetensors, or .npy for the features alone; or a folder, for shards with an index', parsePath)
     .addOption(new Option('--device <device>', 'where to run').choices(Object.keys(DEVICES)).default('auto'))
     .addOption(new Option('--precision <precision>', 'what a device multiplies in: half needs half the memory of single; the CPU always takes single').choices(['float32', 'float16']).default('float32'))
     .option('--layers <layers>', 'hidden states to write too: all, or block numbers such as 0,11,23', parseLayers, [])
@@ -55,57 +57,81 @@ export function featuresOptions(command: Command): Command {
     .addOption(new Option('--resize <how>', 'straight to the square, or the shorter side and the centre (default: as preprocessor_config.json or open_clip_config.json says, else the family\'s rule)').choices(['square', 'crop']))
     .option('--max-pixels <count>', 'at most so many pixels of a picture, for encoders that take pictures of any size (default: as preprocessor_config.json says)', parseCount)
     .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
-    .option('--skip-broken', 'leave out pictures that cannot be read, with a warning')
-    .option('--overwrite', 'replace the file if it exists'))
+    .option('--skip-broken', 'leave out pictures that cannot be read, with a warning (a folder always does)')
+    .option('--shard-pictures <count>', 'of a folder: pictures in a shard at most (default: 256, or as many as make 256 MB)', parseCount)
+    .option('--overwrite', 'replace the file if it exists; of a folder: start over'))
     .addHelpText('after', `
 Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given.
 A row of hidden_states.N has the class token and registers first, if there are any, then the patches, row by row, whatever order
 the model's own code has them in. Of pictures with different numbers of patches, each has its own keys: pictures.0.features, ...
 
+Where OUT is a folder (a path without an extension, or one that exists) the pictures of one folder, and of those below it,
+go into OUT/features-00001.safetensors and so on, and OUT/index.json says of each picture its shard and row. A run that was
+cancelled or killed goes on where it stopped when it is started again; later runs do what has come or changed since.
+
 Examples:
   $ vision-encoder features cat.jpg --checkpoint Qwen-VL-Chat --out cat.safetensors --layers all --attention-pool
-  $ vision-encoder features photos/ --checkpoint qwen-encoder --out photos.npy --device cpu`);
+  $ vision-encoder features photos/ --checkpoint qwen-encoder --out photos.npy --device cpu
+  $ vision-encoder features photos/ --checkpoint qwen-encoder --out photos-features/`);
 }
 
 /** Writes the features of all pictures; gives what `--json` prints. */
 export async function runFeatures(job: Job, locations: readonly string[], options: FeaturesCommandOptions, terminal: Terminal, signal: AbortSignal) {
-  const format = formatOf(options);
+  const format = await formatOf(options);
+  const folder = format === 'shards' ? await oneFolder(locations) : undefined;
   const model = await runnable(job, options, terminal, signal);
   const preprocessing = await preprocessingFor(job, model, options.resize, signal);
-  const pictures = await findPictures(locations);
-  const skipped: { picture: string; reason: string }[] = [];
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
   const bars = phases(terminal);
-  const sayWhatRuns = (report: LoadReport): void => {
-    bars.stop();
-    if (report.warning !== undefined) terminal.warn(report.warning);
-    for (const { device, reason } of report.rejected) terminal.note(printable(`${DEVICE_NAMES[device]} was not used: ${reason}`));
+  const request = {
+    signal,
+    out: options.out,
+    outputs: featureOutputs(model, { layers: options.layers, attentionPool: options.attentionPool === true }),
+    preprocessing: options.maxPixels === undefined ? preprocessing.spec : withMostPixels(preprocessing.spec, options.maxPixels),
+    device: DEVICES[options.device],
+    batchSize: options.batchSize ?? (options.layers === 'all' ? 1 : BATCH),
+    precision: options.precision,
+    onProgress: bars.report,
+    onLoaded: (report: LoadReport): void => {
+      bars.stop();
+      if (report.warning !== undefined) terminal.warn(report.warning);
+      for (const { device, reason } of report.rejected) terminal.note(printable(`${DEVICE_NAMES[device]} was not used: ${reason}`));
+    },
   };
   const started = Date.now();
-  let written: Awaited<ReturnType<typeof writeFeatures>>;
+  const seconds = (): number => (Date.now() - started) / 1000;
   try {
-    written = await writeFeatures(client, model, {
-      pictures, format, signal,
-      out: options.out,
-      overwrite: options.overwrite === true,
-      outputs: featureOutputs(model, { layers: options.layers, attentionPool: options.attentionPool === true }),
-      preprocessing: options.maxPixels === undefined ? preprocessing.spec : withMostPixels(preprocessing.spec, options.maxPixels),
-      device: DEVICES[options.device],
-      batchSize: options.batchSize ?? (options.layers === 'all' ? 1 : BATCH),
-      precision: options.precision,
-      onProgress: bars.report,
-      onLoaded: sayWhatRuns,
+    if (format === 'shards') {
+      const encoded = await encodeFolder(client, model, {
+        ...request, folder: folder ?? '', startOver: options.overwrite === true,
+        ...(options.shardPictures !== undefined && { shardPictures: options.shardPictures }),
+        onPlan: ({ kept, pending }) => {
+          bars.stop();
+          if (kept > 0) terminal.note(`${formatCount(kept, 'picture')} ${kept === 1 ? 'is' : 'are'} done already, ${formatCount(pending, 'picture')} to go.`);
+        },
+      });
+      bars.stop();
+      return folderResult(encoded, preprocessing, seconds(), options, terminal);
+    }
+    const skipped: { picture: string; reason: string }[] = [];
+    const written = await writeFeatures(client, model, {
+      ...request, format, pictures: await findPictures(locations), overwrite: options.overwrite === true,
       ...(options.skipBroken === true && { onBroken: (picture: string, { message }: UserError) => { skipped.push({ picture, reason: message }); } }),
     });
+    bars.stop();
+    return fileResult(written, skipped, preprocessing, seconds(), options, terminal);
   } finally {
     bars.stop();
     await client.close();
   }
+}
+
+/** Says what was written into a file; gives what `--json` prints. */
+function fileResult(written: WrittenFeatures, skipped: readonly { picture: string; reason: string }[], preprocessing: Preprocessing, seconds: number, { json }: FeaturesCommandOptions, terminal: Terminal) {
   const { device: report, shapes, milliseconds, memory } = written;
   for (const { reason } of skipped) terminal.warn(`Left out: ${reason}`);
   terminal.note(`Pictures are prepared by ${preprocessing.from}.`);
-  const seconds = (Date.now() - started) / 1000;
-  if (options.json !== true) {
+  if (json !== true) {
     terminal.print(`${terminal.style('green', '✓')} ${formatCount(written.pictures.length, 'picture')} on ${DEVICE_NAMES[report.device]}: ${printable(written.out)} (${formatDuration(seconds)})`);
     for (const [key, shape] of Object.entries(shapes)) terminal.print(`  ${key}  ${formatShape(shape)}`);
     terminal.note(`${Math.round(milliseconds.run / written.pictures.length)} ms per picture${memory === undefined ? '' : `, at most ${formatBytes(memory.peakBytes)} of memory`}`);
@@ -116,11 +142,32 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   };
 }
 
+/** Pictures that are named one by one; index.json has all of them. */
+const NAMED = 10;
+
+/** Says what was written into a folder; gives what `--json` prints. */
+function folderResult({ out, pictures, encoded, shards, skipped, removed, device }: EncodedFolder, preprocessing: Preprocessing, seconds: number, { json }: FeaturesCommandOptions, terminal: Terminal) {
+  for (const { reason } of skipped.slice(0, NAMED)) terminal.warn(`Left out: ${reason}`);
+  if (skipped.length > NAMED) terminal.warn(`Left out: ${formatCount(skipped.length - NAMED, 'more picture')}, which index.json names.`);
+  if (removed.length > 0) terminal.warn(`Not in the folder any more, and taken out of the index: ${someOf(removed)}.`);
+  terminal.note(`Pictures are prepared by ${preprocessing.from}.`);
+  if (json !== true) {
+    const new_ = encoded === pictures ? '' : `, ${encoded.toLocaleString('en-US')} of them new`;
+    terminal.print(`${terminal.style('green', '✓')} ${formatCount(pictures, 'picture')}${new_}${device === undefined ? '' : ` on ${DEVICE_NAMES[device.device]}`}: ${printable(out)}, ${formatCount(shards.length, 'shard')} (${formatDuration(seconds)})`);
+  }
+  return {
+    out, pictures, encoded, shards, skipped: skipped.map(({ name, reason }) => ({ picture: name, reason })), removed,
+    device: device?.device ?? null, precision: device?.precision ?? null, rejected: device?.rejected ?? [], warning: device?.warning ?? null,
+    preprocessing: preprocessing.from, seconds,
+  };
+}
+
 /** One bar after the other, each under the name of what is done. */
 function phases(terminal: Terminal): { report: (progress: Progress) => void; stop: () => void } {
   const pictures = (amount: number): string => formatCount(Number(amount.toFixed(1)), 'picture');
   const named: Readonly<Record<string, () => ReturnType<Terminal['progress']>>> = {
     decoding: () => terminal.progress('Reading pictures', pictures),
+    hashing: () => terminal.progress('Reading the encoder'),
     loading: () => terminal.progress('Loading the encoder', blocks => `${blocks} blocks`),
     running: () => terminal.progress('Encoding', pictures),
   };
@@ -143,12 +190,21 @@ function phases(terminal: Terminal): { report: (progress: Progress) => void; sto
   };
 }
 
-function formatOf({ out, layers, attentionPool }: FeaturesCommandOptions): 'safetensors' | 'npy' {
+async function formatOf({ out, layers, attentionPool, shardPictures }: FeaturesCommandOptions): Promise<'safetensors' | 'npy' | 'shards'> {
   const extension = extname(out).toLowerCase();
+  const isFolder = await stat(out).then(stats => stats.isDirectory(), () => false);
+  if (extension === '' || isFolder || /[\\/]$/.test(out)) return 'shards';
+  if (shardPictures !== undefined) throw new UserError(`--shard-pictures is for folders, and ${out} would be a file. End it with / to write a folder of shards.`);
   if (extension === '.safetensors') return 'safetensors';
-  if (extension !== '.npy') throw new UserError(`${out} has no known extension. Name it .safetensors, or .npy for the features alone.`);
+  if (extension !== '.npy') throw new UserError(`${out} has no known extension. Name it .safetensors, .npy for the features alone, or end it with / for a folder of shards.`);
   if (attentionPool === true || layers === 'all' || layers.length > 0) throw new UserError('A .npy file holds the features alone. Name the file .safetensors to have hidden states or the attention pool\'s weights too.');
   return 'npy';
+}
+
+async function oneFolder(locations: readonly string[]): Promise<string> {
+  const [folder, ...more] = locations;
+  if (folder === undefined || more.length > 0 || (await namesIn(folder)) === undefined) throw new UserError('Into a folder of shards go the pictures of one folder. Name that folder alone, or a file to write.');
+  return folder;
 }
 
 /** --resize decides the geometry alone; colours are treated as the checkpoint or its family says. */

@@ -90,7 +90,7 @@ export function parsePart(text: string, before: readonly string[] = []): string[
 }
 
 /** Reads a config or recipe from a file, or from a pipe (`--config <(jq ...)`). */
-async function readText(path: string): Promise<string> {
+export async function readText(path: string): Promise<string> {
   const chunks: Buffer[] = [];
   try {
     // One byte more than allowed tells that there is more.

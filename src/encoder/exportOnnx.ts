@@ -8,6 +8,7 @@ import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import { openFile } from '../checkpoint/fileSource';
 import { tensorBytes } from '../checkpoint/tensorBytes';
 import { UserError } from '../errors';
+import { writeExtraFile, type ExtraFile } from '../extraction/extraFiles';
 import { writing } from '../extraction/ioErrors';
 import { OutputFolder } from '../extraction/outputFolder';
 import { segmentModel, type LocateWeight, type StoredPart } from '../onnx/encoderGraph';
@@ -29,6 +30,8 @@ export interface ExportOptions extends RunOptions {
   readonly weights: 'one-file' | 'in-place';
   /** The patches of the pictures that the model takes; those of the encoder's usual square unless told. */
   readonly grid?: Grid;
+  /** Other files to write into the model's folder. */
+  readonly beside?: readonly ExtraFile[];
   readonly overwrite?: boolean;
 }
 
@@ -45,7 +48,9 @@ const ALIGNMENT = 4096;
 export async function exportOnnx(model: EncoderModel, options: ExportOptions): Promise<string[]> {
   const path = resolve(options.path);
   const data = `${path}.data`;
-  if (options.overwrite !== true) for (const file of [path, data]) await refuseExisting(file);
+  const { beside = [] } = options;
+  const others = beside.map(({ name }) => join(dirname(path), name));
+  if (options.overwrite !== true) for (const file of [path, data, ...others]) await refuseExisting(file);
   const graph = forwardGraph(model.graph, options.grid);
   const wanted = wantedOutputs(graph, options.outputs);
   if (options.outputs.length === 0) throw new UserError('An ONNX model needs at least one output, for example features.');
@@ -61,8 +66,9 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
         metadata: new Map([['family', model.family], ['source', model.name]]),
       }), { flush: true });
     });
+    for (const file of beside) await writeBeside(folder.staging, file, options.signal);
     // The model last: who finds it finds its weights.
-    const files = options.weights === 'one-file' ? [data, path] : [path];
+    const files = [...others, ...(options.weights === 'one-file' ? [data] : []), path];
     await folder.commit(files.map(file => basename(file)), []);
     return files;
   } catch (error) {
@@ -75,6 +81,16 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
 
 async function refuseExisting(file: string): Promise<void> {
   if (await stat(file).then(() => true, () => false)) throw new UserError(`${file} exists already. Choose another name, or say that it may be overwritten.`);
+}
+
+async function writeBeside(staging: string, file: ExtraFile, signal: AbortSignal | undefined): Promise<void> {
+  const handle = await open(join(staging, file.name), 'wx');
+  try {
+    await writeExtraFile(handle, file, signal);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }
 
 async function pointInto(model: EncoderModel, graph: ForwardGraph, weights: Weights, folder: string): Promise<LocateWeight> {

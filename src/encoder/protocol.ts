@@ -33,7 +33,7 @@ const preprocessSpec = z.object({
   resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.enum(['shortestEdge', 'longestEdge']), size: positive }),
     z.object({ kind: z.literal('area'), multiple: positive, minPixels: positive, maxPixels: positive, growFirst: z.boolean() }),
     z.object({ kind: z.literal('within'), longest: positive, multiple: positive }),
-    z.object({ kind: z.literal('patches'), patch: positive, limit: positive }),
+    z.object({ kind: z.enum(['patches', 'naflex']), patch: positive, limit: positive }),
     z.object({ kind: z.literal('tiles'), tile: positive, most: positive })]).exactOptional(),
   padTo: positive.exactOptional(),
   filter: z.enum(FILTERS),

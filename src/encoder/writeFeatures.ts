@@ -1,11 +1,9 @@
 import { open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { forwardGraph, gridOf, takesAnyGrid, usualSide } from '../architecture/forwardGraphs';
+import { forwardGraph } from '../architecture/forwardGraphs';
 import { outputShape, wantedOutputs } from '../architecture/outputs';
 import { sameGrid, type Grid } from '../architecture/positions';
-import { readBytes } from '../checkpoint/byteSource';
 import { elementCount } from '../checkpoint/dtype';
-import { openFile } from '../checkpoint/fileSource';
 import { isAbort, UserError } from '../errors';
 import { writing } from '../extraction/ioErrors';
 import { OutputFolder } from '../extraction/outputFolder';
@@ -14,6 +12,7 @@ import type { RunOptions } from '../progress';
 import type { EncoderClient, MemoryFigures } from './client';
 import type { DeviceChoice, LoadReport } from './devices';
 import type { Precision } from './deviceEncoder';
+import { decodePicture } from './decodePicture';
 import type { Array32 } from './encoder';
 import { FeatureFile, type FeatureFormat, type Stacked } from './featureFile';
 import type { EncoderModel } from './model';
@@ -50,9 +49,6 @@ export interface WrittenFeatures {
   /** Of the encoder's process. */
   readonly memory: MemoryFigures | undefined;
 }
-
-/** Larger files are no pictures that anybody wants to send through an encoder; decodeImage has the same limit. */
-const MOST_BYTES = 256 * 2 ** 20;
 
 /**
  * Runs an encoder on pictures and writes a file of float32 arrays, batch first: `pixel_values` and `outputs` as
@@ -144,9 +140,9 @@ async function decodePictures(client: EncoderClient, model: EncoderModel, reques
     for (const [index, picture] of request.pictures.entries()) {
       request.signal?.throwIfAborted();
       try {
-        const one = await decodePicture(client, picture, request);
+        const one = await decodePicture(client, model, picture, request.preprocessing, request.signal);
         const { shape: [, ...shape], data } = one.pixels;
-        pictures.push({ name: picture, grid: gridFor(model, picture, shape), shape, offset });
+        pictures.push({ name: picture, grid: one.grid, shape, offset });
         await pixels.appendFile(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
         offset += data.byteLength;
         decodeMs += one.decodeMs;
@@ -162,35 +158,6 @@ async function decodePictures(client: EncoderClient, model: EncoderModel, reques
   }
   if (pictures.length === 0) throw new UserError('None of the pictures can be read, so nothing was written.');
   return { pictures, decodeMs, resizeMs };
-}
-
-function gridFor(model: EncoderModel, picture: string, [, height = 0, width = 0]: readonly number[]): Grid {
-  try {
-    return gridOf(model.graph, height, width);
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    const side = usualSide(model.graph);
-    const wants = takesAnyGrid(model.graph) ? `. ${error.message}` : `, but the encoder takes ${side} x ${side}.`;
-    throw new UserError(`${picture} becomes ${width} x ${height} pixels by the checkpoint's preprocessor_config.json${wants} Say --resize square or --resize crop.`, { cause: error });
-  }
-}
-
-async function decodePicture(client: EncoderClient, picture: string, { preprocessing, signal }: FeaturesRequest) {
-  const options = { ...(signal && { signal }) };
-  const source = await openFile(picture);
-  let bytes: Uint8Array;
-  try {
-    if (source.size > MOST_BYTES) throw new UserError(`${picture} is too large for a picture. Make it smaller first.`);
-    bytes = await readBytes(source, 0, source.size, signal);
-  } finally {
-    await source.close();
-  }
-  try {
-    return await client.preprocess(picture, bytes, preprocessing, options);
-  } catch (error) {
-    if (isAbort(error) || !(error instanceof UserError) || client.pid !== undefined) throw error;
-    throw new UserError(`${picture} cannot be decoded: it made the decoder crash. Convert it to PNG or JPEG with another program.`, { detail: error.message, cause: error });
-  }
 }
 
 /** Runs the decoded pictures batch by batch, those of one grid that follow each other together, and hands on everything. */

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { constants, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { CheckpointFile } from '../checkpoint/checkpoint';
@@ -13,6 +12,7 @@ import { castDtype } from './cast';
 import type { DtypeOption } from './cast';
 import { copyFile } from './copy';
 import type { TensorCopy } from './copy';
+import { jsonFile, writeExtraFile, type ExtraFile } from './extraFiles';
 import { fetchAhead } from './fetchAhead';
 import type { FileLayout, OutputTensor } from './fileLayout';
 import { writing } from './ioErrors';
@@ -23,15 +23,12 @@ import { leftoverFor, OutputFolder, recover, type Leftover } from './outputFolde
 import { assertExtractable, assertSpace, checkFolder } from './preconditions';
 import { manifestSource, manifestTensors, manifestValidation } from './provenance';
 import type { WrittenFile } from './provenance';
-import { safetensorsLayout } from './safetensorsWriter';
 import { shardIndex, splitIntoShards } from './shards';
 import type { Shard } from './shards';
 import { assertUnchanged, stateOf } from './sourceFiles';
 import type { FileState } from './sourceFiles';
 import { Threads } from './thread/threads';
-import { torchLayout } from './torchWriter';
-
-export type OutputFormat = Manifest['output']['format'];
+import { weightsLayout, type OutputFormat } from './weightsLayout';
 
 export interface ExtractOptions extends RunOptions {
   /** The folder to write; made when it does not exist. */
@@ -46,6 +43,8 @@ export interface ExtractOptions extends RunOptions {
   /** The contents of config.json and of preprocessor_config.json. */
   readonly config: Record<string, unknown>;
   readonly preprocessor: Record<string, unknown>;
+  /** Other files to write beside them. */
+  readonly beside?: readonly ExtraFile[];
   /** Called when an extraction that was interrupted is continued, with the bytes that it had written. */
   readonly onResume?: (bytes: number) => void;
   /** Whether what an interrupted extraction left is thrown away rather than continued. */
@@ -89,8 +88,8 @@ interface PlannedFile extends Shard {
 export async function extract(plan: Plan, validation: Validation, options: ExtractOptions): Promise<ExtractResult> {
   assertExtractable(plan, validation);
   const { outputs, shards, files } = planFiles(plan, options);
-  const documents = jsonDocuments(outputs, shards, options);
-  const names = [...files.map(file => file.name), ...documents.keys(), MANIFEST_NAME];
+  const documents = documentsOf(outputs, shards, options);
+  const names = [...files, ...documents].map(file => file.name).concat(MANIFEST_NAME);
   const bytes = files.reduce((sum, file) => sum + file.layout.size, 0);
 
   const folder = resolve(options.out);
@@ -105,13 +104,13 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
   try {
     const earlier = output.unfinished?.files ?? new Map<string, Prefix>();
     const earlierBytes = writtenBytes(output.unfinished);
-    await assertSpace(output.staging, folder, bytes - earlierBytes);
+    await assertSpace(output.staging, folder, bytes - earlierBytes + documents.reduce((sum, file) => sum + file.size, 0));
     if (earlierBytes > 0) options.onResume?.(earlierBytes);
     if (output.unfinished !== undefined) journal = await Journal.reopen(output.staging);
     else if (fingerprint !== undefined) journal = await Journal.create(output.staging, fingerprint, folder);
     const written = await writeWeights(files, plan, outputs, { staging: output.staging, folder, journal, earlier }, bytes, options);
-    const jsonFiles: FileEntry[] = [];
-    for (const [name, text] of documents) jsonFiles.push(await writeText(output.staging, folder, name, text));
+    const otherFiles: FileEntry[] = [];
+    for (const file of documents) otherFiles.push(await writeFile(output.staging, folder, file, options.signal));
     for (const [file, state] of sources) await assertUnchanged(file, state);
     const tensors = manifestTensors(plan, outputs, written);
     const manifest: Manifest = {
@@ -124,11 +123,11 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
       output: {
         format: options.format,
         dtype: options.dtype,
-        files: [...written.map(({ name, size, copied }) => ({ name, size, treeSha256: copied.treeSha256 })), ...jsonFiles],
+        files: [...written.map(({ name, size, copied }) => ({ name, size, treeSha256: copied.treeSha256 })), ...otherFiles],
         tensors,
       },
     };
-    await writeText(output.staging, folder, MANIFEST_NAME, jsonText(manifest));
+    await writeFile(output.staging, folder, jsonFile(MANIFEST_NAME, manifest));
     options.signal?.throwIfAborted();
     // Somebody may have put something there meanwhile.
     const stale = await filesToReplace();
@@ -173,7 +172,7 @@ export function contentId(plan: Plan, options: OutputChoice): string | undefined
 function planFiles(plan: Plan, { format, dtype, maxShardBytes = Infinity }: OutputChoice): { outputs: OutputTensor[]; shards: Shard[]; files: PlannedFile[] } {
   const outputs = plan.kept.map(planned => outputTensor(planned, dtype));
   const shards = splitIntoShards(outputs, maxShardBytes, WEIGHTS[format]);
-  return { outputs, shards, files: shards.map(shard => ({ ...shard, layout: fileLayout(shard, outputs, format) })) };
+  return { outputs, shards, files: shards.map(shard => ({ ...shard, layout: weightsLayout(shard.name, shard.tensors.flatMap(index => outputs[index] ?? []), format) })) };
 }
 
 /** Whether a run that dies leaves something worth continuing: bytes that were fetched, and are as they were fetched. */
@@ -187,23 +186,15 @@ function outputTensor({ tensor, outputKey }: PlannedTensor, option: DtypeOption)
   return { key: outputKey ?? tensor.key, dtype, shape: tensor.shape, length };
 }
 
-function fileLayout(shard: Shard, outputs: readonly OutputTensor[], format: OutputFormat): FileLayout {
-  const tensors = shard.tensors.flatMap(index => outputs[index] ?? []);
-  return format === 'safetensors' ? safetensorsLayout(tensors) : torchLayout(tensors, shard.name.replace(/\.bin$/, ''));
-}
-
-/** The output's JSON files but for the manifest, by name. */
-function jsonDocuments(outputs: readonly OutputTensor[], shards: readonly Shard[], options: ExtractOptions): Map<string, string> {
-  const { stem, extension } = WEIGHTS[options.format];
-  return new Map([
-    ...(shards.length > 1 ? [[`${stem}.${extension}.index.json`, jsonText(shardIndex(outputs, shards))] as const] : []),
-    ['config.json', jsonText(options.config)],
-    ['preprocessor_config.json', jsonText(options.preprocessor)],
-  ]);
-}
-
-function jsonText(value: unknown): string {
-  return `${JSON.stringify(value, null, 2)}\n`;
+/** The output's other files but for the manifest. */
+function documentsOf(outputs: readonly OutputTensor[], shards: readonly Shard[], { format, config, preprocessor, beside = [] }: ExtractOptions): ExtraFile[] {
+  const { stem, extension } = WEIGHTS[format];
+  return [
+    ...(shards.length > 1 ? [jsonFile(`${stem}.${extension}.index.json`, shardIndex(outputs, shards))] : []),
+    jsonFile('config.json', config),
+    jsonFile('preprocessor_config.json', preprocessor),
+    ...beside,
+  ];
 }
 
 /** The files that tensors are taken from, as they are now. */
@@ -265,13 +256,9 @@ function tensorCopy(plan: Plan, outputs: readonly OutputTensor[], index: number)
 
 type FileEntry = Manifest['output']['files'][number];
 
-async function writeText(staging: string, folder: string, name: string, text: string): Promise<FileEntry> {
-  const bytes = Buffer.from(text);
-  await writeSynced(staging, folder, name, async handle => {
-    await handle.truncate();
-    await handle.writeFile(bytes);
-  });
-  return { name, size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
+async function writeFile(staging: string, folder: string, file: ExtraFile, signal?: AbortSignal): Promise<FileEntry> {
+  const sha256 = await writeSynced(staging, folder, file.name, handle => writeExtraFile(handle, file, signal));
+  return { name: file.name, size: file.size, sha256 };
 }
 
 /** Makes a file, fills it and has it flushed to the disk; messages name the place where it will be in the end. */

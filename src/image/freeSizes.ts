@@ -5,7 +5,9 @@ export type FreeResize =
   /** Pixtral: shrunk until the longer side fits, then both sides up to multiples. */
   | { readonly kind: 'within'; readonly longest: number; readonly multiple: number }
   /** MoonViT: shrunk until there are no more patches than `limit`; a rim makes multiples of the sides. */
-  | { readonly kind: 'patches'; readonly patch: number; readonly limit: number };
+  | { readonly kind: 'patches'; readonly patch: number; readonly limit: number }
+  /** SigLIP 2 NaFlex: grown or shrunk until there are nearly `limit` patches, both sides up to multiples. */
+  | { readonly kind: 'naflex'; readonly patch: number; readonly limit: number };
 
 export interface Size {
   readonly width: number;
@@ -14,7 +16,8 @@ export interface Size {
 
 /**
  * The size that a picture is resized to. Sources: transformers' image_processing_qwen2_vl.py and image_processing_glm4v.py
- * (smart_resize), image_processing_pixtral.py (get_resize_output_image_size), Kimi-VL's image_processing_kimi_vl.py (rescale).
+ * (smart_resize), image_processing_pixtral.py (get_resize_output_image_size), image_processing_siglip2.py
+ * (get_image_size_for_max_num_patches), Kimi-VL's image_processing_kimi_vl.py (rescale).
  */
 export function freeSize(source: Size, rule: FreeResize): Size {
   switch (rule.kind) {
@@ -29,6 +32,7 @@ export function freeSize(source: Size, rule: FreeResize): Size {
       const scale = Math.sqrt(rule.limit / count);
       return each(source, side => Math.max(1, Math.trunc(side * scale)));
     }
+    case 'naflex': return naflexSize(source, rule);
   }
 }
 
@@ -38,7 +42,7 @@ export function withinPixels(rule: FreeResize, pixels: number): FreeResize {
     case 'area': return { ...rule, minPixels: Math.min(rule.minPixels, pixels), maxPixels: Math.min(rule.maxPixels, pixels) };
     // Sides are rounded up, so a square of one multiple less stays within.
     case 'within': return { ...rule, longest: Math.min(rule.longest, Math.max(rule.multiple, Math.floor(Math.sqrt(pixels) / rule.multiple) * rule.multiple)) };
-    case 'patches': return { ...rule, limit: Math.min(rule.limit, Math.max(1, Math.floor(pixels / rule.patch ** 2))) };
+    case 'patches': case 'naflex': return { ...rule, limit: Math.min(rule.limit, Math.max(1, Math.floor(pixels / rule.patch ** 2))) };
   }
 }
 
@@ -56,6 +60,19 @@ function areaSize(source: Size, { multiple, minPixels, maxPixels, growFirst }: F
     return each({ width, height }, side => Math.ceil(side * grow / multiple) * multiple);
   }
   return rounded;
+}
+
+/** By halving, from the same ends and to the same distance as the processor: its scale is a little below the largest that fits. */
+function naflexSize(source: Size, { patch, limit }: FreeResize & { readonly kind: 'naflex' }): Size {
+  const scaled = (scale: number): Size => each(source, side => Math.max(patch, up(side * scale, patch)));
+  let [low, high] = [1e-6, 100];
+  while (high - low >= 1e-5) {
+    const middle = (low + high) / 2;
+    const { width, height } = scaled(middle);
+    if (width / patch * (height / patch) <= limit) low = middle;
+    else high = middle;
+  }
+  return scaled(low);
 }
 
 /** As Python's round(). */

@@ -71,7 +71,6 @@ const defaultsByType: readonly (readonly [string, Defaults])[] = [
   ['VLMImageProcessor', { ...vit, resample: 3 }],
   ['DINOv3', { ...vit, mean: imageNet.mean, std: imageNet.std }],
   ['DeepseekVL', { ...vit, resample: 3 }],
-  ['Mllama', vit],
 ];
 
 /**
@@ -101,18 +100,23 @@ const freeSchema = z.object({
   temporal_patch_size: positive.nullish(),
   in_token_limit: positive.nullish(),
   max_image_tiles: positive.nullish(),
+  max_num_patches: positive.nullish(),
 });
 type FreeConfig = z.infer<typeof freeSchema>;
 
+type FreeRule = (config: FreeConfig, sizes: Required<PictureSizes>) => Pick<PreprocessSpec, 'resize' | 'padTo'>;
+const patchLimit: FreeRule = ({ in_token_limit: limit }, { patch, unit }) => ({ resize: { kind: 'patches', patch, limit: limit ?? 4096 }, padTo: unit });
+
 /** Processors that give each picture a size of its own, by the start of their type; the class defaults in transformers and Kimi-VL's own code. */
-const freeByType: readonly (readonly [string, (config: FreeConfig, sizes: Required<PictureSizes>) => Pick<PreprocessSpec, 'resize' | 'padTo'>])[] = [
-  ['Qwen', (config, { unit }) => ({ resize: area(config, unit, 56 * 56, 28 * 28 * 1280) })],
+const freeByType: readonly (readonly [string, Defaults, FreeRule])[] = [
+  ['Qwen', clip, (config, { unit }) => ({ resize: area(config, unit, 56 * 56, 28 * 28 * 1280) })],
   // GLM-4V counts the pixels of all frames that a picture fills.
-  ['Glm4', (config, { unit }) => ({ resize: area(config, unit, 112 * 112, 28 * 28 * 15_000, config.temporal_patch_size ?? 2, true) })],
-  ['Pixtral', ({ size }, { unit }) => ({ resize: { kind: 'within', longest: (typeof size === 'object' ? size?.longest_edge ?? size?.height : size) ?? 1024, multiple: unit } })],
-  ['Mllama', ({ max_image_tiles: most }, { unit }) => ({ resize: { kind: 'tiles', tile: unit, most: most ?? 4 } })],
-  ['Kimi', ({ in_token_limit: limit }, { patch, unit }) => ({ resize: { kind: 'patches', patch, limit: limit ?? 4096 }, padTo: unit })],
-  ['MoonViT', ({ in_token_limit: limit }, { patch, unit }) => ({ resize: { kind: 'patches', patch, limit: limit ?? 4096 }, padTo: unit })],
+  ['Glm4', clip, (config, { unit }) => ({ resize: area(config, unit, 112 * 112, 28 * 28 * 15_000, config.temporal_patch_size ?? 2, true) })],
+  ['Pixtral', clip, ({ size }, { unit }) => ({ resize: { kind: 'within', longest: (typeof size === 'object' ? size?.longest_edge ?? size?.height : size) ?? 1024, multiple: unit } })],
+  ['Kimi', clip, patchLimit],
+  ['MoonViT', clip, patchLimit],
+  ['Siglip2', vit, ({ max_num_patches: limit }, { patch }) => ({ resize: { kind: 'naflex', patch, limit: limit ?? 256 } })],
+  ['Mllama', vit, ({ max_image_tiles: most }, { unit }) => ({ resize: { kind: 'tiles', tile: unit, most: most ?? 4 } })],
 ];
 
 /** min_pixels and max_pixels, which `size` has held under several names; they win where both are there. */
@@ -134,13 +138,10 @@ export interface PictureRule {
  */
 export function pictureRule(json: unknown, { side, patch, unit }: PictureSizes, name = 'preprocessor_config.json'): PictureRule {
   const type = typeOf(json);
-  const free = freeByType.find(([start]) => type.startsWith(start))?.[1];
-  if (unit !== undefined && free !== undefined) {
+  const [, defaults, free] = freeByType.find(([start]) => type.startsWith(start)) ?? [];
+  if (unit !== undefined && defaults !== undefined && free !== undefined) {
     const config = checked(freeSchema, json, name);
-    return { spec: { ...colours(config, defaultsOf(type)), ...free(config, { side, patch, unit }) } };
-  }
-  if (type.startsWith('Siglip2')) {
-    return { spec: { ...colours(checked(colourSchema, json, name), { ...vit, resample: 2 }), resize: { kind: 'exact', width: side, height: side } }, note: 'straight to the square that the position table fits; the model itself keeps the proportions' };
+    return { spec: { ...colours(config, defaults), ...free(config, { side, patch, unit }) } };
   }
   const tiled = tiledByType.find(([start]) => type.startsWith(start))?.[1];
   if (tiled !== undefined) {
@@ -203,13 +204,9 @@ export function parsePreprocessorConfig(json: unknown, name = 'preprocessor_conf
   refuseFreeSizes(json, name);
   const config = checked(schema, json, name);
   const type = typeOf(json);
-  const defaults = defaultsOf(type);
+  const defaults = defaultsByType.find(([start]) => type.startsWith(start))?.[1] ?? clip;
   const spec = { ...colours(config, defaults), ...sizes(config, defaults) };
   return config.do_pad === true && type.startsWith('Llava') ? paddedToSquare(spec) : spec;
-}
-
-function defaultsOf(type: string): Defaults {
-  return defaultsByType.find(([start]) => type.startsWith(start))?.[1] ?? clip;
 }
 
 function sizes(config: Config, defaults: Defaults): Pick<PreprocessSpec, 'resize' | 'crop' | 'fill'> {

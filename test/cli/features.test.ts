@@ -200,7 +200,10 @@ describe('vision-encoder features', function () {
     const file = join(out, 'f.safetensors');
     await failing([join(out, 'none.png'), '--checkpoint', tiny, '--out', file], join(out, 'none.png'), 'does not exist');
     await failing([out, '--checkpoint', tiny, '--out', file], out, 'no pictures');
-    await failing([picture, '--checkpoint', tiny, '--out', join(out, 'f.json')], '.safetensors');
+    await failing([picture, '--checkpoint', tiny, '--out', join(out, 'f.json')], '.safetensors', 'end it with / for a folder');
+    await failing([picture, '--checkpoint', tiny, '--out', join(out, 'shards')], 'the pictures of one folder');
+    await failing([out, out, '--checkpoint', tiny, '--out', join(out, 'shards')], 'the pictures of one folder');
+    await failing([picture, '--checkpoint', tiny, '--out', file, '--shard-pictures', '3'], '--shard-pictures is for folders');
     await failing([picture, '--checkpoint', tiny, '--out', file, '--layers', '3'], 'block 3', '0 to 2');
     await failing([picture, '--checkpoint', tiny, '--out', file, '--set', 'output_dim=7'], 'strictly');
     await writeFile(file, 'mine');
@@ -226,6 +229,49 @@ describe('vision-encoder features', function () {
     assert.equal(code, 0, stderr);
     const said = ['Reading pictures 50% (1 picture of 2 pictures)', 'The CPU calculates in single precision', 'Encoding 100% (2 pictures of 2 pictures)'].map(line => stderr.indexOf(line));
     assert.ok(said.every((at, index) => at > (said[index - 1] ?? -1)), stderr);
+  }));
+
+  it('writes a folder into shards with an index, and goes on where it was cancelled', () => inFolder(async out => {
+    const photos = join(out, 'photos');
+    await mkdir(join(photos, 'more'), { recursive: true });
+    for (let index = 0; index < 120; index++) await copyFile(join(PICTURES, 'rgb8.png'), join(photos, `${index}.png`));
+    await copyFile(join(PICTURES, 'lossy.webp'), join(photos, 'more', 'a.webp'));
+    await writeFile(join(photos, 'page.jpg'), '<html>');
+    const shards = join(out, 'features');
+    const args = [photos, '--checkpoint', tiny, '--out', shards, '--shard-pictures', '16', '--layers', '1'];
+    const cancelled = await run(['features', ...args, '--device', 'cpu', '--json'], {
+      program,
+      watch: child => { child.stderr?.on('data', (text: Buffer) => { if (text.includes('Encoding 50%')) child.kill('SIGINT'); }); },
+    });
+    assert.equal(cancelled.code, 130, cancelled.stderr);
+    const [, done = ''] = /(\d+) pictures of 12\d pictures are done and stay in .*features; run it again to go on\./.exec(cancelled.stderr) ?? [];
+    assert.ok(Number(done) >= 32 && Number(done) < 121, cancelled.stderr);
+    assert.ok((await names(shards)).includes('index.json'));
+
+    const resumed = await features(...args);
+    assert.equal(resumed.code, 0, resumed.stderr);
+    assert.match(resumed.stderr, new RegExp(`${done} pictures are done already, ${122 - Number(done)} pictures to go\\.`));
+    assert.match(resumed.stderr, /warning: Left out: .*page\.jpg/);
+    assert.match(resumed.stdout, new RegExp(`121 pictures, ${121 - Number(done)} of them new on CPU: .*features, \\d+ shards`));
+    const { pictures, metadata } = JSON.parse(await readFile(join(shards, 'index.json'), 'utf8')) as { pictures: Record<string, { shard: string; row: number }>; metadata: { complete: boolean } };
+    assert.deepEqual([Object.keys(pictures).length, metadata.complete], [121, true]);
+    const file = join(out, 'one.safetensors');
+    await succeed(join(photos, 'more'), '--checkpoint', tiny, '--out', file, '--layers', '1');
+    const alone = await readFloats(file);
+    const { shard, row } = pictures['more/a.webp']!;
+    const together = await readFloats(join(shards, shard));
+    assert.deepEqual([...together.keys()].sort(), ['features', 'hidden_states.1']);
+    for (const [key, { data }] of together) {
+      const one = alone.get(key)!.data;
+      assert.ok(relativeError(data.subarray(row * one.length, (row + 1) * one.length), one) < 1e-6, key);
+    }
+
+    const again = await succeed(...args);
+    assert.deepEqual([again.pictures, again.encoded, (again.skipped as unknown[]).length], [121, 0, 1]);
+    await failing([photos, '--checkpoint', tiny, '--out', shards], 'other outputs (features, hidden_states.1 instead of features)', '--overwrite');
+    const over = await succeed(photos, '--checkpoint', tiny, '--out', shards, '--overwrite');
+    assert.deepEqual([over.pictures, over.encoded, over.shards], [121, 121, ['features-00001.safetensors']]);
+    assert.deepEqual(await names(shards), ['features-00001.safetensors', 'index.json']);
   }));
 
   for (const name of ['SIGINT', 'SIGTERM'] as const) {

@@ -3,7 +3,7 @@
 No class token. RMS norms throughout, the first after the patch embedding and before positions are added; SwiGLU MLPs. In the
 head a learnt token is itself the query: it attends to normed tokens, and a linear layer follows.
 """
-from tiny import ACT, Weights, attention, out_folder, picture, write
+from tiny import ACT, Weights, attended, attention, out_folder, picture, put_pool_weights, write
 
 EPS = 1e-5
 
@@ -17,7 +17,7 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, bias, head
         at = f'{prefix}encoder.layers.{n}.'
         y = w.rms_norm(x, at + 'rms_norm1', EPS)
         q, k, v = (w.linear(y, f'{at}attention.{name}_proj', width, bias) for name in 'qkv')
-        x = x + w.linear(attention(q, k, v, heads)[0], at + 'attention.out_proj', width, bias)
+        x = x + w.linear(attended(states, n, q, k, v, heads), at + 'attention.out_proj', width, bias)
         y = w.rms_norm(x, at + 'rms_norm2', EPS)
         y = ACT['silu'](w.linear(y, at + 'ffn.gate_proj', mlp, bias)) * w.linear(y, at + 'ffn.up_proj', mlp, bias)
         x = x + w.linear(y, at + 'ffn.down_proj', width, bias)
@@ -28,7 +28,7 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, bias, head
         k, v = (w.linear(x, f'{at}{name}_proj', width, bias) for name in 'kv')
         gathered, weights = attention(w(at + 'cls_token', 1, 1, width), k, v, heads)
         states['pooled'] = w.linear(gathered, at + 'output_proj', width)[:, 0]
-        states['attn_pool.weights'] = weights.mean(1)
+        put_pool_weights(states, weights)
     return states
 
 

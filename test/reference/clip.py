@@ -4,7 +4,7 @@ A class token and learnt positions, a norm before the blocks, pre-norm blocks; t
 vector, which visual_projection takes into the space shared with text. The last hidden state itself is not normed.
 """
 import torch
-from tiny import ACT, Weights, attention, out_folder, picture, write
+from tiny import ACT, Weights, attended, out_folder, picture, write
 
 
 def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, act, eps):
@@ -18,7 +18,7 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, act, eps):
         at = f'{prefix}encoder.layers.{n}.'
         y = w.layer_norm(x, at + 'layer_norm1', eps)
         q, k, v = (w.linear(y, f'{at}self_attn.{name}_proj', width) for name in 'qkv')
-        x = x + w.linear(attention(q, k, v, heads)[0], at + 'self_attn.out_proj', width)
+        x = x + w.linear(attended(states, n, q, k, v, heads), at + 'self_attn.out_proj', width)
         y = w.layer_norm(x, at + 'layer_norm2', eps)
         x = x + w.linear(ACT[act](w.linear(y, at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width)
         states[f'hidden_states.{n}'] = x

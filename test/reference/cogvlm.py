@@ -3,7 +3,7 @@
 Each sub-layer takes its input as it is, and what it gives is normed before it is added.
 """
 import torch
-from tiny import Weights, attention, out_folder, picture, write
+from tiny import Weights, attended, out_folder, picture, write
 
 EPS = 1e-6
 
@@ -16,7 +16,7 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch):
     for n in range(layers):
         at = f'{prefix}transformer.layers.{n}.'
         q, k, v = w.linear(x, at + 'attention.query_key_value', 3 * width).chunk(3, -1)
-        x = x + w.layer_norm(w.linear(attention(q, k, v, heads)[0], at + 'attention.dense', width), at + 'input_layernorm', EPS)
+        x = x + w.layer_norm(w.linear(attended(states, n, q, k, v, heads), at + 'attention.dense', width), at + 'input_layernorm', EPS)
         y = w.linear(torch.nn.functional.gelu(w.linear(x, at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width)
         x = x + w.layer_norm(y, at + 'post_attention_layernorm', EPS)
         states[f'hidden_states.{n}'] = x

@@ -4,7 +4,7 @@ facebookresearch/dinov2's DinoVisionTransformer: the class token has a position,
 sub-layers are scaled by learnt vectors; the final norm is over every token. SwiGLU splits one layer's output in gate and value.
 """
 import torch
-from tiny import Weights, attention, out_folder, picture, write
+from tiny import Weights, attended, out_folder, picture, write
 
 HF = {'cls': 'embeddings.cls_token', 'mask': 'embeddings.mask_token', 'registers': 'embeddings.register_tokens', 'pos': 'embeddings.position_embeddings', 'patch': 'embeddings.patch_embeddings.projection',
       'block': 'encoder.layer.{}.', 'q': 'attention.attention.query', 'k': 'attention.attention.key', 'v': 'attention.attention.value', 'out': 'attention.output.dense',
@@ -29,7 +29,7 @@ def vision_model(w, pixels, names, width, layers, heads, patch, registers=0, swi
             q, k, v = w.linear(y, at + names['qkv'], 3 * width, qkv_bias).chunk(3, -1)
         else:
             q, k, v = (w.linear(y, at + names[name], width, qkv_bias) for name in 'qkv')
-        x = x + w(at + names['ls1'], width, around=0.5) * w.linear(attention(q, k, v, heads)[0], at + names['out'], width)
+        x = x + w(at + names['ls1'], width, around=0.5) * w.linear(attended(states, n, q, k, v, heads), at + names['out'], width)
         y = w.layer_norm(x, at + 'norm2', eps)
         if swiglu is None:
             y = w.linear(torch.nn.functional.gelu(w.linear(y, at + 'mlp.fc1', 2 * width)), at + 'mlp.fc2', width)

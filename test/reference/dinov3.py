@@ -61,7 +61,7 @@ def main():
     write(out, 'dinov3', w, {'architectures': ['DINOv3ViTModel'], 'model_type': 'dinov3_vit', **fields, 'num_register_tokens': 4}, {'pixel_values': pixels, **expected})
     # As the 7B: gated MLPs, no biases of queries and values.
     w, pixels = Weights(51), picture(20)
-    expected = vision_model(w, pixels, **sizes, registers=4, gated=True, biases='')
+    expected = vision_model(w, pixels, **sizes, registers=4, gated=True, biases='', maps=[(1, 0)])
     write(out, 'dinov3-gated', w, {'architectures': ['DINOv3ViTModel'], 'model_type': 'dinov3_vit', **fields, 'num_register_tokens': 4, 'use_gated_mlp': True, 'hidden_act': 'silu', 'query_bias': False, 'value_bias': False}, {'pixel_values': pixels, **expected})
 
 

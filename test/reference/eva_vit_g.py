@@ -4,7 +4,7 @@ transformers' Blip2VisionModel norms every token at the end, and pools by normin
 VisionTransformer (lavis/models/eva_vit.py) has biases for queries and values only, and its final norm lies outside.
 """
 import torch
-from tiny import Weights, attention, out_folder, picture, write
+from tiny import Weights, attended, out_folder, picture, write
 
 EPS = 1e-6
 
@@ -17,7 +17,7 @@ def blip2(w, pixels, prefix, width, layers, heads, mlp, patch):
     for n in range(layers):
         at = f'{prefix}encoder.layers.{n}.'
         q, k, v = w.linear(w.layer_norm(x, at + 'layer_norm1', EPS), at + 'self_attn.qkv', 3 * width).chunk(3, -1)
-        x = x + w.linear(attention(q, k, v, heads)[0], at + 'self_attn.projection', width)
+        x = x + w.linear(attended(states, n, q, k, v, heads), at + 'self_attn.projection', width)
         y = torch.nn.functional.gelu(w.linear(w.layer_norm(x, at + 'layer_norm2', EPS), at + 'mlp.fc1', mlp))
         x = x + w.linear(y, at + 'mlp.fc2', width)
         states[f'hidden_states.{n}'] = x
@@ -36,7 +36,7 @@ def lavis(w, pixels, prefix, width, layers, heads, mlp, patch):
         y = w.layer_norm(x, at + 'norm1', EPS)
         bias = torch.cat([w(at + 'attn.q_bias', width), torch.zeros(width).double(), w(at + 'attn.v_bias', width)])
         q, k, v = (y @ w(at + 'attn.qkv.weight', 3 * width, width).T + bias).chunk(3, -1)
-        x = x + w.linear(attention(q, k, v, heads)[0], at + 'attn.proj', width)
+        x = x + w.linear(attended(states, n, q, k, v, heads), at + 'attn.proj', width)
         y = torch.nn.functional.gelu(w.linear(w.layer_norm(x, at + 'norm2', EPS), at + 'mlp.fc1', mlp))
         x = x + w.linear(y, at + 'mlp.fc2', width)
         states[f'hidden_states.{n}'] = x

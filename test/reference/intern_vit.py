@@ -4,7 +4,7 @@ Pre-norm blocks with layer scale, LayerNorm (300M) or RMSNorm (6B); in the 6B qu
 together before they are split. No norm before the blocks and none after. The original's pooler_output is the class token.
 """
 import torch
-from tiny import Weights, attention, out_folder, picture, write
+from tiny import Weights, attended, out_folder, picture, write
 
 ORIGINAL = {'cls': 'embeddings.class_embedding', 'pos': 'embeddings.position_embedding', 'patch': 'embeddings.patch_embedding', 'block': 'encoder.layers.{}.', 'qkv': 'attn.qkv', 'out': 'attn.proj',
             'q_norm': 'attn.q_norm', 'k_norm': 'attn.k_norm', 'ls1': 'ls1', 'ls2': 'ls2', 'norm1': 'norm1', 'norm2': 'norm2'}
@@ -28,7 +28,7 @@ def vision_model(w, pixels, names, prefix, width, layers, heads, mlp, patch, rms
             q, k, v = (w.linear(y, at + names[name], width, qkv_bias) for name in 'qkv')
         if qk_norm:
             q, k = w.rms_norm(q, at + names['q_norm'], eps), w.rms_norm(k, at + names['k_norm'], eps)
-        x = x + w(at + names['ls1'], width, around=0.5) * w.linear(attention(q, k, v, heads)[0], at + names['out'], width)
+        x = x + w(at + names['ls1'], width, around=0.5) * w.linear(attended(states, n, q, k, v, heads), at + names['out'], width)
         y = torch.nn.functional.gelu(w.linear(norm(x, at + names['norm2'], eps), at + 'mlp.fc1', mlp))
         x = x + w(at + names['ls2'], width, around=0.5) * w.linear(y, at + 'mlp.fc2', width)
         states[f'hidden_states.{n}'] = x

@@ -4,7 +4,7 @@ OpenAI's ViT with other names. Patches come flattened, (row, column, channel), i
 language model gets are hidden states, so there is no final norm.
 """
 import torch
-from tiny import ACT, Weights, attention, out_folder, picture, write
+from tiny import ACT, Weights, attended, out_folder, picture, write
 
 
 def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, eps=1e-5):
@@ -18,7 +18,7 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, eps=1e-5):
         at = f'{prefix}transformer.resblocks.{n}.'
         y = w.layer_norm(x, at + 'attention_norm', eps)
         q, k, v = (w.linear(y, f'{at}attention.w{name}', width) for name in 'qkv')
-        x = x + w.linear(attention(q, k, v, heads)[0], at + 'attention.wo', width)
+        x = x + w.linear(attended(states, n, q, k, v, heads), at + 'attention.wo', width)
         y = w.layer_norm(x, at + 'ffn_norm', eps)
         x = x + w.linear(ACT['quick_gelu'](w.linear(y, at + 'feed_forward.w1', mlp)), at + 'feed_forward.w2', width)
         states[f'hidden_states.{n}'] = x

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import torch
 from torch import nn
-from tiny import out_folder, picture, write
+from tiny import out_folder, picture, put_pool_weights, write
 
 
 class QuickGELU(nn.Module):
@@ -35,8 +35,9 @@ class Block(nn.Module):
 
     def forward(self, x):
         y = self.ln_1(x)
-        x = x + self.ls_1(self.attn(y, y, y, need_weights=False)[0])
-        return x + self.ls_2(self.mlp(self.ln_2(x)))
+        y, weights = self.attn(y, y, y, average_attn_weights=False)
+        x = x + self.ls_1(y)
+        return x + self.ls_2(self.mlp(self.ln_2(x))), weights
 
 
 class Transformer(nn.Module):
@@ -57,7 +58,7 @@ class AttentionalPooler(nn.Module):
 
     def forward(self, x):
         x = self.ln_k(x)
-        return self.attn(self.ln_q(self.query).expand(x.shape[0], -1, -1), x, x)
+        return self.attn(self.ln_q(self.query).expand(x.shape[0], -1, -1), x, x, average_attn_weights=False)
 
 
 class VisionTransformer(nn.Module):
@@ -79,11 +80,14 @@ class VisionTransformer(nn.Module):
         x = states['embeddings'] = self.ln_pre(x)
         x = x.permute(1, 0, 2)
         for n, block in enumerate(self.transformer.resblocks):
-            x = block(x)
+            x, weights = block(x)
+            head = (n + 1) % weights.shape[1]
+            states[f'attentions.{n}.{head}'] = weights[:, head]
             states[f'hidden_states.{n}'] = x.permute(1, 0, 2)
         x = states['features'] = x.permute(1, 0, 2)
         if self.attn_pool is not None:
-            x, states['attn_pool.weights'] = self.attn_pool(x)
+            x, weights = self.attn_pool(x)
+            put_pool_weights(states, weights)
             states['features'] = self.ln_post(x)
         states['pooled'] = self.ln_post(x[:, 0])
         states['projected'] = states['pooled'] @ self.proj
@@ -121,4 +125,5 @@ def main():
         write(out, variant, state, config, expected, config_name='open_clip_config.json', others=text)
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -59,12 +59,12 @@ class Resampler(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    def __init__(self, width, layers, mlp_ratio, patch_size, output_dim, n_queries=256, **_):
+    def __init__(self, width, layers, mlp_size, patch_size, output_dim, n_queries=256, **_):
         super().__init__()
         self.positional_embedding = nn.Parameter(torch.zeros(256, width))
         self.conv1 = nn.Conv2d(3, width, patch_size, patch_size, bias=False)
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Stack(width, layers, int(width * mlp_ratio))
+        self.transformer = Stack(width, layers, mlp_size)
         self.attn_pool = Resampler(n_queries, output_dim, width)
         self.ln_post = nn.LayerNorm(output_dim)
 
@@ -85,7 +85,8 @@ def main():
     state = load(sys.argv[1])
     with open(sys.argv[2]) as file:
         visual = json.load(file)['visual']
-    VisionTransformer(**visual).load_state_dict(state, strict=True)
+    mlp_size = int(visual['width'] * visual['mlp_ratio'])
+    VisionTransformer(mlp_size=mlp_size, **visual).load_state_dict(state, strict=True)
     print(json.dumps({key: {
         'dtype': str(tensor.dtype),
         'shape': list(tensor.shape),
@@ -94,4 +95,5 @@ def main():
     } for key, tensor in state.items()}))
 
 
-main()
+if __name__ == '__main__':
+    main()

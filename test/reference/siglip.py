@@ -4,24 +4,29 @@ No class token, no norm before the blocks; the final norm is over every token. T
 a learnt probe attends to the tokens, then y = a + MLP(norm(a)); its attention here is torch.nn.functional's own.
 """
 import torch
-from tiny import ACT, Weights, attention, out_folder, picture, write
+from tiny import ACT, Weights, attended, out_folder, picture, put_pool_weights, write
 
 
-def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head, naflex=False):
-    act, eps, grid = ACT['gelu_pytorch_tanh'], 1e-6, pixels.shape[-1] // patch
-    if naflex:
+def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head, table=None):
+    """`table`: the side of NaFlex's position table."""
+    act, eps = ACT['gelu_pytorch_tanh'], 1e-6
+    height, columns = pixels.shape[-2] // patch, pixels.shape[-1] // patch
+    if table is not None:
         # Siglip2ImageProcessor's convert_image_to_patches: each patch flattened (row, column, channel), into a linear layer.
-        rows = pixels.permute(0, 2, 3, 1).reshape(1, grid, patch, grid, patch, 3).permute(0, 1, 3, 2, 4, 5).reshape(1, grid * grid, patch * patch * 3)
+        rows = pixels.permute(0, 2, 3, 1).reshape(1, height, patch, columns, patch, 3).permute(0, 1, 3, 2, 4, 5).reshape(1, height * columns, patch * patch * 3)
         x = w.linear(rows, f'{prefix}embeddings.patch_embedding', width)
+        stored = w(f'{prefix}embeddings.position_embedding.weight', table * table, width)
+        resized = torch.nn.functional.interpolate(stored.T.reshape(1, width, table, table), (height, columns), mode='bilinear', align_corners=False, antialias=True)
+        x = x + resized.flatten(2).transpose(1, 2)
     else:
         x = w.patches(pixels, f'{prefix}embeddings.patch_embedding', width, patch, bias=True)
-    x = x + w(f'{prefix}embeddings.position_embedding.weight', grid * grid, width)
+        x = x + w(f'{prefix}embeddings.position_embedding.weight', height * columns, width)
     states = {'embeddings': x}
     for n in range(layers):
         at = f'{prefix}encoder.layers.{n}.'
         y = w.layer_norm(x, at + 'layer_norm1', eps)
         q, k, v = (w.linear(y, f'{at}self_attn.{name}_proj', width) for name in 'qkv')
-        x = x + w.linear(attention(q, k, v, heads)[0], at + 'self_attn.out_proj', width)
+        x = x + w.linear(attended(states, n, q, k, v, heads), at + 'self_attn.out_proj', width)
         y = w.layer_norm(x, at + 'layer_norm2', eps)
         x = x + w.linear(act(w.linear(y, at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width)
         states[f'hidden_states.{n}'] = x
@@ -31,11 +36,11 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head, nafl
         query, tokens = w(at + 'probe', 1, 1, width), x.transpose(0, 1)
         gathered, weights = torch.nn.functional.multi_head_attention_forward(
             query, tokens, tokens, width, heads, w(at + 'attention.in_proj_weight', 3 * width, width), w(at + 'attention.in_proj_bias', 3 * width), None, None, False, 0.0,
-            w(at + 'attention.out_proj.weight', width, width), w(at + 'attention.out_proj.bias', width), training=False)
+            w(at + 'attention.out_proj.weight', width, width), w(at + 'attention.out_proj.bias', width), training=False, average_attn_weights=False)
         gathered = gathered.transpose(0, 1)
         y = w.layer_norm(gathered, at + 'layernorm', eps)
         states['pooled'] = (gathered + w.linear(act(w.linear(y, at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width))[:, 0]
-        states['attn_pool.weights'] = weights
+        put_pool_weights(states, weights)
     return states
 
 
@@ -62,9 +67,9 @@ def main():
     write(out, 'siglip-smolvlm', w, {'architectures': ['SmolVLMForConditionalGeneration'], 'model_type': 'smolvlm', 'vision_config': {**fields, 'image_size': 16, 'model_type': 'smolvlm_vision'}},
           {'pixel_values': pixels, **expected}, others=[('model.connector.modality_projection.proj.weight', (16, 64)), ('model.text_model.norm.weight', (16,))])
 
-    # SigLIP 2 NaFlex, on the square picture that its table of 16 rows fits as it is.
-    w, pixels = Weights(37), picture(16)
-    expected = vision_model(w, pixels, 'vision_model.', **sizes, head=True, naflex=True)
+    # SigLIP 2 NaFlex: 7 x 3 patches from a table of 4 x 4, which grows in height and shrinks in width.
+    w, pixels = Weights(37), picture(28, 12)
+    expected = vision_model(w, pixels, 'vision_model.', **sizes, head=True, table=4)
     write(out, 'siglip2', w, {'architectures': ['Siglip2Model'], 'model_type': 'siglip2', 'vision_config': {**fields, 'num_patches': 16, 'model_type': 'siglip2_vision_model'}},
           {'pixel_values': pixels, **expected}, others=[('logit_scale', (1,)), ('logit_bias', (1,)), ('text_model.head.weight', (16, 16))])
 

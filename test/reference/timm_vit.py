@@ -5,7 +5,7 @@ and values come stacked of one layer, then y = a + MLP(norm(a)). With class toke
 patches have positions (no_embed_class), or the class token too.
 """
 import torch
-from tiny import Weights, attention, out_folder, picture, write
+from tiny import Weights, attended, attention, out_folder, picture, put_pool_weights, write
 
 EPS = 1e-6
 
@@ -26,7 +26,7 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, classes=0,
     for n in range(layers):
         at = f'{prefix}blocks.{n}.'
         q, k, v = w.linear(w.layer_norm(x, at + 'norm1', EPS), at + 'attn.qkv', 3 * width).chunk(3, -1)
-        y = w.linear(attention(q, k, v, heads)[0], at + 'attn.proj', width)
+        y = w.linear(attended(states, n, q, k, v, heads), at + 'attn.proj', width)
         x = x + (y * w(at + 'ls1.gamma', width, around=0.5) if scale else y)
         y = w.linear(gelu(w.linear(w.layer_norm(x, at + 'norm2', EPS), at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width)
         x = x + (y * w(at + 'ls2.gamma', width, around=0.5) if scale else y)
@@ -40,7 +40,7 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, classes=0,
         gathered = w.linear(gathered, at + 'proj', width)
         y = w.layer_norm(gathered, at + 'norm', EPS)
         states['pooled'] = (gathered + w.linear(gelu(w.linear(y, at + 'mlp.fc1', mlp)), at + 'mlp.fc2', width))[:, 0]
-        states['attn_pool.weights'] = weights.mean(1)
+        put_pool_weights(states, weights)
     elif classes:
         states['pooled'] = x[:, 0]
     return states

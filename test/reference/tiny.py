@@ -1,8 +1,9 @@
 """What the references of the families share: tiny random checkpoints, and files that need no package but torch.
 
 Each reference writes `OUT/<variant>/` with a checkpoint in the family's real key layout, its config.json, and
-`expected/outputs.safetensors`: `pixel_values`, `embeddings`, `hidden_states.N` (after block N), `features`, and where the family
-has them `pooled`, `projected`, `attn_pool.weights`, computed in float64 from the float32 weights.
+`expected/outputs.safetensors`: `pixel_values`, `embeddings`, `hidden_states.N` (after block N), `attentions.N.H` (the probabilities
+of one head in each block), `features`, and where the family has them `pooled`, `projected`, `attn_pool.weights` (the mean over the
+heads) and `attn_pool.head_weights`, computed in float64 from the float32 weights.
 """
 import json
 import os
@@ -56,6 +57,20 @@ def attention(q, k, v, heads, mask=None):
     return (weights @ split(v)).transpose(1, 2).reshape(q.shape), weights
 
 
+def attended(states, layer, q, k, v, heads):
+    """A block's context; the map of one head, another in each block, is put among the states."""
+    context, weights = attention(q, k, v, heads)
+    head = (layer + 1) % heads
+    states[f'attentions.{layer}.{head}'] = weights[:, head]
+    return context
+
+
+def put_pool_weights(states, weights):
+    """Of an attention pool, (batch, heads, queries, tokens)."""
+    states['attn_pool.weights'] = weights.mean(1)
+    states['attn_pool.head_weights'] = weights
+
+
 ACT = {
     'gelu': torch.nn.functional.gelu,
     'gelu_pytorch_tanh': lambda x: 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x ** 3))),
@@ -65,7 +80,9 @@ ACT = {
 
 
 def picture(height, width=None, seed=7):
-    return torch.randn(1, 3, height, width or height, generator=torch.Generator().manual_seed(seed)).float().double()
+    """Pixels of 256 levels, normalised with mean 1/2 and deviation 1/4: there is a PNG for each."""
+    levels = torch.randint(256, (1, 3, height, width or height), generator=torch.Generator().manual_seed(seed))
+    return ((levels.double() / 255 - 0.5) / 0.25).float().double()
 
 
 def write(out, variant, weights, config, expected, file='model.safetensors', config_name='config.json', others=()):
@@ -86,7 +103,7 @@ def write(out, variant, weights, config, expected, file='model.safetensors', con
     safetensors(os.path.join(folder, 'expected', 'outputs.safetensors'), {key: value.float() for key, value in expected.items()})
 
 
-TYPES = {torch.float32: 'F32', torch.int64: 'I64'}
+TYPES = {torch.float16: 'F16', torch.float32: 'F32', torch.int64: 'I64'}
 
 
 def safetensors(path, tensors):

@@ -103,7 +103,7 @@ export async function startServer({ extensions = [], settings = {}, env = {}, po
   const log = openSync(logFile, 'w');
   const child = spawn(node, [
     codeServer, '--config', path.join(state, 'code-server.yaml'), '--auth', 'none', '--bind-addr', `127.0.0.1:${port}`, ...folders,
-    '--disable-telemetry', '--disable-update-check', '--disable-workspace-trust', '--disable-getting-started-override', '--ignore-last-opened',
+    '--disable-telemetry', '--disable-update-check', ...settings['security.workspace.trust.enabled'] ? [] : ['--disable-workspace-trust'], '--disable-getting-started-override', '--ignore-last-opened',
   ], {
     stdio: ['ignore', log, log],
     detached: true, // a process group of its own, so that the extension host ends with it

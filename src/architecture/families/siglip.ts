@@ -1,5 +1,6 @@
+import { UserError } from '../../errors';
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
-import { headsOf, ownSize, part, patchValues, positions, size, type Size } from '../sizes';
+import { headsOf, ownSize, part, patchValues, positions, size, type Size, type ValueOf } from '../sizes';
 import type { TensorList } from '../tensorList';
 import { below, module, modules, stacked, tensor, type ChooseVit } from '../vitSpec';
 import { CLIP_BLOCK, clipBlock, VISION_MODEL_LEVEL } from './clip';
@@ -35,7 +36,8 @@ function blocksAndHead(t: TensorList): void {
   });
 }
 
-function siglipGraph(patchRows: boolean): ChooseVit {
+/** @param flexible NaFlex's: patches as rows, of pictures of any size */
+function siglipGraph(flexible: boolean): ChooseVit {
   return (value, field) => {
     const level = value('vision_model') === 1 ? 'vision_model' : '';
     return {
@@ -45,7 +47,8 @@ function siglipGraph(patchRows: boolean): ChooseVit {
         ...modules({ 'pool.out': 'head.attention.out_proj', 'pool.norm': 'head.layernorm', 'pool.fc1': 'head.mlp.fc1', 'pool.fc2': 'head.mlp.fc2' }),
       }),
       blocks: level === '' ? 'encoder.layers' : `${level}.encoder.layers`,
-      block: CLIP_BLOCK, patchRows,
+      block: CLIP_BLOCK, patchRows: flexible,
+      ...(flexible && { anyGrid: { multiple: 1, usualSide: tableSide(value) * value('patch_size') }, table: { rows: tableSide(value), columns: tableSide(value), resize: 'antialiased' } }),
       epsilon: field('layer_norm_eps'), activation: field('hidden_act'),
       finalNorm: { features: true, pooled: false }, pooled: value('head') === 1 ? 'attention' : 'none',
     };
@@ -110,9 +113,17 @@ export const siglip = encoderFamily({
   graph: siglipGraph(false),
 });
 
+/** Rows and columns of NaFlex's position table, which is a square whatever a picture's grid is. */
+function tableSide(value: ValueOf): number {
+  const side = Math.sqrt(value('num_patches'));
+  if (!Number.isInteger(side)) throw new UserError(`The position table has ${value('num_patches')} rows, which are no square, so the encoder cannot be run.`);
+  return side;
+}
+
 /**
- * Siglip2VisionModel of transformers, the NaFlex form: patches come flattened, channels last, and the position table
- * has a fixed number of rows. It is run on the square picture that the table fits without resizing, which the class takes like any other.
+ * Siglip2VisionModel of transformers (models/siglip2), the NaFlex form: patches come flattened, channels last, from a picture that
+ * keeps its proportions, and the position table is resized to their grid. The rows that a batch is padded with are no patches, and
+ * attended to by none, so they are left out here.
  */
 export const siglip2 = encoderFamily({
   id: 'siglip2',
@@ -123,7 +134,6 @@ export const siglip2 = encoderFamily({
     ...SHARED,
     ownSize('num_patches', 'Rows of the position table, which is resized to each picture\'s patches.', { config: ['num_patches'], default: 256 }),
     patchValues(3),
-    ownSize('image_size', 'Side of the square picture that has a patch for each row of the table, in pixels.', { derived: { basis: 'num_patches', from: value => Math.floor(Math.sqrt(value('num_patches'))) * value('patch_size'), back: (found, value) => (found / value('patch_size')) ** 2 } }),
     HEAD,
   ],
   level: 'vision_model',

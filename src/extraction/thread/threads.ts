@@ -76,7 +76,7 @@ class CopyThread {
   constructor() {
     this.#worker.on('message', (message: Message) => { this.#receive(message); });
     this.#worker.on('error', error => { this.#die(error); });
-    this.#worker.on('exit', () => { this.#die(new Error('The copying thread has ended.')); });
+    this.#worker.on('exit', code => { this.#die(new Error(`It ended with exit code ${code}.`)); });
   }
 
   async run(job: Job, options: JobOptions): Promise<Copied | Checked> {
@@ -150,8 +150,8 @@ class CopyThread {
     }
   }
 
-  #die(error: Error): void {
-    this.#dead ??= error;
+  #die(cause: Error): void {
+    this.#dead ??= new UserError('A thread that reads and writes the tensors has died, most likely because memory ran out. Close what else needs memory and run it again.', { detail: cause.stack ?? cause.message, cause });
     this.#running?.reject(this.#dead);
   }
 }

@@ -164,7 +164,7 @@ describe('openCheckpoint', () => {
       ['a key that is in another shard', { [INDEX]: indexOf({ a: S1, b: S1, c: S2 }), [S1]: ['a'], [S2]: ['b', 'c'] }, /lacks "b" \("b" is in model-00002-of-00002\.safetensors\)/],
       ['a shard outside the folder', { [INDEX]: indexOf({ a: '../model.safetensors' }) }, /"\.\.\/model\.safetensors", which does not lie inside/],
       ['a truncated shard', { [INDEX]: indexOf({ a: S1, b: S2 }), [S1]: ['a'], [S2]: fileWith(['b'], 50).subarray(0, 90) }, /^model-00002-of-00002\.safetensors is 90 bytes, its header needs \d+: the download is incomplete/],
-      ['an index that is cut off', { [INDEX]: '{"weight_map":{"a":' }, /^model\.safetensors\.index\.json is not valid JSON/],
+      ['an index that is cut off', { [INDEX]: '{"weight_map":{"a":' }, /^The shard index model\.safetensors\.index\.json is damaged: it ends too early/],
       ['a web page in a shard\'s place', { [INDEX]: indexOf({ a: S1 }), [S1]: '<!doctype html><p>Sign in' }, /^model-00001-of-00002\.safetensors is a web page/],
     ];
     for (const [what, files, ...reasons] of refused) {

@@ -31,10 +31,17 @@ describe('parseShardIndex', () => {
     assert.deepEqual(index.shards, ['b.safetensors', 'unet/a.safetensors']);
   });
 
+  it('keeps the order of keys that look like numbers, and the last of two that are equal', () => {
+    const index = parse('{"metadata":{"total_size":12.5e3,"n":[null,true,-0]},"weight_map":{"layers.1":"a","7":"b","3":"a","layers.1":"b"}}');
+    assert.deepEqual([...index.weightMap], [['layers.1', 'b'], ['7', 'b'], ['3', 'a']]);
+  });
+
   it('says what is wrong', () => {
     const faulty: readonly (readonly [text: string, reason: RegExp])[] = [
-      ['{"weight_map":{"a":"b"}', /not valid JSON: it is cut off or damaged/],
-      ['{"weight_map":{"a":"b"}} }', /not valid JSON/],
+      ['{"weight_map":{"a":"b"}', /is damaged: "," or "}" is expected \(at its byte 23\)\. Download or export the file again\.$/],
+      ['{"weight_map":{"a":"b', /is damaged: it ends inside a string/],
+      ['{"weight_map":{"a":"b"}} }', /is damaged: more follows after the end/],
+      ['{"weight_map":{"a":"b"},"metadata":{"total_size":01}}', /is damaged/],
       ['{"architectures":["X"]}', /no "weight_map" object/],
       ['{"weight_map":["a"]}', /no "weight_map" object/],
       ['{"weight_map":{}}', /names no tensors/],
@@ -47,7 +54,7 @@ describe('parseShardIndex', () => {
       ['<html>Sign in</html>', /web page/],
       ['null', /no "weight_map" object/],
     ];
-    for (const [text, reason] of faulty) assert.throws(() => parse(text), userError(/^model\.safetensors\.index\.json /, reason), text);
+    for (const [text, reason] of faulty) assert.throws(() => parse(text), userError(/^(The shard index )?model\.safetensors\.index\.json /, reason), text);
     assert.throws(() => parseShardIndex(Buffer.from([0xff, 0x00]), 'index.json'), userError(/not UTF-8/));
   });
 });

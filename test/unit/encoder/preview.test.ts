@@ -11,7 +11,7 @@ import { openJob } from '../../../src/job';
 import { previewModel } from '../../../src/previewModel';
 import { answerSchemas, toWebviewSchema, type EncoderStatus, type PictureInfo, type Subject } from '../../../src/protocol';
 import { FIXTURES } from '../support/checkpoints';
-import { ENTRY, expected, fixturePath, relativeError } from './fixture';
+import { ENTRY, expected, fixturePath, readFloats, relativeError, type Known } from './fixture';
 
 async function modelAt(folder: string): Promise<PreviewModel> {
   const checkpoint = await openCheckpoint(folder);
@@ -53,6 +53,15 @@ class Told {
   }
 }
 
+/** How test/reference/tiny.py normalises a picture's levels. */
+const REFERENCE_PIXELS = { filter: 'bicubic', rescale: 1 / 255, normalize: { mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25] } } as const;
+
+/** The picture that a reference's pixels are of. */
+async function pictureOf({ shape: [, , height = 0, width = 0], data }: Known): Promise<PictureFile> {
+  const levels = Uint8Array.from({ length: 3 * height * width }, (_, at) => Math.round(((data[at % 3 * height * width + Math.floor(at / 3)] ?? NaN) * 0.25 + 0.5) * 255));
+  return { name: 'levels.png', bytes: await sharp(levels, { raw: { width, height, channels: 3 } }).png().toBuffer() };
+}
+
 describe('the preview', function () {
   this.timeout(60_000);
   let clients: EncoderClient[] = [];
@@ -67,11 +76,11 @@ describe('the preview', function () {
     clients = [];
   });
 
-  async function open(folder = fixturePath('qwen-vl-tiny-safetensors')): Promise<{ preview: Preview; told: Told; client: EncoderClient; model: PreviewModel }> {
+  async function open(folder = fixturePath('qwen-vl-tiny-safetensors'), change = (model: PreviewModel): PreviewModel => model): Promise<{ preview: Preview; told: Told; client: EncoderClient; model: PreviewModel }> {
     const client = new EncoderClient({ entry: ENTRY });
     clients.push(client);
     const told = new Told();
-    const model = await modelAt(folder);
+    const model = change(await modelAt(folder));
     return { preview: new Preview(client, model, told.events, { device: 'cpu', precision: 'float32', resize: 'model' }), told, client, model };
   }
 
@@ -119,9 +128,6 @@ describe('the preview', function () {
     assert.equal(tokens, prefixTokens + values.length);
     const first = Math.hypot(...features.data.subarray(prefixTokens * width, (prefixTokens + 1) * width));
     assert.ok(Math.abs((values[0] ?? 0) / first - 1) < 1e-5);
-    // Without a patch attention is the class token's.
-    const attention = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'attention', layer: 0, head: 0 } });
-    assert.ok((attention.values ?? []).every(weight => weight > 0 && weight < 1));
   });
 
   it('shows a picture on tiles as one grid, and counts no tokens that are not the picture\'s', async () => {
@@ -146,6 +152,53 @@ describe('the preview', function () {
     assert.ok(values?.length === 36 && values.every(weight => weight > 0 && weight < 1));
     assert.equal((await preview.ask({ type: 'map', subject, map: { kind: 'attention', layer: 0, head: 1 } })).values?.length, 36);
   });
+
+  it('shows the attention that PyTorch computes: of a head, or the mean of all', async () => {
+    const { preview, told } = await open();
+    preview.add([picture]);
+    const maps = await readFloats(fixturePath('qwen-vl-tiny-safetensors', '../attentions/qwen-vl-tiny.safetensors'));
+    assert.equal(maps.size, 3);
+    for (const [key, { data }] of maps) {
+      const [, layer = '', head = ''] = key.split('.');
+      for (const patch of [0, 27, 63]) {
+        const { values = [] } = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'attention', layer: Number(layer), patch, ...(head !== 'mean' && { head: Number(head) }) } });
+        const error = relativeError(values, data.subarray(patch * 64, (patch + 1) * 64));
+        assert.ok(error < 1e-5, `${key} from patch ${patch}: relative error ${error}`);
+      }
+    }
+    const pool = (await expected('qwen-vl-tiny-safetensors')).get('attn_pool.weights')?.data ?? new Float32Array();
+    const { values = [] } = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'pool', query: 2 } });
+    assert.ok(relativeError(values, pool.subarray(2 * 64, 3 * 64)) < 1e-5);
+  });
+
+  // A class token, none, registers, windows of a picture that is not square, Qwen-VL's pool of two heads.
+  for (const name of ['clip', 'siglip', 'dinov2-registers', 'qwen2.5-vl', 'qwen-vl']) {
+    it(`shows the attention that PyTorch computes for ${name}, from the class token and from patches, and the pool's`, async () => {
+      const { preview, told, model } = await open(join(FIXTURES, 'families', name), ({ preprocessing, ...rest }) => ({ ...rest, preprocessing: { ...preprocessing, model: REFERENCE_PIXELS } }));
+      const known = await readFloats(join(FIXTURES, 'families', name, 'expected/outputs.safetensors'));
+      const pixels = known.get('pixel_values');
+      assert.ok(pixels);
+      preview.add([await pictureOf(pixels)]);
+      const { prefixTokens, queries } = modelInfo(model);
+      const subject = main(only(told));
+      const patchesOf = (data: Float32Array, tokens: number, row: number): Float32Array => data.subarray(row * tokens + prefixTokens, (row + 1) * tokens);
+      const maps = [...known].filter(([key]) => key.startsWith('attentions.'));
+      assert.equal(maps.length, 2);
+      for (const [key, { data, shape: [, tokens = 0] }] of maps) {
+        const [layer = 0, head = 0] = key.split('.').slice(1).map(Number);
+        const asked = await preview.ask({ type: 'map', subject, map: { kind: 'attention', layer, head, patch: 3 } });
+        assert.ok(relativeError(asked.values ?? [], patchesOf(data, tokens, prefixTokens + 3)) < 1e-5, key);
+        if (prefixTokens === 0) continue;
+        const fromClass = await preview.ask({ type: 'map', subject, map: { kind: 'attention', layer, head } });
+        assert.ok(relativeError(fromClass.values ?? [], patchesOf(data, tokens, 0)) < 1e-5, key);
+      }
+      const pool = known.get('attn_pool.weights');
+      assert.equal(pool === undefined, queries === 0);
+      if (pool === undefined) return;
+      const { values } = await preview.ask({ type: 'map', subject, map: { kind: 'pool', query: queries - 1 } });
+      assert.ok(relativeError(values ?? [], patchesOf(pool.data, pool.shape[2] ?? 0, queries - 1)) < 1e-5);
+    });
+  }
 
   it('cancels the pictures that wait with the one that runs, and encodes them again when asked', async () => {
     const { preview, told } = await open();

@@ -28,8 +28,13 @@ describe('sizes of pictures\' own', () => {
     assert.deepEqual(sizesBy({ kind: 'patches', patch: 14, limit: 4096 }), [[640, 480], [42, 70], [20, 100], [10, 100], [1034, 775], [13, 900], [897, 898], [3695, 221], [1, 1]]);
   });
 
+  it('are those of SigLIP 2 NaFlex\'s processor, which fills its patches whether the picture is large or small', () => {
+    assert.deepEqual(sizesBy({ kind: 'naflex', patch: 16, limit: 256 }), [[288, 224], [192, 320], [112, 560], [80, 800], [288, 224], [32, 2048], [256, 256], [1024, 64], [112, 112]]);
+    assert.deepEqual(sizesBy({ kind: 'naflex', patch: 14, limit: 1024 }), [[504, 378], [336, 560], [196, 980], [140, 1400], [504, 378], [56, 3584], [448, 448], [1792, 112], [112, 112]]);
+  });
+
   it('keep within a number of pixels', () => {
-    const rules: FreeResize[] = [{ kind: 'area', multiple: 28, minPixels: 3136, maxPixels: 12_845_056, growFirst: false }, { kind: 'within', longest: 1540, multiple: 28 }, { kind: 'patches', patch: 14, limit: 4096 }];
+    const rules: FreeResize[] = [{ kind: 'naflex', patch: 16, limit: 4096 }, { kind: 'area', multiple: 28, minPixels: 3136, maxPixels: 12_845_056, growFirst: false }, { kind: 'within', longest: 1540, multiple: 28 }, { kind: 'patches', patch: 14, limit: 4096 }];
     for (const rule of rules) {
       const { width, height } = freeSize({ width: 4032, height: 3024 }, withinPixels(rule, 400_000));
       assert.ok(width * height <= 400_000 * 1.02 && width * height > 250_000, `${rule.kind}: ${width} x ${height}`);
@@ -49,6 +54,12 @@ describe('preprocessor_config.json of encoders for pictures of any size', () => 
     assert.deepEqual(resizeOf({ image_processor_type: 'Qwen2VLImageProcessor' }), { ...area, minPixels: 3136, maxPixels: 1_003_520 });
     assert.deepEqual(resizeOf({ image_processor_type: 'Glm4vImageProcessor' }), { ...area, growFirst: true, minPixels: 6272, maxPixels: 5_880_000 });
     assert.deepEqual(resizeOf({ image_processor_type: 'PixtralImageProcessor', size: { longest_edge: 1540 } }), { kind: 'within', longest: 1540, multiple: 28 });
+  });
+
+  it('lets NaFlex fill so many patches, 256 unless it says', () => {
+    const naflex = (json: Record<string, unknown>) => pictureRule({ image_processor_type: 'Siglip2ImageProcessor', ...json }, { side: 256, patch: 16, unit: 16 }).spec;
+    assert.deepEqual(naflex({}), { filter: 'bilinear', rescale: 1 / 255, normalize: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] }, resize: { kind: 'naflex', patch: 16, limit: 256 } });
+    assert.deepEqual(naflex({ max_num_patches: 1024, patch_size: 16 }).resize, { kind: 'naflex', patch: 16, limit: 1024 });
   });
 
   it('has the colours that it says, else its class\'s', () => {

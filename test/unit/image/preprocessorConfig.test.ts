@@ -71,11 +71,6 @@ describe('pictureRule', () => {
     }
   });
 
-  it('takes NaFlex pictures to the square of the position table, and says what the model does', () => {
-    const rule = pictureRule({ image_processor_type: 'Siglip2ImageProcessor', resample: 2, image_mean: half.mean, image_std: half.std, patch_size: 16, max_num_patches: 256 }, { side: 256, patch: 16 });
-    assert.deepEqual(rule, { spec: { filter: 'bilinear', rescale: 1 / 255, normalize: half, resize: { kind: 'exact', width: 256, height: 256 } }, note: 'straight to the square that the position table fits; the model itself keeps the proportions' });
-  });
-
   it('fits a fixed size to the encoder, and says so', () => {
     const blip = { image_processor_type: 'BlipImageProcessor', size: { height: 364, width: 364 } };
     assert.deepEqual(pictureRule(blip, { side: 364, patch: 14 }), { spec: clipPreprocessing(364, 'square') });

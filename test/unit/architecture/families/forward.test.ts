@@ -61,6 +61,7 @@ const TINY: Readonly<Record<string, string>> = {
   'llama4': 'llama4',
   'mllama': 'mllama',
   'mllama-whole': 'mllama',
+  'qwen-vl': 'qwen-vl',
 };
 
 const BOUND = 1e-5;
@@ -113,14 +114,15 @@ function assertClose(actual: Array32 | undefined, reference: Known, name: string
 
 describe('forward passes', () => {
   for (const [name, familyId] of Object.entries(TINY)) {
-    it(`of ${name}: every hidden state and feature agrees with the float64 reference`, async () => {
+    it(`of ${name}: every hidden state, attention map and feature agrees with the float64 reference`, async () => {
       const { family, model } = await open(name);
       assert.equal(family, familyId);
       const { pixels, outputs } = await expected(name);
-      const graph = forwardGraph(model.graph);
+      const [, , height = 0, width = 0] = pixels.shape;
+      const graph = forwardGraph(model.graph, gridOf(model.graph, height, width));
       // Nothing that the encoder hands out goes unchecked.
-      const unchecked = ['attn_pool.head_weights'];
-      assert.deepEqual([...graph.poolShapes.keys()].filter(one => !outputs.has(one) && !unchecked.includes(one)), []);
+      assert.deepEqual([...graph.poolShapes.keys()].filter(one => !outputs.has(one)), []);
+      assert.ok([...outputs.keys()].some(one => one.startsWith('attentions.')));
       assert.equal([...outputs.keys()].filter(one => one.startsWith('hidden_states.')).length, graph.layers);
       const actual = await run(model, pixels, [...outputs.keys()]);
       for (const [key, reference] of outputs) assertClose(actual.get(key), reference, key);
@@ -128,7 +130,7 @@ describe('forward passes', () => {
   }
 
   for (const [name] of Object.entries(TINY)) {
-    it(`of ${name} export to ONNX, with a dynamic batch and attention maps that agree with the blocks'`, async () => {
+    it(`of ${name} export to ONNX, with a dynamic batch, and agree with the reference there too`, async () => {
       const { model } = await open(name);
       const { pixels, outputs } = await expected(name);
       const folder = await mkdtemp(path.join(tmpdir(), 'forward-'));
@@ -136,9 +138,7 @@ describe('forward passes', () => {
         const file = path.join(folder, 'model.onnx');
         const [, , height = 0, width = 0] = pixels.shape;
         const grid = gridOf(model.graph, height, width);
-        const { heads, tokens } = forwardGraph(model.graph, grid);
-        const last = `attentions.1.${heads - 1}`;
-        await exportOnnx(model, { path: file, outputs: [...outputs.keys(), last], weights: 'one-file', grid });
+        await exportOnnx(model, { path: file, outputs: [...outputs.keys()], weights: 'one-file', grid });
         const session = await InferenceSession.create(file);
         try {
           const twice = Float32Array.of(...pixels.data.map(value => -value), ...pixels.data);
@@ -148,10 +148,6 @@ describe('forward passes', () => {
             assert.ok(data instanceof Float32Array, key);
             assertClose({ shape: reference.shape, data: data.subarray(reference.data.length) }, reference, key);
           }
-          const map = results[last]?.data;
-          assert.ok(map instanceof Float32Array);
-          assert.equal(map.length, 2 * tokens * tokens);
-          for (let row = 0; row < tokens; row++) assert.ok(Math.abs(map.subarray(row * tokens, (row + 1) * tokens).reduce((sum, weight) => sum + weight, 0) - 1) < BOUND);
         } finally {
           await session.release();
         }
@@ -202,7 +198,7 @@ describe('forward passes', () => {
   });
 
   it('are there for exactly the families that say so, each with a reference', async () => {
-    const tested = new Set([...Object.values(TINY), 'qwen-vl']);
+    const tested = new Set(Object.values(TINY));
     for (const family of FAMILIES) {
       const { id, support } = family;
       assert.equal(support === 'preview', family.graph !== undefined, id);

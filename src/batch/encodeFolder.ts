@@ -1,0 +1,296 @@
+import { readdir } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
+import { wantedOutputs } from '../architecture/outputs';
+import { sameGrid } from '../architecture/positions';
+import type { EncoderClient } from '../encoder/client';
+import { decodePicture, type DecodedPicture } from '../encoder/decodePicture';
+import type { DeviceChoice, LoadReport } from '../encoder/devices';
+import type { Precision } from '../encoder/deviceEncoder';
+import type { Array32 } from '../encoder/encoder';
+import type { EncoderModel } from '../encoder/model';
+import { Interrupted, isAbort, systemErrorCode, UserError } from '../errors';
+import { recover } from '../extraction/outputFolder';
+import { formatCount } from '../format';
+import type { PreprocessSpec } from '../image/preprocess';
+import type { RunOptions } from '../progress';
+import { encoderDigest } from './encoderDigest';
+import { INDEX_NAME, pictureAt, writeIndex, type Place } from './indexFile';
+import { lockFolder } from './lock';
+import { picturesBelow, type PictureStat, type Unreadable } from './pictures';
+import { differences, runSettings, type RunSettings } from './settings';
+import { readShard, ShardWriter, type Shard, type ShardPicture } from './shard';
+
+export interface FolderRequest extends RunOptions {
+  /** The folder of pictures; those in folders below it are taken too. */
+  readonly folder: string;
+  /** The folder that the shards and the index are written into. */
+  readonly out: string;
+  /** Names as `wantedOutputs` knows them. */
+  readonly outputs: readonly string[];
+  readonly preprocessing: PreprocessSpec;
+  readonly device: DeviceChoice;
+  readonly precision: Precision;
+  /** Pictures that run together. */
+  readonly batchSize: number;
+  /** Pictures in a shard at most. */
+  readonly shardPictures?: number;
+  /** Throw away what `out` holds of an earlier run; it stays until the first new shard is there. */
+  readonly startOver?: boolean;
+  /** Told, before anything runs, how many pictures are done already and how many are to be. */
+  readonly onPlan?: (plan: { readonly kept: number; readonly pending: number }) => void;
+  readonly onLoaded?: (report: LoadReport) => void;
+}
+
+/** What a run needs of an encoder's client. */
+export type FolderEncoder = Pick<EncoderClient, 'load' | 'run' | 'preprocess' | 'pid'>;
+
+export interface EncodedFolder {
+  readonly out: string;
+  /** Pictures that the index has now. */
+  readonly pictures: number;
+  /** Of these, those done by this run. */
+  readonly encoded: number;
+  readonly shards: readonly string[];
+  /** What could not be read. */
+  readonly skipped: readonly Unreadable[];
+  /** Pictures with features from an earlier run that are not in the folder any more. */
+  readonly removed: readonly string[];
+  /** Undefined when there was nothing to run. */
+  readonly device: LoadReport | undefined;
+}
+
+/** What a folder holds of earlier runs. */
+export interface EarlierRun {
+  readonly settings: RunSettings;
+  readonly shards: readonly Shard[];
+  /** By the picture's name; of one that was done again, the last. */
+  readonly places: ReadonlyMap<string, Place>;
+}
+
+/** A shard ends with the picture that reaches either. */
+const SHARD_PICTURES = 256;
+const SHARD_BYTES = 256e6;
+const SHARD = /^features-(\d{5,})\.safetensors$/;
+
+/**
+ * Writes what an encoder makes of every picture of a folder, float32, into safetensors shards with an index. What a run
+ * that was cancelled, failed or killed has left is continued: shards appear whole, and say themselves which pictures they
+ * hold, so that at most the one under way is done again. Pictures that have come or changed since are done, those that are
+ * gone leave the index. Memory holds one batch, and a name for each picture.
+ * Progress counts bytes while "hashing", blocks while "loading", and the pictures to be done while "running".
+ * @throws UserError when `out` holds features of another encoder or with other settings, another run writes there, there is
+ *   no picture that can be read, or the encoder fails; Interrupted when cancelled with pictures done
+ */
+export async function encodeFolder(client: FolderEncoder, model: EncoderModel, request: FolderRequest): Promise<EncodedFolder> {
+  wantedOutputs(forwardGraph(model.graph), request.outputs);
+  const { signal, onProgress, startOver = false } = request;
+  const [folder, out] = [resolve(request.folder), resolve(request.out)];
+  const { pictures, unreadable } = await listPictures(folder, signal);
+  const digest = await encoderDigest(model, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
+  const settings = runSettings(model, digest, request.outputs, request.preprocessing, request.precision);
+  const unlock = await lockFolder(out);
+  try {
+    const earlier = await earlierRun(out, signal);
+    if (earlier !== undefined && !startOver) refuseOther(out, earlier.settings, settings);
+    const run = new FolderRun(client, model, { ...request, folder, out }, settings, earlier, pictures, unreadable);
+    return await run.run();
+  } finally {
+    await unlock();
+  }
+}
+
+/**
+ * What `out` holds of earlier runs; undefined when it holds nothing, or does not exist.
+ * @throws UserError when a shard is damaged or somebody else's
+ */
+export async function earlierRun(out: string, signal?: AbortSignal): Promise<EarlierRun | undefined> {
+  await recover(out);
+  const shards: Shard[] = [];
+  for (const name of (await namesIn(out)).filter(each => SHARD.test(each)).sort((a, b) => numberOf(a) - numberOf(b))) shards.push(await readShard(out, name, signal));
+  const [first, ...others] = shards;
+  if (first === undefined) return undefined;
+  for (const { name, settings } of others) refuseOther(join(out, name), settings, first.settings);
+  const places = new Map<string, Place>();
+  for (const shard of shards) shard.pictures.forEach(({ name }, position) => { places.set(name, { shard, position }); });
+  return { settings: first.settings, shards, places };
+}
+
+function refuseOther(place: string, found: RunSettings, wanted: RunSettings): void {
+  const reasons = differences(found, wanted);
+  if (reasons.length === 0) return;
+  throw new UserError(`${place} holds features of ${reasons.join(' and ')}, which cannot be continued with these. Choose another folder, or start over (--overwrite), which replaces them.`);
+}
+
+function numberOf(shard: string): number {
+  return Number(SHARD.exec(shard)?.[1] ?? 0);
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return [];
+    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(`${folder} is a file. Choose a folder for the features.`, { cause: error });
+    throw error;
+  }
+}
+
+async function listPictures(folder: string, signal: AbortSignal | undefined): Promise<{ pictures: PictureStat[]; unreadable: Unreadable[] }> {
+  const pictures: PictureStat[] = [];
+  const unreadable: Unreadable[] = [];
+  for await (const found of picturesBelow(folder, signal)) {
+    if ('reason' in found) unreadable.push(found);
+    else pictures.push(found);
+  }
+  if (pictures.length === 0 && unreadable.length === 0) throw new UserError(`${folder} has no pictures in it or in the folders below. Name the folder that has them.`);
+  return { pictures, unreadable };
+}
+
+class FolderRun {
+  readonly #shards: Shard[];
+  readonly #places = new Map<string, Place>();
+  readonly #pending: PictureStat[] = [];
+  readonly #skipped: Unreadable[];
+  readonly #removed: string[];
+  /** Files of an earlier run that the first shard replaces. */
+  #stale: readonly string[] = [];
+  #next: number;
+  #encoded = 0;
+  #shard: ShardWriter | undefined;
+  #device: LoadReport | undefined;
+
+  constructor(
+    private readonly client: FolderEncoder,
+    private readonly model: EncoderModel,
+    private readonly request: FolderRequest,
+    private readonly settings: RunSettings,
+    earlier: EarlierRun | undefined,
+    pictures: readonly PictureStat[],
+    unreadable: readonly Unreadable[],
+  ) {
+    const before = request.startOver === true ? undefined : earlier;
+    if (request.startOver === true && earlier !== undefined) this.#stale = [...earlier.shards.map(({ name }) => name), INDEX_NAME];
+    this.#shards = [...before?.shards ?? []];
+    this.#next = numberOf(this.#shards.at(-1)?.name ?? '') + 1;
+    this.#skipped = [...unreadable];
+    const gone = new Set(before?.places.keys());
+    for (const picture of pictures) {
+      gone.delete(picture.name);
+      const place = before?.places.get(picture.name);
+      if (place !== undefined && isUnchanged(picture, pictureAt(place))) this.#places.set(picture.name, place);
+      else this.#pending.push(picture);
+    }
+    this.#removed = [...gone];
+  }
+
+  async run(): Promise<EncodedFolder> {
+    const { onPlan, out } = this.request;
+    onPlan?.({ kept: this.#places.size, pending: this.#pending.length });
+    let complete = false;
+    try {
+      if (this.#pending.length > 0) await this.#encodePending();
+      complete = true;
+    } catch (error) {
+      if (isAbort(error) && this.#places.size > 0) throw new Interrupted(`Cancelled. ${formatCount(this.#places.size, 'picture')} of ${formatCount(this.#places.size + this.#pending.length - this.#encoded, 'picture')} are done and stay in ${out}; run it again to go on.`);
+      throw error;
+    } finally {
+      // Of a run that starts over, what was there before stays until there is something new.
+      if (this.#shards.length > 0) await writeIndex(out, { settings: this.settings, source: this.request.folder, complete, shards: this.#shards, places: this.#places, skipped: this.#skipped, removed: this.#removed });
+    }
+    if (this.#places.size === 0) throw new UserError(`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
+    return { out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped, removed: this.#removed, device: this.#device };
+  }
+
+  async #encodePending(): Promise<void> {
+    const { signal, onProgress, onLoaded, device, precision, batchSize } = this.request;
+    this.#device = await this.client.load(this.model, {
+      device, precision, batch: Math.min(batchSize, this.#pending.length), ...(signal && { signal }),
+      onProgress: ({ done, total }) => { onProgress?.({ done, total, label: 'loading' }); },
+    });
+    onLoaded?.(this.#device);
+    const total = this.#pending.length;
+    try {
+      for (let done = 0; done < total; done += batchSize) {
+        onProgress?.({ done, total, label: 'running' });
+        const batch = await this.#decode(this.#pending.slice(done, done + batchSize));
+        for (const alike of ofOneGrid(batch)) await this.#encode(alike, done, total);
+      }
+      onProgress?.({ done: total, total, label: 'running' });
+    } finally {
+      await this.#endShard();
+    }
+  }
+
+  /** Those of the pictures that can be decoded. */
+  async #decode(pictures: readonly PictureStat[]): Promise<Decoded[]> {
+    const decoded: Decoded[] = [];
+    for (const picture of pictures) {
+      this.request.signal?.throwIfAborted();
+      try {
+        decoded.push({ picture, ...await decodePicture(this.client, this.model, join(this.request.folder, picture.name), this.request.preprocessing, this.request.signal) });
+      } catch (error) {
+        if (isAbort(error) || !(error instanceof UserError)) throw error;
+        this.#skipped.push({ name: picture.name, reason: error.message });
+      }
+    }
+    return decoded;
+  }
+
+  async #encode(pictures: readonly Decoded[], before: number, total: number): Promise<void> {
+    const { signal, onProgress, out, outputs, shardPictures = SHARD_PICTURES } = this.request;
+    const values = await this.client.run(together(pictures), outputs, {
+      ...(signal && { signal }),
+      onProgress: ({ done, total: stages }) => { onProgress?.({ done: before + pictures.length * done / stages, total, label: 'running' }); },
+    });
+    this.#shard ??= await ShardWriter.create(out, takesAnyGrid(this.model.graph) ? 'apart' : 'stacked');
+    await this.#shard.append(pictures.map(({ picture, grid }): ShardPicture => ({ ...picture, grid: [grid.rows, grid.columns] })), values);
+    if (this.#shard.pictures.length >= shardPictures || this.#shard.bytes >= SHARD_BYTES) await this.#endShard();
+  }
+
+  /** Puts the shard under way in its place with what it has. */
+  async #endShard(): Promise<void> {
+    const writer = this.#shard;
+    this.#shard = undefined;
+    if (writer === undefined) return;
+    if (!writer.isWhole) {
+      await writer.discard();
+      return;
+    }
+    const name = `features-${String(this.#next).padStart(5, '0')}.safetensors`;
+    const shard = await writer.commit(name, this.settings, this.#device?.device ?? '', this.#stale.filter(stale => stale !== name));
+    this.#next += 1;
+    this.#stale = [];
+    this.#shards.push(shard);
+    this.#encoded += shard.pictures.length;
+    shard.pictures.forEach((picture, position) => { this.#places.set(picture.name, { shard, position }); });
+  }
+}
+
+interface Decoded extends DecodedPicture {
+  readonly picture: PictureStat;
+}
+
+function isUnchanged(now: PictureStat, then: ShardPicture): boolean {
+  return now.size === then.size && now.modified === then.modified;
+}
+
+/** Runs of pictures of one grid: only these go through the encoder together. */
+function ofOneGrid(pictures: readonly Decoded[]): Decoded[][] {
+  const runs: Decoded[][] = [];
+  for (const picture of pictures) {
+    const last = runs.at(-1);
+    if (last?.[0] !== undefined && sameGrid(last[0].grid, picture.grid)) last.push(picture);
+    else runs.push([picture]);
+  }
+  return runs;
+}
+
+/** Their pixels as one batch. */
+function together(pictures: readonly Decoded[]): Array32 {
+  const [, ...shape] = pictures[0]?.pixels.shape ?? [];
+  const size = pictures[0]?.pixels.data.length ?? 0;
+  const data = new Float32Array(pictures.length * size);
+  pictures.forEach(({ pixels }, index) => { data.set(pixels.data, index * size); });
+  return { shape: [pictures.length, ...shape], data };
+}

@@ -1,0 +1,85 @@
+import { createWriteStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { writing } from '../extraction/ioErrors';
+import { OutputFolder } from '../extraction/outputFolder';
+import { TOOL } from '../version';
+import type { Unreadable } from './pictures';
+import { keyPrefix, type Shard, type ShardPicture } from './shard';
+import type { RunSettings } from './settings';
+
+export const INDEX_NAME = 'index.json';
+
+/** Where the features of a picture are. */
+export interface Place {
+  readonly shard: Shard;
+  /** Of the shard's pictures. */
+  readonly position: number;
+}
+
+export function pictureAt({ shard, position }: Place): ShardPicture {
+  const picture = shard.pictures[position];
+  if (picture === undefined) throw new Error(`${shard.name} has no picture ${position}.`);
+  return picture;
+}
+
+export interface FolderIndex {
+  readonly settings: RunSettings;
+  /** Absolute path of the folder of pictures. */
+  readonly source: string;
+  /** Whether every picture that can be read has its features. */
+  readonly complete: boolean;
+  readonly shards: readonly Shard[];
+  /** By the picture's name. */
+  readonly places: ReadonlyMap<string, Place>;
+  readonly skipped: readonly Unreadable[];
+  readonly removed: readonly string[];
+}
+
+/**
+ * Writes `index.json`: `metadata`, and for every picture the shard, what stands before the keys there (nothing where
+ * pictures are stacked) and the row in their arrays. It says nothing that the shards' headers do not; it is what a reader
+ * looks a picture up in.
+ */
+export async function writeIndex(out: string, index: FolderIndex): Promise<void> {
+  const folder = await OutputFolder.prepare(out);
+  try {
+    const path = join(folder.staging, INDEX_NAME);
+    await writing(path, async () => {
+      await pipeline(Readable.from(chunks(index)), createWriteStream(path));
+      const handle = await open(path, 'r+');
+      await handle.sync().finally(() => handle.close());
+    });
+    await folder.commit([INDEX_NAME], []);
+  } catch (error) {
+    await folder.discard();
+    throw error;
+  }
+}
+
+/** One line per picture; whole files of them never stand in memory. */
+function* chunks({ settings, source, complete, shards, places, skipped, removed }: FolderIndex): Generator<string> {
+  const { version, ...chosen } = settings;
+  const metadata = {
+    format: 'vision encoder features', version, tool: TOOL, ...chosen, source, complete,
+    pictures: places.size, shards: shards.map(({ name }) => name), total_size: shards.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+  yield `{\n"metadata": ${JSON.stringify(metadata)},\n"pictures": {`;
+  let lines: string[] = [];
+  let separator = '\n';
+  for (const [name, place] of places) {
+    const { size, modified, grid } = pictureAt(place);
+    const { layout, name: shard } = place.shard;
+    const prefix = keyPrefix(layout, place.position);
+    lines.push(`${separator}${JSON.stringify(name)}: ${JSON.stringify({ shard, ...(prefix !== '' && { prefix }), row: layout === 'apart' ? 0 : place.position, grid, size, modified })}`);
+    separator = ',\n';
+    if (lines.length === 1000) {
+      yield lines.join('');
+      lines = [];
+    }
+  }
+  yield lines.join('');
+  yield `\n},\n"skipped": ${JSON.stringify(Object.fromEntries(skipped.map(({ name, reason }) => [name, reason])))},\n"removed": ${JSON.stringify(removed)}\n}\n`;
+}

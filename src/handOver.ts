@@ -1,0 +1,106 @@
+import { basename, join, resolve } from 'node:path';
+import { exportOnnx } from './encoder/exportOnnx';
+import type { EncoderModel } from './encoder/model';
+import { UserError } from './errors';
+import { textFile, type ExtraFile } from './extraction/extraFiles';
+import { extract, type ExtractOptions } from './extraction/extract';
+import type { OutputFormat } from './extraction/weightsLayout';
+import { featureWidth } from './handover/featureWidth';
+import { ONNX_MODEL } from './handover/onnx';
+import { projectionFiles, type Projection } from './handover/projection';
+import { pythonSnippet, SNIPPET } from './handover/snippet';
+import type { Encoder, Target } from './handover/target';
+import { TARGETS } from './handover/targets';
+import { companionFiles, validated, type Job } from './job';
+import { optionalParts, switchParts } from './parts';
+import type { RunOptions } from './progress';
+
+export interface HandOverOptions extends RunOptions, Pick<ExtractOptions, 'dtype' | 'overwrite' | 'onResume'> {
+  /** The folder to write; made when it does not exist. */
+  readonly out: string;
+  /** A projection to a language decoder to write beside the encoder. */
+  readonly projection?: Omit<Projection, 'features'>;
+  /** The encoder as it is run, on this machine; asked for when a target needs it. */
+  readonly model: (job: Job) => EncoderModel | Promise<EncoderModel>;
+}
+
+export interface HandedOver {
+  /** The absolute path of the folder. */
+  readonly out: string;
+  /** The names of its files. */
+  readonly files: readonly string[];
+  readonly projection: Projection | undefined;
+  /** What to know before it is loaded: a sentence each. */
+  readonly notes: readonly string[];
+  /** Python that loads it from anywhere. */
+  readonly snippet: string;
+}
+
+/** Why the job's encoder cannot be handed over to a target, in a sentence; undefined when it can. */
+export function whyNot(job: Job, target: Target): string | undefined {
+  const { family } = job;
+  if (family === undefined) return 'No vision encoder is recognised in this checkpoint.';
+  const fault = target.whyNot(family);
+  if (fault !== undefined) return fault;
+  const there = new Set(optionalParts(job).map(part => part.id));
+  const absent = Object.entries(target.parts(family)).find(([part, wanted]) => wanted && !there.has(part));
+  return absent && `${target.title} wants the ${family.title} encoder with its ${absent[0]}, and this checkpoint has none.`;
+}
+
+/**
+ * The job with the optional parts that the target wants, and without those that it does not.
+ * @throws UserError when the target cannot load such encoders
+ */
+export function readyFor(job: Job, target: Target): Job {
+  const { family } = validated(job);
+  const fault = whyNot(job, target);
+  if (fault !== undefined) {
+    const others = TARGETS.filter(other => whyNot(job, other) === undefined).map(other => other.title);
+    throw new UserError(`${fault} ${others.length === 0 ? 'Nor can another target.' : `Hand it over to ${others.join(' or ')} instead.`}`);
+  }
+  const wanted = target.parts(family);
+  return switchParts(job, Object.fromEntries(optionalParts(job).flatMap(({ id, kept }) => (Object.hasOwn(wanted, id) && wanted[id] !== kept ? [[id, wanted[id] === true]] : []))));
+}
+
+/**
+ * Writes a folder that the target loads as it is: the encoder, what goes with it, `load.py`, and a projection when asked.
+ * It appears when it is whole; a failed or cancelled run leaves nothing behind.
+ * @param job as `readyFor` gives it
+ * @throws UserError when the encoder would not load strictly, the folder has the wrong name, or what extraction throws
+ */
+export async function handOver(job: Job, target: Target, options: HandOverOptions): Promise<HandedOver> {
+  const { family, validation } = validated(job);
+  const { hyperparameters } = validation;
+  const out = resolve(options.out);
+  const fault = target.folderFault(out, family);
+  if (fault !== undefined) throw new UserError(fault);
+  const encoder: Encoder = { family, hyperparameters, source: job.config, ...await companionFiles(job, options.signal) };
+  const projection = options.projection && { ...options.projection, features: featureWidth(encoder, target.format !== 'onnx') };
+  const format = target.format === 'onnx' ? 'safetensors' : target.format;
+  const python = target.python(encoder);
+  const beside = [
+    ...target.files(encoder),
+    ...(projection === undefined ? [] : projectionFiles(projection, format)),
+    textFile(SNIPPET, pythonSnippet(python, { projection, format })),
+  ];
+  const files = target.format === 'onnx' ? await writeOnnx(job, out, beside, options) : await writeWeights(job, encoder, out, target.format, beside, options);
+  return { out, files, projection, notes: target.notes(encoder), snippet: pythonSnippet(python, { projection, format, folder: out }) };
+}
+
+async function writeWeights(job: Job, { config, preprocessor }: Encoder, out: string, format: OutputFormat, beside: readonly ExtraFile[], options: HandOverOptions): Promise<readonly string[]> {
+  const { dtype, overwrite, signal, onProgress, onResume } = options;
+  const result = await extract(job.plan, validated(job).validation, {
+    out, format, dtype, config, preprocessor, beside, overwrite: overwrite === true,
+    ...(signal && { signal }), ...(onProgress && { onProgress }), ...(onResume && { onResume }),
+  });
+  return result.files;
+}
+
+async function writeOnnx(job: Job, out: string, beside: readonly ExtraFile[], { dtype, model, overwrite, signal, onProgress }: HandOverOptions): Promise<readonly string[]> {
+  if (dtype !== 'keep') throw new UserError('An ONNX model has its weights in the dtype that they are stored in. Hand over without a dtype.');
+  const paths = await exportOnnx(await model(job), {
+    path: join(out, ONNX_MODEL), outputs: ['features'], weights: 'one-file', beside, overwrite: overwrite === true,
+    ...(signal && { signal }), ...(onProgress && { onProgress }),
+  });
+  return paths.map(path => basename(path));
+}

@@ -1,0 +1,30 @@
+import { pictureSizes } from '../architecture/forwardGraphs';
+import { UserError } from '../errors';
+import { jsonFile } from '../extraction/extraFiles';
+import { PLAIN, type Target } from './target';
+
+/** The model's file; its weights lie beside it in a file of the same name with .data behind. */
+export const ONNX_MODEL = 'encoder.onnx';
+
+/** ONNX: the forward pass as a model that every ONNX runtime runs, float32 pictures in, float32 features out. */
+export const onnx: Target = {
+  ...PLAIN,
+  id: 'onnx',
+  title: 'ONNX',
+  writes: `${ONNX_MODEL} with its weights in one file beside it, and preprocessor_config.json`,
+  format: 'onnx',
+  whyNot: family => (family.graph === undefined ? `The forward pass of ${family.title} is not known here, so there is no ONNX model of it.` : undefined),
+  files: ({ preprocessor }) => [jsonFile('preprocessor_config.json', preprocessor)],
+  python: ({ family, hyperparameters, source }) => {
+    if (family.graph === undefined) throw new UserError(`The forward pass of ${family.title} is not known here.`);
+    const { side } = pictureSizes(family.graph(hyperparameters, source));
+    return {
+      about: [`${family.title}'s vision encoder as an ONNX model: python FOLDER/load.py`, 'pixel_values are pictures as preprocessor_config.json makes them; their number is free.'],
+      imports: ['import numpy', 'import onnxruntime'],
+      load: [
+        `session = onnxruntime.InferenceSession(str(folder / '${ONNX_MODEL}'))`,
+        `[features] = session.run(['features'], {'pixel_values': numpy.zeros((1, 3, ${side}, ${side}), numpy.float32)})`,
+      ],
+    };
+  },
+};

@@ -1,0 +1,51 @@
+import { UserError } from '../errors';
+import { PLAIN, type Target } from './target';
+
+/** Where transformers (4.57) defines the classes of encoders that stand alone: models/<module>/modeling_<module>.py. */
+const MODULES: Readonly<Record<string, string>> = {
+  CLIPVisionModel: 'clip', CLIPVisionModelWithProjection: 'clip', SiglipVisionModel: 'siglip', Siglip2VisionModel: 'siglip2',
+  Dinov2Model: 'dinov2', Dinov2WithRegistersModel: 'dinov2_with_registers', DINOv3ViTModel: 'dinov3_vit', InternVLVisionModel: 'internvl',
+  Blip2VisionModel: 'blip_2', MllamaVisionModel: 'mllama', PixtralVisionModel: 'pixtral', Llama4VisionModel: 'llama4', Aimv2VisionModel: 'aimv2',
+  Qwen2VisionTransformerPretrainedModel: 'qwen2_vl', Qwen2_5_VisionTransformerPretrainedModel: 'qwen2_5_vl', Qwen3VLVisionModel: 'qwen3_vl', Glm4vVisionModel: 'glm4v',
+};
+
+/** The families of these classes, with the optional parts that the class always has. */
+const FAMILIES: Readonly<Record<string, Readonly<Record<string, boolean>>>> = {
+  clip: {}, siglip: {}, siglip2: {}, dinov2: {}, dinov3: {}, 'internvl-hf': {}, 'eva-vit-g': {}, mllama: {}, pixtral: {}, aimv2: {},
+  llama4: { adapter: true }, 'qwen2-vl': { merger: true }, 'qwen2.5-vl': { merger: true }, 'qwen3-vl': { merger: true }, glm4v: { merger: true },
+};
+
+/** Families whose class is a Python file in the model's own repository. */
+const REMOTE_CODE = new Set(['internvit', 'moonvit', 'florence2', 'cogvlm', 'molmo']);
+
+/** Why transformers of DeepSpeed-VisualChat's days would find no weights. */
+export const NO_LEVEL = 'The keys have no level vision_model, as transformers 5.6 and later write them; earlier ones do not find them.';
+
+/** Hugging Face transformers: a folder that `from_pretrained` of the encoder's own class reads. */
+export const transformers: Target = {
+  ...PLAIN,
+  id: 'transformers',
+  title: 'Hugging Face transformers',
+  writes: 'model.safetensors, config.json and preprocessor_config.json, for from_pretrained of the encoder\'s own class',
+  format: 'safetensors',
+  whyNot: ({ id, title }) => {
+    if (Object.hasOwn(FAMILIES, id)) return undefined;
+    if (REMOTE_CODE.has(id)) return `The class of ${title} is not in transformers: it is a Python file in the model's own repository (trust_remote_code).`;
+    return `transformers has no class of its own for ${title} encoders.`;
+  },
+  parts: ({ id }) => FAMILIES[id] ?? {},
+  notes: ({ hyperparameters }) => (hyperparameters.get('vision_model')?.value === 0 ? [NO_LEVEL] : []),
+  python: ({ config, family }) => {
+    const [name] = Array.isArray(config.architectures) ? config.architectures as readonly unknown[] : [];
+    const module = typeof name === 'string' && Object.hasOwn(MODULES, name) ? MODULES[name] : undefined;
+    if (typeof name !== 'string' || module === undefined) throw new UserError(`It is not known which class of transformers loads this ${family.title} encoder.`);
+    return {
+      about: [`${family.title}'s vision encoder, for Hugging Face transformers: python FOLDER/load.py`],
+      imports: [`from transformers.models.${module}.modeling_${module} import ${name}`],
+      load: [
+        `encoder, info = ${name}.from_pretrained(folder, output_loading_info=True)`,
+        'assert not info[\'missing_keys\'] and not info[\'unexpected_keys\'], info',
+      ],
+    };
+  },
+};

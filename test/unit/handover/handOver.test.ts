@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseConfig } from '../../../src/architecture/config';
+import { openCheckpoint } from '../../../src/checkpoint/open';
+import { encoderModel, type EncoderModel } from '../../../src/encoder/model';
+import { isAbort, UserError } from '../../../src/errors';
+import { OutputExists } from '../../../src/extraction/preconditions';
+import { verify } from '../../../src/extraction/verify';
+import { handOver, readyFor, whyNot, type HandOverOptions } from '../../../src/handOver';
+import { DECODERS } from '../../../src/handover/decoders';
+import { targetById, TARGETS } from '../../../src/handover/targets';
+import { openJob, validated, type Job } from '../../../src/job';
+import { FIXTURES, inFolder, needTorch, python } from '../extraction/support';
+import { fakeCheckpoint, type FakeTensor } from '../support/checkpoints';
+import { STATE_DICTS, tensorsOf } from '../support/families';
+
+const REFERENCE = join(__dirname, '../../reference');
+
+/** Runs a snippet; the modules that it imports are those of test/reference where the real ones are not installed. Prints what `then` does with its variables. */
+function runSnippet(path: string, then: string): unknown {
+  const program = `
+import json, runpy, sys, torch
+sys.path[:0] = [${JSON.stringify(join(REFERENCE, 'loaders'))}, ${JSON.stringify(REFERENCE)}]
+made = runpy.run_path(${JSON.stringify(path)})
+print(json.dumps((lambda encoder, projection, **_: ${then})(**{'projection': None, **made})))`;
+  return JSON.parse(python(['-c', program]));
+}
+
+async function withJob<T>(fixture: string, use: (job: Job) => Promise<T>): Promise<T> {
+  const checkpoint = await openCheckpoint(join(FIXTURES, fixture));
+  try {
+    return await use(await openJob(checkpoint));
+  } finally {
+    await checkpoint.close();
+  }
+}
+
+function model(job: Job): EncoderModel {
+  const { family, validation } = validated(job);
+  return encoderModel(job.plan, family, validation.hyperparameters, job.config);
+}
+
+/** Hands a fixture's encoder over into a folder of this name. */
+function hand(fixture: string, id: string, out: string, options: Partial<HandOverOptions> = {}) {
+  const target = targetById(id);
+  return withJob(fixture, job => handOver(readyFor(job, target), target, { out, dtype: 'keep', model, ...options }));
+}
+
+const LLAMA = { form: 'baseline', decoder: DECODERS['llama-2-7b'], seed: 3 } as const;
+
+describe('handing over', function () {
+  this.timeout(120_000);
+
+  it('knows who can load which encoder, and says why not otherwise', async () => {
+    const loaders = (fixture: string) => withJob(fixture, job => Promise.resolve(TARGETS.filter(target => whyNot(job, target) === undefined).map(target => target.id)));
+    assert.deepEqual(await loaders('qwen-vl-tiny-bin'), ['deepspeed-visualchat', 'onnx']);
+    assert.deepEqual(await loaders('families/clip-llava'), ['deepspeed-visualchat', 'transformers', 'onnx']);
+    assert.deepEqual(await loaders('families/open-clip'), ['open-clip', 'onnx']);
+    assert.deepEqual(await loaders('families/internvit-300m'), ['onnx']);
+    await assert.rejects(hand('qwen-vl-tiny-bin', 'transformers', '/nowhere'), new UserError('transformers has no class of its own for Qwen-VL encoders. Hand it over to DeepSpeed-VisualChat or ONNX instead.'));
+    await assert.rejects(hand('families/moonvit', 'transformers', '/nowhere'), /MoonViT is not in transformers: it is a Python file in the model's own repository/);
+  });
+
+  describe('to DeepSpeed-VisualChat', () => {
+    it('writes a folder that its own class loads strictly, with a projection, all of it proven by verify', async function () {
+      needTorch(this);
+      await inFolder(async folder => {
+        const out = join(folder, 'my-Qwen-encoder');
+        const { files, notes, snippet } = await hand('qwen-vl-tiny-bin', 'deepspeed-visualchat', out, { projection: LLAMA });
+        assert.deepEqual([...files].sort(), ['config.json', 'load.py', 'manifest.json', 'preprocessor_config.json', 'projection.bin', 'projection.json', 'pytorch_model.bin']);
+        assert.deepEqual((await readdir(out)).sort(), [...files].sort());
+        const report = await verify(out);
+        assert.deepEqual(report.differences, []);
+        assert.equal(report.checkedTensors, 53);
+        const found = runSnippet(join(out, 'load.py'), '[len(encoder.state_dict()), list(projection(torch.zeros(1, 256, 128)).shape)]');
+        assert.deepEqual(found, [53, [1, 256, 4096]]);
+        // The same program stands anywhere when it names the folder.
+        const elsewhere = join(folder, 'anywhere.py');
+        await writeFile(elsewhere, snippet);
+        assert.deepEqual(runSnippet(elsewhere, '[len(encoder.state_dict()), list(projection(torch.zeros(1, 256, 128)).shape)]'), found);
+        // The fixture is no full-size Qwen-VL, which is all that modeling_dsvl.py builds.
+        assert.equal(notes.length, 1);
+        assert.match(notes[0] ?? '', /builds Qwen-VL's encoder with image_size 448, .*, and this one has 112, /);
+      });
+    });
+
+    it('wants “qwen” in the folder\'s name for Qwen-VL, and “clip” without “qwen” for CLIP', () => inFolder(async folder => {
+      await assert.rejects(hand('qwen-vl-tiny-bin', 'deepspeed-visualchat', join(folder, 'encoder')), /by “qwen” in its folder's name, which encoder has not\. Call it for example encoder-qwen\./);
+      await assert.rejects(hand('families/clip', 'deepspeed-visualchat', join(folder, 'encoder')), /by “clip” in its folder's name/);
+      await assert.rejects(hand('families/clip', 'deepspeed-visualchat', join(folder, 'qwen/clip')), /takes every path with “qwen” in it for Qwen-VL's encoder/);
+      assert.deepEqual(await readdir(folder), []);
+      const { notes } = await hand('families/clip', 'deepspeed-visualchat', join(folder, 'clip-vit'));
+      assert.deepEqual(notes, []);
+      const names = targetById('deepspeed-visualchat');
+      await withJob('families/clip', job => { assert.equal(names.folderName('llava', validated(job).family), 'llava-clip'); return Promise.resolve(); });
+    }));
+  });
+
+  describe('to transformers', () => {
+    // Both sides have two blocks; the sizes of the lists are other ones.
+    for (const [fixture, list] of [
+      ['clip', 'clip_vision'], ['clip-llava', 'clip_vision'], ['siglip', 'siglip_vision'], ['siglip2', 'siglip2_vision'], ['dinov2', 'dinov2'],
+      ['dinov3', 'dinov3_vit'], ['pixtral', 'pixtral_vision'], ['aimv2', 'aimv2_vision'], ['eva-blip2', 'blip2_vision'],
+    ] as const) {
+      it(`writes ${fixture} under the keys that transformers' class has, and imports that class`, () => inFolder(async folder => {
+        const out = join(folder, 'encoder');
+        await hand(`families/${fixture}`, 'transformers', out);
+        const written = await openCheckpoint(join(out, 'model.safetensors'));
+        const known = STATE_DICTS[list];
+        assert.ok(known);
+        try {
+          assert.deepEqual(written.tensors.map(({ key }) => key).sort(), Object.keys(known['4']).sort());
+        } finally {
+          await written.close();
+        }
+        const config = JSON.parse(await readFile(join(out, 'config.json'), 'utf8')) as { architectures: string[] };
+        assert.deepEqual(config.architectures, [known.class]);
+        assert.match(await readFile(join(out, 'load.py'), 'utf8'), new RegExp(`from transformers\\.models\\.(\\w+)\\.modeling_\\1 import ${known.class}\n`));
+      }));
+    }
+
+    for (const [list, type, part] of [
+      ['qwen2_vl_vision', 'qwen2_vl', 'merger'], ['qwen2_5_vl_vision', 'qwen2_5_vl', 'merger'], ['qwen3_vl_vision', 'qwen3_vl', 'merger'], ['glm4v_vision', 'glm4v', 'merger'], ['llama4_vision', 'llama4_vision_model', 'adapter'],
+    ] as const) {
+      it(`takes the ${part} of ${type} in, which the class has and the preset leaves behind, or says that there is none`, async () => {
+        const known = STATE_DICTS[list];
+        assert.ok(known);
+        const config = parseConfig(JSON.stringify({ model_type: type, ...known.config }), '/models/fake/config.json');
+        const target = targetById('transformers');
+        const open = (tensors: FakeTensor[]) => openJob(fakeCheckpoint(tensors), { config });
+        const job = await open(tensorsOf(known['4'], 'model.visual.'));
+        assert.ok(job.plan.kept.length < Object.keys(known['4']).length);
+        const ready = readyFor(job, target);
+        assert.equal(validated(ready).validation.valid, true);
+        assert.deepEqual(new Map(ready.plan.kept.map(({ outputKey, tensor }) => [outputKey, tensor.shape])), new Map(Object.entries(known['4'])));
+        const without = await open(job.plan.kept.map(({ tensor }) => tensor));
+        assert.equal(whyNot(without, target), `Hugging Face transformers wants the ${validated(job).family.title} encoder with its ${part}, and this checkpoint has none.`);
+      });
+    }
+  });
+
+  describe('to OpenCLIP', () => {
+    for (const fixture of ['open-clip', 'open-clip-coca-wide']) {
+      it(`writes ${fixture} so that the vision tower of its config loads it strictly`, async function () {
+        needTorch(this);
+        await inFolder(async folder => {
+          const out = join(folder, 'tower');
+          await hand(`families/${fixture}`, 'open-clip', out, { projection: { ...LLAMA, decoder: DECODERS['opt-125m'] } });
+          const [tensors, bias] = runSnippet(join(out, 'load.py'), '[len(encoder.state_dict()), list(projection[0].bias.shape)]') as [number, number[]];
+          const written = await openCheckpoint(join(out, 'model.safetensors'));
+          assert.equal(tensors, written.tensors.length);
+          await written.close();
+          assert.deepEqual(bias, [768]);
+          const { preprocess_cfg } = JSON.parse(await readFile(join(out, 'open_clip_config.json'), 'utf8')) as { preprocess_cfg: { mean: number[] } };
+          assert.equal(preprocess_cfg.mean.length, 3);
+        });
+      });
+    }
+  });
+
+  describe('to ONNX', () => {
+    it('writes a model of its own with what belongs to it, and leaves nothing when cancelled', () => inFolder(async folder => {
+      await assert.rejects(hand('families/clip', 'onnx', join(folder, 'out'), { signal: AbortSignal.abort() }), isAbort);
+      assert.deepEqual(await readdir(folder), []);
+      const { files } = await hand('families/clip', 'onnx', join(folder, 'out'), { projection: LLAMA });
+      assert.deepEqual([...files].sort(), ['encoder.onnx', 'encoder.onnx.data', 'load.py', 'preprocessor_config.json', 'projection.json', 'projection.safetensors']);
+      assert.deepEqual((await readdir(join(folder, 'out'))).sort(), [...files].sort());
+      assert.match(await readFile(join(folder, 'out/load.py'), 'utf8'), /numpy\.zeros\(\(1, 3, 16, 16\), numpy\.float32\)/);
+    }));
+  });
+
+  it('never overwrites without leave, removes what it replaces, and leaves nothing when cancelled', () => inFolder(async folder => {
+    const out = join(folder, 'qwen');
+    await assert.rejects(hand('qwen-vl-tiny-bin', 'deepspeed-visualchat', out, { projection: LLAMA, signal: AbortSignal.abort() }), isAbort);
+    assert.deepEqual(await readdir(folder), []);
+    await hand('qwen-vl-tiny-bin', 'deepspeed-visualchat', out, { projection: LLAMA });
+    await assert.rejects(hand('qwen-vl-tiny-bin', 'deepspeed-visualchat', out), OutputExists);
+    await hand('qwen-vl-tiny-bin', 'deepspeed-visualchat', out, { overwrite: true });
+    assert.deepEqual((await readdir(out)).sort(), ['config.json', 'load.py', 'manifest.json', 'preprocessor_config.json', 'pytorch_model.bin']);
+  }));
+
+  it('writes Python that parses, whatever the folder and the decoder are called', async function () {
+    needTorch(this);
+    await inFolder(async folder => {
+      const out = join(folder, 'it\'s "qwen" \\ \u2028 \u{1F600}');
+      const { snippet } = await hand('qwen-vl-tiny-bin', 'deepspeed-visualchat', out, { projection: { ...LLAMA, decoder: { title: 'x\nimport os', width: 8 } } });
+      const path = join(folder, 'snippet.py');
+      await writeFile(path, snippet);
+      assert.deepEqual(runSnippet(path, '[list(projection[1].weight.shape)]'), [[8]]);
+      assert.ok(!snippet.includes('\nimport os'));
+      // These cannot be run without transformers and onnxruntime.
+      for (const id of ['transformers', 'onnx']) {
+        await hand('families/clip', id, join(folder, id), { projection: LLAMA });
+        python(['-c', 'import ast, sys; ast.parse(open(sys.argv[1]).read())', join(folder, id, 'load.py')]);
+      }
+    });
+  });
+});

@@ -5,13 +5,27 @@
 /** Where an encoder can be asked to run, by ONNX Runtime's names for its providers. */
 export const DEVICE_CHOICES = ['auto', 'cpu', 'webgpu', 'cuda', 'dml', 'coreml'] as const;
 
-/** Which blocks' hidden states are kept of a picture: all, or a quarter of them where memory is short. */
-export const KEPT_LAYERS = ['all', 'quarter'] as const;
+/**
+ * Which blocks' hidden states are kept of a picture: all; a quarter of them where memory is short; or the first ones, after which
+ * the run ends: then there is no output, and the other blocks' weights are never read.
+ */
+export const KEPT_LAYERS = ['all', 'quarter', 'firstHalf', 'firstQuarter'] as const;
+type Kept = (typeof KEPT_LAYERS)[number];
 
-/** The blocks of `layers` that are kept; the last is always among them. */
-export function keptLayers(layers: number, kept: (typeof KEPT_LAYERS)[number]): number[] {
+/** The blocks of `layers` that are kept; the last that runs is always among them. */
+export function keptLayers(layers: number, kept: Kept): number[] {
   const every = Array.from({ length: layers }, (_, layer) => layer);
-  return kept === 'all' ? every : every.filter(layer => (layers - 1 - layer) % 4 === 0);
+  switch (kept) {
+    case 'all': return every;
+    case 'quarter': return every.filter(layer => (layers - 1 - layer) % 4 === 0);
+    case 'firstHalf': return every.slice(0, Math.ceil(layers / 2));
+    case 'firstQuarter': return every.slice(0, Math.ceil(layers / 4));
+  }
+}
+
+/** Whether the encoder runs to its end, so that its output and its pool are there. */
+export function runsToEnd(kept: Kept): boolean {
+  return kept === 'all' || kept === 'quarter';
 }
 
 /** A dropped or pasted picture is at most this large. */

@@ -1,4 +1,5 @@
-import type { DeviceChoice, EncoderStatus, ModelInfo } from '../src/protocol';
+import { runsToEnd } from '../src/previewLimits';
+import type { DeviceChoice, EncoderStatus, KeptLayers, ModelInfo } from '../src/protocol';
 import { button } from './controls';
 import { el } from './dom';
 import { words } from './words';
@@ -7,7 +8,7 @@ export interface HeaderEvents {
   onCancel(): void;
   onRestart(device?: DeviceChoice): void;
   onHalfPrecision(): void;
-  onKeepFewer(): void;
+  onKeep(layers: KeptLayers): void;
   onShowLog(): void;
 }
 
@@ -65,7 +66,8 @@ export class Header {
           button({ label: words.showLog }, () => { this.events.onShowLog(); }),
         ]
       : other?.failure !== undefined ? [] : [
-          ...(kept === 'all' ? [button({ label: words.keepFewer }, () => { this.events.onKeepFewer(); })] : []),
+          ...(kept === 'all' ? [button({ label: words.keepFewer }, () => { this.events.onKeep('quarter'); })] : []),
+          ...(runsToEnd(kept) ? [button({ label: words.runFewer, title: words.runFewerHint }, () => { this.events.onKeep('firstHalf'); })] : []),
           ...(precision === 'float32' && device !== words.devices.cpu ? [button({ label: words.useHalf }, () => { this.events.onHalfPrecision(); })] : []),
         ];
     this.banner.replaceChildren(el('span', 'text', text), ...(ways.length > 0 ? [el('span', 'row', ...ways)] : []));

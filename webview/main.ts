@@ -1,5 +1,5 @@
 import './style.css';
-import { keptLayers } from '../src/previewLimits';
+import { runsToEnd } from '../src/previewLimits';
 import type { EncoderStatus, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
 import { AnswerCache } from './answers';
 import { el } from './dom';
@@ -10,7 +10,7 @@ import type { CanvasPicture } from './pictureCanvas';
 import { PictureStrip } from './pictures';
 import { Side } from './side';
 import { Stage, type Shown } from './stage';
-import { fitState, INITIAL_STATE, isPooled, mapFor, nearestKept, subjectsFor } from './state';
+import { fitLayers, fitState, INITIAL_STATE, isPooled, mapFor, nearestViewed, subjectsFor, viewedLayers } from './state';
 import { Toolbar } from './toolbar';
 import { Viewport } from './viewport';
 import { sayLayer, words } from './words';
@@ -30,7 +30,7 @@ const header = new Header({
   onCancel: () => { host.post({ type: 'cancel' }); },
   onRestart: device => { host.post(device === undefined ? { type: 'restart' } : { type: 'restart', device }); },
   onHalfPrecision: () => { host.post({ type: 'precision', precision: 'float16' }); },
-  onKeepFewer: () => { host.post({ type: 'keep', layers: 'quarter' }); },
+  onKeep: layers => { host.post({ type: 'keep', layers }); },
   onShowLog: () => { host.post({ type: 'showLog' }); },
 });
 const toolbar = new Toolbar(change);
@@ -76,7 +76,7 @@ function change(changes: Partial<PanelState>): void {
   // Before the model is here the state is nobody's choice.
   if (model === undefined) return;
   state = { ...state, ...changes };
-  if (state.overlay !== 'attention') state = { ...state, layer: nearestKept(state.layer, model, status) };
+  state = fitLayers(state, model, status);
   host.post({ type: 'state', state });
   renderAll();
 }
@@ -169,14 +169,14 @@ const refreshFacts = latest(async isCurrent => {
     return;
   }
   // Attention is there for every block, numbers for those that are kept.
-  const layer = nearestKept(state.layer, current, status);
+  const layer = nearestViewed(state.layer, current, status);
   const columns = pictures.find(({ id }) => id === subject.picture)?.encodings.main?.grid.columns ?? 1;
   const patchLayer = isPooled(state, current) ? current.layers - 1 : layer;
   const both = status.other !== undefined && isReady({ picture: subject.picture, encoder: 'other' });
   const [statistics, values, comparison, errors] = await Promise.all([
     orSay(answers.ask({ type: 'statistics', subject, layer })),
     state.patch === null ? undefined : orSay(answers.ask({ type: 'patch', subject, layer: patchLayer, patch: state.patch })),
-    second?.encoder === 'main' && isReady(second) ? orSay(answers.ask({ type: 'compare', pictures: [subject.picture, second.picture], temperature: side.temperatureOf(state) })) : undefined,
+    second?.encoder === 'main' && isReady(second) && runsToEnd(status.kept) ? orSay(answers.ask({ type: 'compare', pictures: [subject.picture, second.picture], temperature: side.temperatureOf(state) })) : undefined,
     both ? orSay(answers.ask({ type: 'errors', picture: subject.picture })) : undefined,
   ]);
   if (!isCurrent()) return;
@@ -191,7 +191,7 @@ function prefetch(current: ModelInfo, subjects: readonly Subject[], patch: numbe
   // An attention map runs the encoder, which is not done on a guess.
   if (state.overlay === 'attention' || state.overlay === 'pool' || state.overlay === 'none' || (state.overlay === 'similarity' && state.patch === null)) return;
   const at = { ...state };
-  const layers = [-1, ...keptLayers(current.layers, status.kept), current.layers].sort((a, b) => Math.abs(a - at.layer) - Math.abs(b - at.layer));
+  const layers = viewedLayers(current, status).sort((a, b) => Math.abs(a - at.layer) - Math.abs(b - at.layer));
   const run = async (): Promise<void> => {
     for (const layer of layers) {
       for (const subject of subjects) {
@@ -250,7 +250,7 @@ host.listen(message => {
       break;
     case 'encoder':
       status = message.status;
-      if (model !== undefined && state.overlay !== 'attention') state = { ...state, layer: nearestKept(state.layer, model, status) };
+      if (model !== undefined) state = fitLayers(state, model, status);
       break;
     case 'pictures':
       receivePictures(message.pictures, message.show);

@@ -1,4 +1,4 @@
-import { keptLayers } from '../src/previewLimits';
+import { keptLayers, runsToEnd } from '../src/previewLimits';
 import type { EncoderStatus, MapKind, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
 
 export const INITIAL_STATE: PanelState = {
@@ -28,7 +28,7 @@ export function isPooled(state: PanelState, model: ModelInfo): boolean {
 export function overlaysFor(model: ModelInfo, status: EncoderStatus): PanelState['overlay'][] {
   return [
     'pca', 'similarity', 'norm', 'attention',
-    ...(model.queries > 0 ? ['pool' as const] : []),
+    ...(model.queries > 0 && runsToEnd(status.kept) ? ['pool' as const] : []),
     'channel',
     ...(comparesEncoders(status) ? ['difference' as const] : []),
     'none',
@@ -39,9 +39,21 @@ export function comparesEncoders({ other }: EncoderStatus): boolean {
   return other !== undefined && other.failure === undefined;
 }
 
-/** The nearest layer whose features are kept: the patch embedding and the output always are. */
-export function nearestKept(layer: number, model: ModelInfo, status: EncoderStatus): number {
-  return [-1, ...keptLayers(model.layers, status.kept), model.layers].reduce((best, each) => Math.abs(each - layer) < Math.abs(best - layer) ? each : best);
+/** The layers whose features are there: the patch embedding, what is kept, and the output where the encoder runs to its end. */
+export function viewedLayers({ layers }: ModelInfo, { kept }: EncoderStatus): number[] {
+  return [-1, ...keptLayers(layers, kept), ...(runsToEnd(kept) ? [layers] : [])];
+}
+
+/** The state bounded to what there is to see. Attention is of a block that runs, whether its features are kept or not. */
+export function fitLayers(state: PanelState, model: ModelInfo, status: EncoderStatus): PanelState {
+  const overlay = overlaysFor(model, status).includes(state.overlay) || state.overlay === 'difference' ? state.overlay : 'pca';
+  const last = Math.max(...viewedLayers(model, status));
+  return { ...state, overlay, layer: overlay === 'attention' ? Math.min(state.layer, last) : nearestViewed(state.layer, model, status) };
+}
+
+/** The nearest layer whose features are there. */
+export function nearestViewed(layer: number, model: ModelInfo, status: EncoderStatus): number {
+  return viewedLayers(model, status).reduce((best, each) => Math.abs(each - layer) < Math.abs(best - layer) ? each : best);
 }
 
 /** What is in view: the picture, and beside it another picture, or the same one by the other encoder. */

@@ -1,7 +1,7 @@
 import type { EncoderStatus, ModelInfo, PanelState } from '../src/protocol';
 import { numberBox, segments, slider } from './controls';
 import { el } from './dom';
-import { isPooled, overlaysFor } from './state';
+import { isPooled, overlaysFor, viewedLayers } from './state';
 import { sayLayer, words } from './words';
 
 type Overlay = PanelState['overlay'];
@@ -27,7 +27,6 @@ export class Toolbar {
 
   setModel(model: ModelInfo): void {
     this.model = model;
-    this.layer.setRange(-1, model.layers);
     this.head.setRange(-1, model.heads - 1);
     this.query.setRange(0, Math.max(0, model.queries - 1));
     this.channel.setRange(0, model.width - 1);
@@ -39,6 +38,7 @@ export class Toolbar {
     if (model === undefined) return;
     this.overlay.offer(overlaysFor(model, status));
     this.overlay.set(state.overlay);
+    this.layer.setRange(-1, Math.max(...viewedLayers(model, status)));
     this.layer.set(state.layer);
     this.head.set(state.head ?? -1);
     this.query.set(state.query);

@@ -39,10 +39,21 @@ export interface DerivedTable {
 /**
  * What `pool` can hand out. `features`: what the encoder hands on, the family's last hidden state (after the final norm
  * where its class norms every token), or what an attention pool with many queries makes of it. `pooled`: one vector for
- * the picture, the family's pooler output. `projected`: that in the space shared with text.
+ * the picture, the family's pooler output. `projected`: that in the space shared with text. `merged`: what the merger into
+ * the language model makes of the features, where it was taken in.
  */
-export const POOL_OUTPUTS = ['features', 'pooled', 'projected', 'attn_pool.weights', 'attn_pool.head_weights'] as const;
+export const POOL_OUTPUTS = ['features', 'pooled', 'projected', 'merged', 'attn_pool.weights', 'attn_pool.head_weights'] as const;
 export type PoolOutput = (typeof POOL_OUTPUTS)[number];
+
+/** An output made of the hidden state after a block, such as Qwen3-VL's deepstack features. */
+export interface BlockOutput {
+  readonly name: string;
+  /** The block whose hidden state it takes. */
+  readonly layer: number;
+  /** After the batch. */
+  readonly shape: readonly number[];
+  readonly build: (builder: GraphBuilder, weight: BindWeight, hidden: Value) => Value;
+}
 
 /**
  * A vision encoder's forward pass over one grid of patches as a chain of stages: embeddings, blocks 0 to layers - 1, pool.
@@ -72,6 +83,7 @@ export interface ForwardGraph {
   readonly poolShapes: ReadonlyMap<PoolOutput, readonly number[]>;
   /** Earlier hidden states that `pool` takes besides the last: the blocks that they come after, -1 for the embeddings. */
   readonly pooledStates: readonly number[];
+  readonly blockOutputs: readonly BlockOutput[];
   readonly derivedTables: readonly DerivedTable[];
   /** From pixel values (batch, ...inputShape). */
   embeddings(builder: GraphBuilder, weight: BindWeight, pixels: Value): Value;

@@ -30,6 +30,20 @@ const rotary = z.object({
 });
 export type RotarySpec = z.infer<typeof rotary>;
 
+/** What joins side x side patches to one token of a language model. */
+const merger = z.object({
+  /** An MLP over the patches side by side, as Qwen2-VL's and Kimi-VL's, or GLM-4V's convolution with what follows it. */
+  kind: z.enum(['mlp', 'convolution']),
+  side: count,
+  /** Of its output. */
+  width: count,
+  /** Inside its MLP. */
+  inner: count,
+  norm: z.enum(['layer', 'rms']),
+  epsilon: z.number().nonnegative(),
+});
+export type MergerSpec = z.infer<typeof merger>;
+
 /** A vision transformer with a table of positions: CLIP, SigLIP, DINOv2, InternViT, ...; with rotary positions: Qwen2-VL, Pixtral, ... */
 const vit = z.object({
   kind: z.literal('vit'),
@@ -73,6 +87,10 @@ const vit = z.object({
   projectedWidth: z.number().int().nonnegative(),
   /** Whether the projection is stored (in, out), the other way than linear layers are. */
   projectionTransposed: z.boolean(),
+  /** There when the merger into the language model was taken in. */
+  merger: merger.exactOptional(),
+  /** Blocks whose hidden states have mergers of their own, for the language model's first layers. */
+  deepstack: z.array(z.number().int().nonnegative()).readonly().exactOptional(),
   /** The module path before the number of a block. */
   blocks: z.string(),
   weights,

@@ -189,7 +189,7 @@ export function mllamaGraph(spec: MllamaSpec, grid: Grid): ForwardGraph {
     inputShape: [3, grid.rows * patchSize, grid.columns * patchSize], grid,
     prefixTokens: tokens - filled * patches, idleTokens: idle, tokens,
     queries: 0, outputDim: featureWidth,
-    poolShapes: new Map([['features', [seen, featureWidth]]]),
+    poolShapes: new Map([['features', [seen, featureWidth]]]), blockOutputs: [],
     pooledStates: spec.featureBlocks.map(layer => layer - 1),
     derivedTables: [],
     blockPath: layer => (layer === plainBlocks ? '' : blockModule(layer)),

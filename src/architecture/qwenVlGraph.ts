@@ -108,6 +108,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
     poolShapes: new Map<PoolOutput, readonly number[]>([
       ['features', [queries, outputDim]], ['attn_pool.weights', [queries, tokens]], ['attn_pool.head_weights', [poolHeads, queries, tokens]],
     ]),
+    blockOutputs: [],
     derivedTables: [
       { key: POSITION_TABLE, shape: [tokens, width], from: 'positional_embedding', derive: table => resizePositions(table, width, POSITION_GRID, grid) },
       { key: POOL_TABLE, shape: [tokens, outputDim], from: 'attn_pool.pos_embed', derive: table => resizePositions(table, outputDim, { rows: poolSide, columns: poolSide }, grid) },

@@ -11,7 +11,7 @@ import { florence2 } from './families/florence2';
 import { internVit, internVlHf } from './families/internVit';
 import { llama4, mllama } from './families/llamaVision';
 import { molmo } from './families/molmo';
-import { qwen25Vl, qwen2Vl, qwen3Vl } from './families/qwenVision';
+import { qwen25Omni, qwen25Vl, qwen2Vl, qwen3Omni, qwen3Vl } from './families/qwenVision';
 import { glm4v, moonVit, pixtral, pixtralMistral } from './families/rotary';
 import { siglip, siglip2 } from './families/siglip';
 import { timmVit } from './families/timm';
@@ -20,8 +20,8 @@ import { qwenVl } from './qwenVl';
 
 /** Every encoder family that the product knows, in the order of the published table; of two that fit alike, the first wins. */
 export const FAMILIES: readonly Family[] = [
-  qwenVl, clip, openClip, siglip, siglip2, qwen2Vl, qwen25Vl, qwen3Vl, internVit, internVlHf, dinov2, dinov2Memory, dinov2Meta, dinov3,
-  evaGiant, evaLavis, mllama, pixtral, pixtralMistral, moonVit, glm4v, cogVlm, llama4, aimv2, molmo, timmVit, florence2, generic,
+  qwenVl, clip, openClip, siglip, siglip2, qwen2Vl, qwen25Vl, qwen25Omni, qwen3Vl, qwen3Omni, internVit, internVlHf,
+  dinov2, dinov2Memory, dinov2Meta, dinov3, evaGiant, evaLavis, mllama, pixtral, pixtralMistral, moonVit, glm4v, cogVlm, llama4, aimv2, molmo, timmVit, florence2, generic,
 ];
 
 /** @throws UserError naming the known families when there is none of this id. */

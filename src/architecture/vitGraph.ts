@@ -1,9 +1,11 @@
 import type { GraphBuilder, Value } from '../onnx/graphBuilder';
-import type { BindWeight, DerivedTable, ForwardGraph, PoolOutput } from './forwardGraph';
-import type { VitSpec, WeightPlace } from './graphSpec';
+import type { BindWeight, BlockOutput, DerivedTable, ForwardGraph, PoolOutput } from './forwardGraph';
+import type { VitSpec } from './graphSpec';
+import { mergedByConvolution, mergedByMlp, mergedGrid } from './merger';
 import { resizePositions, type Grid } from './positions';
-import { activation, attentionWeights, gather, rmsNorm } from './operators';
+import { attentionWeights, gather } from './operators';
 import { rotaryTables, type RotaryTables } from './rotary';
+import { VitWeights } from './vitWeights';
 import { inverseOrder, windowGroups, windowNumbers } from './windows';
 
 /** Positions resized to the grid, under a name that no stored tensor has. */
@@ -16,7 +18,7 @@ const RESIZED_POSITIONS = 'positions.resized';
  * row: the orders in which Qwen's own code has them (blocks that the merger joins, windows) change no token's value.
  */
 export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
-  const { width, layers, heads, mlpSize, patchSize, imageSize, registers, placedPrefix, normAfter, finalNorm, latents, pooled } = spec;
+  const { width, layers, heads, patchSize, imageSize, registers, placedPrefix, normAfter, finalNorm, latents, pooled } = spec;
   const patches = grid.rows * grid.columns;
   const inputShape = spec.gridMultiple === undefined ? [3, imageSize, imageSize] as const : [3, grid.rows * patchSize, grid.columns * patchSize] as const;
   const hasClass = spec.weights.class !== undefined;
@@ -24,43 +26,8 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   const tokens = prefixTokens + patches;
   const headDim = width / heads;
 
-  /** The weights by the builder's names; of a block, their keys are within it. */
-  class Weights {
-    constructor(private readonly places: Readonly<Record<string, WeightPlace>>, private readonly bind: BindWeight) {}
-
-    has(name: string): boolean {
-      return this.places[name] !== undefined;
-    }
-
-    /** Some rows of a weight of `all` rows; leading dimensions of 1 do not count. */
-    get(name: string, shape: readonly number[], { first = 0, all = shape[0] ?? 1 }: { readonly first?: number; readonly all?: number } = {}): Value {
-      const place = this.places[name];
-      if (place === undefined) throw new Error(`The encoder has no weight ${name}.`);
-      return this.bind({ key: place.key, shape, firstRow: place.part * all + first });
-    }
-
-    /** x W^T, with the bias where there is one, for x (rows, inputs); or only the outputs of `some`. */
-    linear(b: GraphBuilder, name: string, all: number, inputs: number, input: Value, some = { first: 0, count: all }): Value {
-      const rows = { first: some.first, all };
-      const bias = this.has(`${name}.bias`) ? [this.get(`${name}.bias`, [some.count], rows)] : [];
-      return b.product('Gemm', [input, this.get(`${name}.weight`, [some.count, inputs], rows), ...bias], name, { transB: 1 });
-    }
-
-    norm(b: GraphBuilder, name: string, input: Value, kind = spec.norm, size = width): Value {
-      const scale = this.get(`${name}.weight`, [size]);
-      if (kind === 'rms') return rmsNorm(b, scale, spec.epsilon, input, name);
-      return b.node('LayerNormalization', [input, scale, this.get(`${name}.bias`, [size])], name, { axis: -1, epsilon: { float: spec.epsilon } });
-    }
-
-    mlp(b: GraphBuilder, prefix: string, input: Value): Value {
-      const inner = this.linear(b, `${prefix}fc1`, mlpSize, width, input);
-      if (!this.has(`${prefix}gate.weight`)) return this.linear(b, `${prefix}fc2`, width, mlpSize, activation(b, spec.activation, inner));
-      const gate = activation(b, spec.activation, this.linear(b, `${prefix}gate`, mlpSize, width, input));
-      return this.linear(b, `${prefix}fc2`, width, mlpSize, b.node('Mul', [gate, inner], 'mlp.gated'));
-    }
-  }
-  const outer = (bind: BindWeight): Weights => new Weights(spec.weights, bind);
-  const inner = (bind: BindWeight): Weights => new Weights(spec.block, bind);
+  const outer = (bind: BindWeight): VitWeights => new VitWeights(spec, spec.weights, bind);
+  const inner = (bind: BindWeight): VitWeights => new VitWeights(spec, spec.block, bind);
 
   function embeddings(b: GraphBuilder, bind: BindWeight, pixels: Value): Value {
     const w = outer(bind);
@@ -90,7 +57,7 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   }
 
   /** The patch embedding's kernel, (width, 3, patchSize, patchSize). */
-  function kernel(b: GraphBuilder, w: Weights): Value {
+  function kernel(b: GraphBuilder, w: VitWeights): Value {
     if (spec.frames !== undefined) {
       const frames = w.get('patch.weight', [width * 3, spec.frames, patchSize * patchSize]);
       return b.node('Reshape', [b.node('ReduceSum', [frames, b.integers([1])], 'patch.frames', { keepdims: 0 }), b.integers([width, 3, patchSize, patchSize])], 'patch.kernel');
@@ -102,12 +69,12 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   }
 
   /** What a sub-layer takes. */
-  function taken(b: GraphBuilder, w: Weights, norm: string, hidden: Value): Value {
+  function taken(b: GraphBuilder, w: VitWeights, norm: string, hidden: Value): Value {
     return normAfter ? hidden : w.norm(b, norm, hidden);
   }
 
   /** What a sub-layer gives. */
-  function given(b: GraphBuilder, w: Weights, norm: string, update: Value): Value {
+  function given(b: GraphBuilder, w: VitWeights, norm: string, update: Value): Value {
     return normAfter ? w.norm(b, norm, update) : update;
   }
 
@@ -120,13 +87,13 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     return added(b, w, attended, 'scale2', given(b, w, 'norm2', w.mlp(b, '', taken(b, w, 'norm2', attended))));
   }
 
-  function added(b: GraphBuilder, w: Weights, hidden: Value, scale: string, update: Value): Value {
+  function added(b: GraphBuilder, w: VitWeights, hidden: Value, scale: string, update: Value): Value {
     const scaled = w.has(scale) ? b.node('Mul', [update, w.get(scale, [width])], `${scale}.scaled`) : update;
     return b.node('Add', [hidden, scaled], `${scale}.added`);
   }
 
   /** Queries or keys as rows (batch * tokens, width), normed over all heads together where the encoder does so. */
-  function queries(b: GraphBuilder, w: Weights, normed: Value, name: 'q' | 'k'): Value {
+  function queries(b: GraphBuilder, w: VitWeights, normed: Value, name: 'q' | 'k'): Value {
     const projected = w.linear(b, name, width, width, normed);
     return rotated(b, w.has(`${name}Norm.weight`) ? w.norm(b, `${name}Norm`, projected, 'rms') : projected, heads, name);
   }
@@ -194,7 +161,7 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   }
 
   /** One head of queries or keys, (batch, tokens, headDim). Where they are normed, all heads are needed first. */
-  function oneHead(b: GraphBuilder, w: Weights, normed: Value, name: 'q' | 'k', head: number): Value {
+  function oneHead(b: GraphBuilder, w: VitWeights, normed: Value, name: 'q' | 'k', head: number): Value {
     const first = head * headDim;
     const rows = w.has(`${name}Norm.weight`)
       ? b.node('Slice', [queries(b, w, normed, name), b.integers([first]), b.integers([first + headDim]), b.integers([1])], `head.${name}.cut`)
@@ -225,6 +192,9 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   const projection = spec.weights.projection;
   const projectedWidth = spec.projectedWidth;
   if (projection !== undefined && projectedWidth > 0) poolShapes.set('projected', [projectedWidth]);
+  const { merger } = spec;
+  const mergedShape = merger && [mergedGrid(grid, merger.side).rows * mergedGrid(grid, merger.side).columns, merger.width];
+  if (mergedShape !== undefined) poolShapes.set('merged', mergedShape);
   const probes = latents?.queries ?? (pooled === 'attention' ? 1 : 0);
   if (probes > 0) poolShapes.set('attn_pool.weights', [probes, tokens]).set('attn_pool.head_weights', [latents?.heads ?? heads, probes, tokens]);
 
@@ -239,6 +209,10 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     const rows = finalNorm.features ? w.norm(b, 'finalNorm', gathered, spec.finalNormKind, outputDim) : gathered;
     const features = b.node('Reshape', [rows, b.integers([-1, rowCount, outputDim])], 'features.batched');
     if (wanted.includes('features')) outputs.set('features', features);
+    if (merger !== undefined && wanted.includes('merged')) {
+      const joined = merger.kind === 'mlp' ? mergedByMlp(b, w, 'merger', merger, 'patch', grid, width, rows) : mergedByConvolution(b, w, merger, grid, width, rows);
+      outputs.set('merged', b.node('Reshape', [joined, b.integers([-1, ...mergedShape ?? []])], 'merged.batched'));
+    }
     const vector = ['pooled', 'projected'].some(name => wanted.some(one => one === name));
     let one: Value | undefined;
     if (pooled === 'attention') {
@@ -259,7 +233,7 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   }
 
   /** OpenCLIP's AttentionalPooler (open_clip/transformer.py): normed queries attend to normed tokens. Rows (batch * queries, latents.width). */
-  function latentRows(b: GraphBuilder, w: Weights, hidden: Value, { queries: count, width: size, heads: parts }: NonNullable<typeof latents>, onWeights: (weights: Value) => void): Value {
+  function latentRows(b: GraphBuilder, w: VitWeights, hidden: Value, { queries: count, width: size, heads: parts }: NonNullable<typeof latents>, onWeights: (weights: Value) => void): Value {
     const split = { heads: parts, headDim: size / parts };
     const tokenRows = w.norm(b, 'pool.tokenNorm', hidden);
     const queryRows = w.norm(b, 'pool.queryNorm', w.get('pool.probe', [count, size]), 'layer', size);
@@ -277,7 +251,7 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   }
 
   /** How a learnt query attends to the tokens: (batch, heads, 1, tokens). */
-  function probeWeights(b: GraphBuilder, w: Weights, rows: Value): Value {
+  function probeWeights(b: GraphBuilder, w: VitWeights, rows: Value): Value {
     const probe = w.get('pool.probe', [1, width]);
     const q = byHead(b, w.has('pool.q.weight') ? w.linear(b, 'pool.q', width, width, probe) : probe, 1, 'pool.q', [0, 2, 1, 3]);
     const k = byHead(b, w.linear(b, 'pool.k', width, width, rows), tokens, 'pool.k', [0, 2, 3, 1]);
@@ -285,16 +259,22 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   }
 
   /** What was gathered; plus an MLP of its norm where there is one, as in SiglipMultiheadAttentionPoolingHead. */
-  function probeVector(b: GraphBuilder, w: Weights, rows: Value, weights: Value): Value {
+  function probeVector(b: GraphBuilder, w: VitWeights, rows: Value, weights: Value): Value {
     const v = byHead(b, w.linear(b, 'pool.v', width, width, rows), tokens, 'pool.v', [0, 2, 1, 3]);
     const gathered = w.linear(b, 'pool.out', width, width, gather(b, 'pool', weights, v, width));
     if (!w.has('pool.norm.weight')) return gathered;
     return b.node('Add', [gathered, w.mlp(b, 'pool.', w.norm(b, 'pool.norm', gathered))], 'pool.vector');
   }
 
+  /** Qwen3-VL's deepstack: what other mergers make of hidden states on the way. */
+  const blockOutputs = (spec.deepstack ?? []).flatMap((layer, index): BlockOutput[] => merger === undefined || mergedShape === undefined ? [] : [{
+    name: `deepstack.${index}`, layer, shape: mergedShape,
+    build: (b, bind, hidden) => b.node('Reshape', [mergedByMlp(b, outer(bind), `deepstack.${index}`, merger, 'block', grid, width, hidden), b.integers([-1, ...mergedShape])], `deepstack.${index}.batched`),
+  }]);
+
   return {
     layers, heads, width, inputShape, grid, prefixTokens, idleTokens: 0, tokens, pooledStates: [],
-    queries: probes, outputDim, poolShapes,
+    queries: probes, outputDim, poolShapes, blockOutputs,
     derivedTables: positionTable(spec, grid),
     blockPath: layer => `${spec.blocks}.${layer}`,
     blockKind: layer => (windowSide(layer) === undefined ? 'everywhere' : 'windows'),

@@ -38,6 +38,10 @@ export interface VitChoice {
   readonly table?: NonNullable<VitSpec['table']>;
   readonly rotary?: NonNullable<VitSpec['rotary']>;
   readonly windows?: NonNullable<VitSpec['windows']>;
+  /** When the merger into the language model was taken in; its weights are `merger.*`. */
+  readonly merger?: NonNullable<VitSpec['merger']>;
+  /** Their weights are `deepstack.N.*`. */
+  readonly deepstack?: NonNullable<VitSpec['deepstack']>;
   readonly projection?: { readonly width: number; readonly transposed: boolean };
 }
 
@@ -86,7 +90,7 @@ export function below(prefix: string, places: Places): Places {
 export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: ReadonlySet<string>): VitSpec {
   const present = (places: Places, path: string): Record<string, WeightPlace> =>
     Object.fromEntries(Object.entries(places).filter(([, { key }]) => keys.has(path + key)));
-  const { latents, anyGrid, frames, table, rotary, windows } = choice;
+  const { latents, anyGrid, frames, table, rotary, windows, merger, deepstack } = choice;
   const weights = present(choice.outer, '');
   return {
     kind: 'vit',
@@ -95,7 +99,7 @@ export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: 
     ...(anyGrid && { gridMultiple: anyGrid.multiple }), ...(frames !== undefined && { frames }), ...(table && { table }), ...(rotary && { rotary }), ...(windows && { windows }),
     norm: choice.norm ?? 'layer', normAfter: choice.normAfter ?? false, finalNormKind: choice.finalNormKind ?? choice.norm ?? 'layer', epsilon: epsilonOf(choice.epsilon, title), activation: activationNamed(choice.activation, title),
     registers: choice.registers ?? 0, placedPrefix: choice.placedPrefix ?? (weights.class === undefined ? 0 : 1), placedLast: choice.placedLast ?? false,
-    finalNorm: choice.finalNorm, pooled: choice.pooled, ...(latents && { latents }),
+    finalNorm: choice.finalNorm, pooled: choice.pooled, ...(latents && { latents }), ...(merger && { merger }), ...(deepstack && { deepstack }),
     projectedWidth: choice.projection?.width ?? 0, projectionTransposed: choice.projection?.transposed ?? false,
     blocks: choice.blocks, weights, block: present(choice.block, `${choice.blocks}.0.`),
   };

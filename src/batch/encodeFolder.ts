@@ -8,6 +8,7 @@ import { decodePicture, type DecodedPicture } from '../encoder/decodePicture';
 import type { DeviceChoice, LoadReport } from '../encoder/devices';
 import type { Precision } from '../encoder/deviceEncoder';
 import type { Array32 } from '../encoder/encoder';
+import { extentFor } from '../encoder/memory';
 import type { EncoderModel } from '../encoder/model';
 import { Interrupted, isAbort, systemErrorCode, UserError } from '../errors';
 import { recover } from '../extraction/outputFolder';
@@ -205,7 +206,7 @@ class FolderRun {
   async #encodePending(): Promise<void> {
     const { signal, onProgress, onLoaded, device, precision, batchSize } = this.request;
     this.#device = await this.client.load(this.model, {
-      device, precision, batch: Math.min(batchSize, this.#pending.length), ...(signal && { signal }),
+      device, precision, batch: Math.min(batchSize, this.#pending.length), extent: extentFor(this.model, this.request.outputs), ...(signal && { signal }),
       onProgress: ({ done, total }) => { onProgress?.({ done, total, label: 'loading' }); },
     });
     onLoaded?.(this.#device);

@@ -4,6 +4,7 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { gridOf } from '../architecture/forwardGraphs';
 import { printable } from '../checkpoint/wording';
 import { exportOnnx } from '../encoder/exportOnnx';
+import { mergedOutputs } from '../encoder/features';
 import { formatBytes } from '../format';
 import type { Job } from '../job';
 import { parsePath } from './input';
@@ -12,7 +13,7 @@ import type { Terminal } from './terminal';
 
 export interface ExportCommandOptions extends CacheOptions {
   readonly out: string;
-  readonly outputs: readonly string[];
+  readonly outputs?: readonly string[];
   readonly weights: 'one-file' | 'in-place';
   readonly pictureSize?: { readonly width: number; readonly height: number };
   readonly overwrite?: boolean;
@@ -22,7 +23,7 @@ export interface ExportCommandOptions extends CacheOptions {
 export function exportOptions(command: Command): Command {
   return cacheOptions(command
     .requiredOption('--out <model.onnx>', 'the model to write', parseModelPath)
-    .option('--outputs <names>', 'features, embeddings, hidden_states.N, attn_pool.weights, ..., with commas between', (text: string) => text.split(',').map(name => name.trim()), ['features'])
+    .option('--outputs <names>', 'features, embeddings, hidden_states.N, attn_pool.weights, ..., with commas between (default: features, and what a merger that is taken in makes of them)', (text: string) => text.split(',').map(name => name.trim()))
     .addOption(new Option('--weights <how>', 'copy the weights into one file beside the model, or point at the checkpoint\'s own files, which must lie in the model\'s folder or below').choices(['one-file', 'in-place']).default('one-file'))
     .option('--picture-size <WxH>', 'pixels of the pictures that the model takes, such as 448x672, for encoders that take pictures of any size', parsePictureSize)
     .option('--overwrite', 'replace the model if it exists'))
@@ -35,19 +36,20 @@ Examples:
 /** Writes the model; gives what `--json` prints. */
 export async function runExport(job: Job, options: ExportCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const model = await runnable(job, options, terminal, signal);
+  const outputs = options.outputs ?? ['features', ...mergedOutputs(model)];
   const bar = terminal.progress('Exporting');
   let paths: string[];
   try {
-    paths = await exportOnnx(model, { path: resolve(options.out), outputs: options.outputs, weights: options.weights, overwrite: options.overwrite === true, signal, ...(options.pictureSize && { grid: gridOf(model.graph, options.pictureSize.height, options.pictureSize.width) }), onProgress: bar.report });
+    paths = await exportOnnx(model, { path: resolve(options.out), outputs, weights: options.weights, overwrite: options.overwrite === true, signal, ...(options.pictureSize && { grid: gridOf(model.graph, options.pictureSize.height, options.pictureSize.width) }), onProgress: bar.report });
   } finally {
     bar.stop();
   }
   const files = paths.map(path => ({ path, size: statSync(path).size }));
   if (options.json !== true) {
-    terminal.print(`${terminal.style('green', '✓')} ${printable(model.name)} as ONNX, with ${options.outputs.join(', ')}`);
+    terminal.print(`${terminal.style('green', '✓')} ${printable(model.name)} as ONNX, with ${outputs.join(', ')}`);
     for (const { path, size } of files) terminal.print(`  ${printable(path)}  ${formatBytes(size)}`);
   }
-  return { files, outputs: options.outputs, weights: options.weights };
+  return { files, outputs, weights: options.weights };
 }
 
 function parsePictureSize(text: string): { width: number; height: number } {

@@ -61,7 +61,8 @@ export function featuresOptions(command: Command): Command {
     .option('--shard-pictures <count>', 'of a folder: pictures in a shard at most (default: 256, or as many as make 256 MB)', parseCount)
     .option('--overwrite', 'replace the file if it exists; of a folder: start over'))
     .addHelpText('after', `
-Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given.
+Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given. With
+--with merger also merged, what the language model gets, and deepstack.N, what its first layers get (Qwen3-VL).
 A row of hidden_states.N has the class token and registers first, if there are any, then the patches, row by row, whatever order
 the model's own code has them in. Of pictures with different numbers of patches, each has its own keys: pictures.0.features, ...
 
@@ -86,7 +87,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   const request = {
     signal,
     out: options.out,
-    outputs: featureOutputs(model, { layers: options.layers, attentionPool: options.attentionPool === true }),
+    outputs: format === 'npy' ? ['features'] : featureOutputs(model, { layers: options.layers, attentionPool: options.attentionPool === true }),
     preprocessing: options.maxPixels === undefined ? preprocessing.spec : withMostPixels(preprocessing.spec, options.maxPixels),
     device: DEVICES[options.device],
     batchSize: options.batchSize ?? (options.layers === 'all' ? 1 : BATCH),

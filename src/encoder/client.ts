@@ -70,8 +70,8 @@ export class EncoderClient {
    * @throws UserError when it cannot be loaded on any device; AbortError when cancelled
    */
   async load(model: EncoderModel, options: LoadOptions & RunOptions, slot: EncoderSlot = 'main'): Promise<LoadReport> {
-    const { device, precision, batch } = options;
-    this.wanted.set(slot, { model, options: { device, precision, ...(batch !== undefined && { batch }) } });
+    const { device, precision, batch, extent } = options;
+    this.wanted.set(slot, { model, options: { device, precision, ...(batch !== undefined && { batch }), ...(extent !== undefined && { extent }) } });
     this.loaded.delete(slot);
     return this.ensureLoaded(options, slot);
   }
@@ -127,14 +127,14 @@ export class EncoderClient {
   }
 
   /**
-   * Decodes a picture in the encoder's process and makes an encoder's input of it; nothing runs yet.
+   * Decodes a picture in the encoder's process and makes an encoder's input of it; nothing runs yet. Warns when memory is short for it.
    * @throws UserError when it is no picture that can be decoded
    */
-  async openPicture(picture: { readonly id: string; readonly name: string; readonly bytes: Uint8Array }, spec: PreprocessSpec, options: RunOptions = {}, slot: EncoderSlot = 'main'): Promise<OpenedPicture> {
+  async openPicture(picture: { readonly id: string; readonly name: string; readonly bytes: Uint8Array }, spec: PreprocessSpec, options: RunOptions = {}, slot: EncoderSlot = 'main'): Promise<OpenedPicture & { readonly warning?: string }> {
     await this.ensureLoaded(options, slot);
     const reply = await this.ask({ type: 'openPicture', picture: picture.id, name: picture.name, bytes: picture.bytes, encoder: slot, spec }, options);
     if (reply.type !== 'picture') throw new Error(`The encoder answered a picture with ${reply.type}.`);
-    return reply.picture;
+    return { ...reply.picture, ...(reply.warning !== undefined && { warning: reply.warning }) };
   }
 
   /**

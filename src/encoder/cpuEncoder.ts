@@ -84,6 +84,9 @@ class GridStages {
       hidden = await this.one(`block ${graph.blockKind(layer)}`, this.onRows((b, weight, input = '') => new Map([['hidden', graph.block(b, weight, input, layer)]])), graph.blockPath(layer), this.rows(hidden));
       keep(layer);
       if (wanted.hidden.has(layer)) await emit(`hidden_states.${layer}`, hidden);
+      for (const output of wanted.blockOutputs) {
+        if (output.layer === layer) await emit(output.name, await this.one(output.name, this.onRows((b, weight, input) => new Map([['hidden', output.build(b, weight, input)]])), '', this.rows(hidden)));
+      }
     }
     hooks.check();
     if (wanted.pool.length > 0) {

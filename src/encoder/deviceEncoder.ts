@@ -24,6 +24,8 @@ interface Loaded {
 export interface DeviceOptions {
   readonly provider: Provider;
   readonly precision: Precision;
+  /** Blocks that will run, from the first on: those after them are not loaded. */
+  readonly blocks: number;
   readonly blockBytes: number;
   /** Where the weights of a graph lie. */
   readonly locate: (graph: ForwardGraph) => Promise<Located>;
@@ -79,14 +81,14 @@ class SessionChain {
   static async load(graph: ForwardGraph, options: DeviceOptions, hooks: StageHooks): Promise<SessionChain> {
     const { InferenceSession: Session } = await loadRuntime();
     const located = await options.locate(graph);
-    const segments = splitBlocks(graph.layers, Math.max(1, Math.floor(SEGMENT_BYTES / options.blockBytes)));
+    const segments = splitBlocks(Math.min(Math.max(1, options.blocks), graph.layers), Math.max(1, Math.floor(SEGMENT_BYTES / options.blockBytes)));
     const loaded: Loaded[] = [];
     try {
       // Locations are relative to the working directory of the process that makes the session.
       process.chdir(located.folder);
       for (const segment of segments) {
         hooks.check();
-        hooks.onProgress(segment.from, graph.layers, `blocks ${segment.from} to ${segment.to - 1}`);
+        hooks.onProgress(segment.from, options.blocks, `blocks ${segment.from} to ${segment.to - 1}`);
         const model = segmentModel(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, products: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
         const session = await Session.create(model, { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
         loaded.push({ segment, session });
@@ -153,5 +155,5 @@ function splitBlocks(layers: number, atOnce: number): Segment[] {
 }
 
 function everything(graph: ForwardGraph, { from, to }: Segment): WantedOutputs {
-  return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), pool: [...graph.poolShapes.keys()] };
+  return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), blockOutputs: graph.blockOutputs, pool: [...graph.poolShapes.keys()] };
 }

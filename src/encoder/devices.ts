@@ -1,13 +1,15 @@
 import { stat } from 'node:fs/promises';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
+import type { Grid } from '../architecture/positions';
 import { UserError, isAbort } from '../errors';
 import { GraphBuilder, PLAIN } from '../onnx/graphBuilder';
 import { CpuEncoder } from './cpuEncoder';
-import { DeviceEncoder, type Precision, type Provider } from './deviceEncoder';
+import { DeviceEncoder, type DeviceOptions, type Precision, type Provider } from './deviceEncoder';
 import type { LoadedEncoder, StageHooks } from './encoder';
 import { locateWeights } from './locate';
-import { blockParameters, freeMemory, memoryNeed, memoryWarning } from './memory';
+import { freeMemory } from './freeMemory';
+import { blockParameters, memoryNeed, memoryWarning, type MemoryNeed, type RunExtent } from './memory';
 import type { EncoderModel } from './model';
 import { loadRuntime } from './runtime';
 import { Weights } from './weights';
@@ -36,6 +38,16 @@ export interface LoadOptions {
   readonly precision: Precision;
   /** Pictures that will run together, for the estimate of the memory needed; 1 unless told. */
   readonly batch?: number;
+  /** All blocks and one hidden state unless told. A device loads the weights of the blocks that run, and no others. */
+  readonly extent?: RunExtent;
+}
+
+/** An encoder that is loaded. */
+export interface LoadedModel {
+  readonly encoder: LoadedEncoder;
+  readonly report: LoadReport;
+  /** A warning when memory is short for a picture of more patches than the usual one, which the report speaks of. */
+  readonly warningFor: (grid: Grid) => Promise<string | undefined>;
 }
 
 /**
@@ -43,18 +55,29 @@ export interface LoadOptions {
  * down to the CPU, also when it was chosen by name.
  * @throws UserError when the model's files are gone
  */
-export async function loadEncoder(model: EncoderModel, options: LoadOptions, hooks: StageHooks): Promise<{ encoder: LoadedEncoder; report: LoadReport }> {
+export async function loadEncoder(model: EncoderModel, options: LoadOptions, hooks: StageHooks): Promise<LoadedModel> {
   await assertThere(model);
   const graph = forwardGraph(model.graph);
+  const { batch = 1, extent = { blocks: graph.layers, held: 1 } } = options;
+  const need = (provider: Provider, precision: Precision, of = graph): MemoryNeed => memoryNeed(model, of, { provider, precision, batch, extent });
+  const ready = (encoder: LoadedEncoder, report: LoadReport): LoadedModel => ({
+    encoder, report,
+    warningFor: async grid => {
+      const own = forwardGraph(model.graph, grid);
+      if (own.tokens <= graph.tokens) return undefined;
+      // The weights have their place by now.
+      return memoryWarning({ ...need(report.device, report.precision, own), weights: 0 }, report.device, report.precision, await freeMemory());
+    },
+  });
   const rejected: { device: Provider; reason: string }[] = [];
   const order = options.device === 'auto' ? ORDER[process.platform] ?? ['cpu'] : [options.device, 'cpu'] as const;
   for (const device of order) {
     hooks.check();
     if (device === 'cpu') break;
-    const free = freeMemory();
-    const loaded = async (precision: Precision, ...warnings: (string | undefined)[]): Promise<{ encoder: LoadedEncoder; report: LoadReport }> => {
-      const encoder = await loadOnDevice(model, graph, device, precision, hooks);
-      return { encoder, report: { device, precision, rejected, ...joined(memoryWarning(memoryNeed(model, graph, device, precision, options.batch), device, precision, free), ...warnings) } };
+    const free = await freeMemory();
+    const loaded = async (precision: Precision, ...warnings: (string | undefined)[]): Promise<LoadedModel> => {
+      const encoder = await loadOnDevice(model, graph, { provider: device, precision, blocks: extent.blocks }, hooks);
+      return ready(encoder, { device, precision, rejected, ...joined(memoryWarning(need(device, precision), device, precision, free), ...warnings) });
     };
     try {
       await tryDevice(device, options.device === 'auto');
@@ -69,12 +92,12 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
       rejected.push({ device, reason: reasonOf(error) });
     }
   }
-  const need = memoryNeed(model, graph, 'cpu', 'float32', options.batch);
-  const free = freeMemory();
+  const onCpu = need('cpu', 'float32');
+  const free = await freeMemory();
   const half = options.precision === 'float16' ? 'The CPU calculates in single precision, whatever is asked for.' : undefined;
   // A fifth of what a run leaves free is for the page cache, which saves reading the files again.
-  const weights = new Weights(model, Math.max(0, (free - need.least) * 0.8));
-  return { encoder: new CpuEncoder(model.graph, weights), report: { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(need, 'cpu', 'float32', free), half) } };
+  const weights = new Weights(model, Math.max(0, (free - onCpu.least) * 0.8));
+  return ready(new CpuEncoder(model.graph, weights), { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(onCpu, 'cpu', 'float32', free), half) });
 }
 
 /** A model may have been described long before it is loaded; a copy that the preview had fetched may be deleted meanwhile. */
@@ -91,11 +114,11 @@ function joined(...warnings: (string | undefined)[]): { warning?: string } {
   return said.length === 0 ? {} : { warning: said.join(' ') };
 }
 
-async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, provider: Provider, precision: Precision, hooks: StageHooks): Promise<LoadedEncoder> {
+async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, how: Pick<DeviceOptions, 'provider' | 'precision' | 'blocks'>, hooks: StageHooks): Promise<LoadedEncoder> {
   const weights = new Weights(model, 0);
   try {
     return await DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, weights), {
-      provider, precision, blockBytes: blockParameters(model, graph) * 4, locate: each => locateWeights(model, each, weights),
+      ...how, blockBytes: blockParameters(model, graph) * 4, locate: each => locateWeights(model, each, weights),
     }, hooks);
   } catch (error) {
     await weights.close();

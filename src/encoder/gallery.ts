@@ -102,10 +102,14 @@ export class Gallery {
     };
   }
 
-  /** Runs the encoder on an opened picture and keeps its outputs and the hidden states of `layers`. Gives the milliseconds that it took. */
+  /**
+   * Runs the encoder on an opened picture and keeps the hidden states of `layers`, and its outputs when the last block is among them:
+   * otherwise it runs no further than it must. Gives the milliseconds that it took.
+   */
   async encode(id: string, slot: EncoderSlot, { encoder, graph }: Running, layers: readonly number[], hooks: Omit<RunHooks, 'onOutput'>): Promise<number> {
     const encoded = this.encoded({ picture: id, encoder: slot });
-    const outputs = ['embeddings', ...layers.map(layer => `hidden_states.${layer}`), ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')];
+    const pooled = layers.includes(graph.layers - 1) ? [...graph.blockOutputs.map(({ name }) => name), ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')] : [];
+    const outputs = ['embeddings', ...layers.map(layer => `hidden_states.${layer}`), ...pooled];
     const values = new Map<string, Array32>();
     const started = performance.now();
     await encoder.run(encoded.pixels, outputs, { ...hooks, onOutput: (name, value) => { values.set(name, value); return Promise.resolve(); } });
@@ -259,7 +263,7 @@ export class Gallery {
 
   private value(subject: Subject, name: string): Array32 {
     const value = this.encoded(subject).values.get(name);
-    if (value === undefined) throw new UserError(`${this.picture(subject.picture).name} has no ${name}: it is not encoded yet, or this encoder has none.`);
+    if (value === undefined) throw new UserError(`${this.picture(subject.picture).name} has no ${name}: it is not encoded yet, only the first blocks ran, or this encoder has none.`);
     return value;
   }
 

@@ -1,16 +1,40 @@
 import { readFile } from 'node:fs/promises';
-import { totalmem } from 'node:os';
 import type { ForwardGraph } from '../architecture/forwardGraph';
+import { forwardGraph } from '../architecture/forwardGraphs';
+import { blocksNeeded, wantedOutputs } from '../architecture/outputs';
 import { elementCount } from '../checkpoint/dtype';
 import { formatBytes } from '../format';
 import type { Precision, Provider } from './deviceEncoder';
 import { parameterCount, type EncoderModel } from './model';
 
-/** Bytes that a run needs. An estimate, on the safe side. */
+/** How far runs go, and what of them stays in the process. */
+export interface RunExtent {
+  /** Blocks that run, from the first on. */
+  readonly blocks: number;
+  /** Hidden states of a picture that stay. */
+  readonly held: number;
+}
+
+/** The extent of runs whose outputs are handed on as soon as they are there. */
+export function extentFor(model: EncoderModel, outputs: readonly string[]): RunExtent {
+  const graph = forwardGraph(model.graph);
+  return { blocks: blocksNeeded(graph, wantedOutputs(graph, outputs)), held: 1 };
+}
+
+/** What a run is, as far as memory goes. */
+export interface RunPlan {
+  readonly provider: Provider;
+  readonly precision: Precision;
+  /** Pictures that run together. */
+  readonly batch: number;
+  readonly extent: RunExtent;
+}
+
+/** Bytes that a run needs. An estimate, on the safe side: bench/ENCODER_NOTES.md has it beside what was measured. */
 export interface MemoryNeed {
-  /** All weights in the precision that they are multiplied in: what a device holds, and what the CPU keeps when there is room. */
+  /** The weights of the stages that run, in the precision that they are multiplied in: what a device holds, and what the CPU keeps when there is room. */
   readonly weights: number;
-  /** The least in this machine's own memory: a block's weights, the working values, and the hidden states handed out. */
+  /** The least in this machine's own memory: a block's weights, the working values, and the hidden states that stay. */
   readonly least: number;
 }
 
@@ -19,30 +43,30 @@ function numberBytes(provider: Provider, precision: Precision): number {
   return provider !== 'cpu' && precision === 'float16' ? 2 : 4;
 }
 
-/** Parameters of one block. */
-export function blockParameters(model: EncoderModel, graph: ForwardGraph): number {
-  const path = `${graph.blockPath(0)}.`;
+/** Parameters of a block. */
+export function blockParameters(model: EncoderModel, graph: ForwardGraph, layer = 0): number {
+  const path = `${graph.blockPath(layer)}.`;
   return [...model.weights].reduce((sum, [key, { shape }]) => key.startsWith(path) ? sum + elementCount(shape) : sum, 0);
 }
 
-export function memoryNeed(model: EncoderModel, graph: ForwardGraph, provider: Provider, precision: Precision, batch = 1): MemoryNeed {
-  const bytes = numberBytes(provider, precision);
-  const largest = Math.max(blockParameters(model, graph), 3 * graph.outputDim * graph.outputDim);
+export function memoryNeed(model: EncoderModel, graph: ForwardGraph, { provider, precision, batch, extent }: RunPlan): MemoryNeed {
+  const block = blockParameters(model, graph);
+  const outside = parameterCount(model) - graph.layers * block;
+  // What ends early runs no pool; the embeddings' share of the rest is not told apart.
+  const running = outside + Math.min(extent.blocks, graph.layers) * block;
   const { mlp_size: mlp = 4 * graph.width } = model.sizes;
-  // A block's live values: hidden, normed, q k v, context; scores and softmax; twice the MLP's inside.
-  const working = graph.tokens * (8 * graph.width + 2 * graph.heads * graph.tokens + 2 * mlp) * 4 * batch;
-  const handedOut = graph.layers * graph.tokens * graph.width * 4 * batch;
-  return { weights: parameterCount(model) * bytes, least: 2 * largest * 4 + working + handedOut };
+  // The fused operator of the CPU never holds a map of all heads; other devices hold the scores and their softmax.
+  const scores = provider === 'cpu' ? 0 : 2 * graph.heads * graph.tokens;
+  const pool = extent.blocks < graph.layers ? 0 : 2 * elementCount(graph.poolShapes.get('attn_pool.head_weights') ?? [0]);
+  const working = (graph.tokens * (WORKING_WIDTHS * graph.width + 2 * mlp + scores) + pool) * 4 * batch;
+  const held = extent.held * graph.tokens * graph.width * 4 * batch;
+  return { weights: running * numberBytes(provider, precision), least: (block + outside) * 4 + working + held + RUNTIME_BYTES };
 }
 
-/**
- * Bytes that this process may still take, cgroup limits included. macOS counts only pages that hold nothing at all
- * (libuv, src/unix/darwin.c), of which it keeps few: there half of all memory is taken as free.
- */
-export function freeMemory(): number {
-  const available = process.availableMemory();
-  return process.platform === 'darwin' ? Math.max(available, totalmem() / 2) : available;
-}
+/** Values per token that a block holds at once besides its MLP's inside, in widths. */
+const WORKING_WIDTHS = 16;
+/** ONNX Runtime's sessions, and buffers that are not collected yet. */
+const RUNTIME_BYTES = 64e6;
 
 /** The most bytes of memory that this process has held. */
 export async function peakMemory(): Promise<number> {

@@ -166,7 +166,8 @@ export class Preview {
   setKept(kept: KeptLayers): void {
     if (kept === this.status.kept) return;
     this.setStatus({ kept });
-    this.encodeAnew();
+    // The memory needed is another, and with it which weights a device or the CPU holds.
+    this.start();
   }
 
   setResize(resize: ResizeMode): void {
@@ -268,10 +269,12 @@ export class Preview {
   private async load(slot: EncoderSlot, signal: AbortSignal): Promise<void> {
     const encoder = this.encoders.get(slot);
     if (encoder === undefined || (encoder.report !== undefined && this.client.pid === this.holder)) return;
+    const layers = this.layersOf(encoder.model);
     this.setStatus({ state: 'loading', progress: 0, message: undefined, ...(slot === 'main' && { device: undefined, warning: undefined }) });
     const options = {
       device: this.status.choice,
       precision: encoder.precision,
+      extent: { blocks: Math.max(...layers) + 1, held: layers.length + 1 },
       signal,
       onProgress: ({ done, total }: { done: number; total: number }) => { this.setStatus({ progress: total === 0 ? 0 : done / total }); },
     };
@@ -334,7 +337,8 @@ export class Preview {
       this.update(info => info.id === id, info => ({ ...info, ...facts, encodings: { ...info.encodings, [slot]: encoding } }));
     };
     const opened = await this.client.openPicture({ id, name: entry.file.name, bytes: entry.file.bytes }, this.preprocessingFor(encoder.model), { signal }, slot);
-    const { width, height, seen, grid, display, decodeMs, resizeMs } = opened;
+    const { width, height, seen, grid, display, decodeMs, resizeMs, warning } = opened;
+    if (warning !== undefined) this.setStatus({ warning });
     const encoding = { seen, grid, timings: { decode: decodeMs, resize: resizeMs } };
     set({ ...encoding, ready: false }, { width, height });
     if (entry.display === undefined) {
@@ -342,8 +346,13 @@ export class Preview {
       this.events.onDecoded(entry.file, opened.thumbnail);
       if (!entry.hidden) this.events.onPixels(id, 'image/png', display);
     }
-    const { runMs } = await this.client.encodePicture(id, keptLayers(forwardGraph(encoder.model.model.graph).layers, this.status.kept), { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } }, slot);
+    const { runMs } = await this.client.encodePicture(id, this.layersOf(encoder.model), { signal, onProgress: ({ done, total }) => { this.setStatus({ progress: done / total }); } }, slot);
     set({ ...encoding, ready: true, timings: { ...encoding.timings, run: runMs } });
+  }
+
+  /** The blocks whose hidden states are kept. */
+  private layersOf({ model }: PreviewModel): number[] {
+    return keptLayers(forwardGraph(model.graph).layers, this.status.kept);
   }
 
   /** Encoders that are compared see the same pixels, whatever is written beside the other one, as long as it takes them. */

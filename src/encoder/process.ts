@@ -2,7 +2,7 @@ import { forwardGraph } from '../architecture/forwardGraphs';
 import { isAbort, UserError } from '../errors';
 import { decodeImage } from '../image/decode';
 import { preprocess } from '../image/preprocess';
-import { loadEncoder } from './devices';
+import { loadEncoder, type LoadedModel } from './devices';
 import type { EncoderSlot } from '../protocol';
 import type { Array32, StageHooks } from './encoder';
 import { Gallery, isQuick, type Running } from './gallery';
@@ -16,7 +16,7 @@ import { requestSchema, type Reply, type Request } from './protocol';
  */
 type Job = Exclude<Request, { type: 'cancel' }>;
 
-const loaded = new Map<EncoderSlot, Running>();
+const loaded = new Map<EncoderSlot, Running & Pick<LoadedModel, 'warningFor'>>();
 const gallery = new Gallery();
 let queue: Promise<void> = Promise.resolve();
 const cancelled = new Set<number>();
@@ -59,8 +59,8 @@ async function work(job: Job): Promise<Reply> {
   switch (job.type) {
     case 'load': {
       await unload(job.encoder);
-      const { encoder, report } = await loadEncoder(job.model, job, hooks);
-      loaded.set(job.encoder, { encoder, spec: job.model.graph, graph: forwardGraph(job.model.graph) });
+      const { report, ...rest } = await loadEncoder(job.model, job, hooks);
+      loaded.set(job.encoder, { ...rest, spec: job.model.graph, graph: forwardGraph(job.model.graph) });
       return { type: 'loaded', id, report };
     }
     case 'unload':
@@ -81,8 +81,12 @@ async function work(job: Job): Promise<Reply> {
       await onOutput('pixel_values', { shape: [1, 3, height, width], data: pixels });
       return { type: 'preprocessed', id, decodeMs: decoded - started, resizeMs };
     }
-    case 'openPicture':
-      return { type: 'picture', id, picture: await gallery.open(job.picture, job.name, job.bytes, job.encoder, needed(job.encoder), job.spec) };
+    case 'openPicture': {
+      const running = needed(job.encoder);
+      const picture = await gallery.open(job.picture, job.name, job.bytes, job.encoder, running, job.spec);
+      const warning = await running.warningFor(picture.grid);
+      return { type: 'picture', id, picture, ...(warning !== undefined && { warning }) };
+    }
     case 'encodePicture':
       return { type: 'encoded', id, runMs: await gallery.encode(job.picture, job.encoder, needed(job.encoder), job.layers, hooks) };
     case 'closePicture':
@@ -104,7 +108,7 @@ async function work(job: Job): Promise<Reply> {
   return { type: 'done', id };
 }
 
-function needed(slot: EncoderSlot): Running {
+function needed(slot: EncoderSlot): Running & Pick<LoadedModel, 'warningFor'> {
   const running = loaded.get(slot);
   if (running === undefined) throw new Error('No encoder is loaded.');
   return running;

@@ -55,7 +55,7 @@ export const providerSchema = z.enum(['cpu', 'cuda', 'webgpu', 'dml', 'coreml'])
 const encoder = z.enum(ENCODER_SLOTS);
 
 export const requestSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('load'), id, encoder, model, device: deviceChoiceSchema, precision: precisionSchema, batch: count.exactOptional() }),
+  z.object({ type: z.literal('load'), id, encoder, model, device: deviceChoiceSchema, precision: precisionSchema, batch: count.exactOptional(), extent: z.object({ blocks: count, held: count }).readonly().exactOptional() }),
   z.object({ type: z.literal('unload'), id, encoder }),
   z.object({ type: z.literal('run'), id, pixels: array32, outputs: z.array(z.string()).readonly() }),
   z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32, grid: gridSchema }),
@@ -97,7 +97,7 @@ export const replySchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('output'), id, name: z.string(), value: array32 }),
   z.object({ type: z.literal('loaded'), id, report }),
   z.object({ type: z.literal('memory'), id, residentBytes: z.number(), peakBytes: z.number() }),
-  z.object({ type: z.literal('picture'), id, picture: openedPicture }),
+  z.object({ type: z.literal('picture'), id, picture: openedPicture, warning: z.string().exactOptional() }),
   z.object({ type: z.literal('preprocessed'), id, decodeMs: z.number(), resizeMs: z.number() }),
   z.object({ type: z.literal('encoded'), id, runMs: z.number() }),
   /** One of the panel's Answers; the host hands it on unread. */

@@ -15,6 +15,7 @@ import type { Precision } from './deviceEncoder';
 import { decodePicture } from './decodePicture';
 import type { Array32 } from './encoder';
 import { FeatureFile, type FeatureFormat, type Stacked } from './featureFile';
+import { extentFor } from './memory';
 import type { EncoderModel } from './model';
 
 export interface FeaturesRequest extends RunOptions {
@@ -165,7 +166,7 @@ async function encodePictures(client: EncoderClient, model: EncoderModel, pictur
   const { signal, onProgress, outputs, batchSize } = request;
   const started = performance.now();
   const device = await client.load(model, {
-    device: request.device, precision: request.precision, batch: Math.min(batchSize, pictures.length), ...(signal && { signal }),
+    device: request.device, precision: request.precision, batch: Math.min(batchSize, pictures.length), extent: extentFor(model, outputs), ...(signal && { signal }),
     onProgress: ({ done, total }) => { onProgress?.({ done, total, label: 'loading' }); },
   });
   request.onLoaded?.(device);

@@ -66,6 +66,7 @@ export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint
     hidden = graph.block(b, inBlock, hidden, layer);
     states.set(layer, hidden);
     if (wanted.hidden.has(layer)) emitRows(stateName(layer), hidden);
+    for (const output of wanted.blockOutputs) if (output.layer === layer) emit(output.name, output.build(b, weight, hidden), [0, ...output.shape]);
   }
   if (segment.to === graph.layers && wanted.pool.length > 0) {
     const earlier = graph.pooledStates.map(layer => states.get(layer) ?? takeRows(stateName(layer)));

@@ -27,7 +27,7 @@ async function main([folder = '', how]: readonly string[]): Promise<void> {
   const model = encoderModel(makePlan(checkpoint, qwenVl.recipe('')), qwenVl, qwenVl.resolve(config, {}));
   const weights = new Weights(model, how === 'kept' ? Infinity : 0);
   const fed = new CpuEncoder(model.graph, weights);
-  const encoder = how === 'plain' ? await DeviceEncoder.load(model.graph, fed, { provider: 'cpu', precision: 'float32', blockBytes: 1 << 26, locate: each => locateWeights(model, each, weights) }, quiet) : fed;
+  const encoder = how === 'plain' ? await DeviceEncoder.load(model.graph, fed, { provider: 'cpu', precision: 'float32', blocks: Infinity, blockBytes: 1 << 26, locate: each => locateWeights(model, each, weights) }, quiet) : fed;
   const side = usualSide(model.graph);
   const picture = Float32Array.from({ length: 3 * side * side }, (_, i) => Math.sin(i * 0.37));
   const tell = (value: object): void => { process.stdout.write(`${JSON.stringify(value)}\n`); };

@@ -41,7 +41,7 @@ def moonvit(w, pixels, prefix, width, layers, heads, mlp, patch, table):
     return states
 
 
-def glm4v(w, pixels, prefix, width, layers, heads, mlp, patch, side, eps=1e-5, merge=2):
+def glm4v(w, pixels, prefix, width, layers, heads, mlp, patch, side, merger, eps=1e-5, merge=2):
     rows, columns = pixels.shape[2] // patch, pixels.shape[3] // patch
     dim = width // heads
     kernel = w(f'{prefix}patch_embed.proj.weight', width, 3, 2, patch, patch, scale=(6 * patch * patch) ** -0.5)
@@ -70,7 +70,16 @@ def glm4v(w, pixels, prefix, width, layers, heads, mlp, patch, side, eps=1e-5, m
         y = ACT['silu'](w.linear(y, at + 'mlp.gate_proj', mlp, False)) * w.linear(y, at + 'mlp.up_proj', mlp, False)
         x = x + w.linear(y, at + 'mlp.down_proj', width, False)
         states[f'hidden_states.{n}'] = x[back][None]
-    states['features'] = w.rms_norm(x, f'{prefix}post_layernorm', eps)[back][None]
+    x = w.rms_norm(x, f'{prefix}post_layernorm', eps)
+    states['features'] = x[back][None]
+    # The patches of a block follow each other; a convolution makes one token of them, in the language model's width.
+    blocks = x.reshape(-1, merge, merge, width).permute(0, 3, 1, 2)
+    joined = w(f'{prefix}downsample.weight', mlp, width, merge, merge, scale=(width * merge * merge) ** -0.5)
+    y = torch.nn.functional.conv2d(blocks, joined, w(f'{prefix}downsample.bias', mlp), stride=merge).flatten(1)
+    y = w.linear(y, f'{prefix}merger.proj', mlp, False)
+    y = torch.nn.functional.gelu(w.layer_norm(y, f'{prefix}merger.post_projection_norm', 1e-5))
+    y = ACT['silu'](w.linear(y, f'{prefix}merger.gate_proj', merger, False)) * w.linear(y, f'{prefix}merger.up_proj', merger, False)
+    states['merged'] = w.linear(y, f'{prefix}merger.down_proj', mlp, False)[None]
     return states
 
 
@@ -83,9 +92,9 @@ def main():
     write(out, 'moonvit', w, {'architectures': ['KimiVLForConditionalGeneration'], 'model_type': 'kimi_vl', 'vision_config': {'model_type': 'moonvit', 'hidden_size': 24, 'intermediate_size': 36, 'num_hidden_layers': 2, 'num_attention_heads': 3, 'patch_size': 4,
           'init_pos_emb_height': 6, 'init_pos_emb_width': 5, 'merge_kernel_size': [2, 2]}}, {'pixel_values': pixels, **expected}, others=[('multi_modal_projector.linear_1.weight', (12, 96)), ('language_model.model.norm.weight', (12,))])
     w = Weights(71)
-    expected = glm4v(w, pixels, 'model.visual.', **sizes, side=7)
+    expected = glm4v(w, pixels, 'model.visual.', **sizes, side=7, merger=60)
     write(out, 'glm4v', w, {'architectures': ['Glm4vForConditionalGeneration'], 'model_type': 'glm4v', 'vision_config': {'model_type': 'glm4v_vision', 'hidden_size': 24, 'depth': 2, 'num_heads': 3, 'patch_size': 4, 'image_size': 28, 'out_hidden_size': 36, 'intermediate_size': 60}},
-          {'pixel_values': pixels, **expected}, others=[('model.visual.merger.proj.weight', (36, 36)), ('model.visual.downsample.bias', (36,)), ('model.language_model.norm.weight', (12,))])
+          {'pixel_values': pixels, **expected}, others=[('model.language_model.norm.weight', (12,))])
 
 
 main()

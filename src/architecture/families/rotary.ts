@@ -200,12 +200,17 @@ export const glm4v = encoderFamily({
   graph: (value, field) => {
     const side = Math.floor(Math.sqrt(value('positions')));
     return {
-      outer: { ...modules({ patch: 'patch_embed.proj', patchNorm: 'post_conv_layernorm', finalNorm: 'post_layernorm' }), ...tensor('positions', 'embeddings.position_embedding.weight') }, blocks: 'blocks',
+      outer: {
+        ...modules({ patch: 'patch_embed.proj', patchNorm: 'post_conv_layernorm', finalNorm: 'post_layernorm' }), ...tensor('positions', 'embeddings.position_embedding.weight'),
+        ...modules({ 'merger.join': 'downsample', 'merger.proj': 'merger.proj', 'merger.norm': 'merger.post_projection_norm', 'merger.gate': 'merger.gate_proj', 'merger.fc1': 'merger.up_proj', 'merger.fc2': 'merger.down_proj' }),
+      },
+      blocks: 'blocks',
       block: { ...modules({ norm1: 'norm1', norm2: 'norm2', out: 'attn.proj', gate: 'mlp.gate_proj', fc1: 'mlp.up_proj', fc2: 'mlp.down_proj' }), ...stacked('attn.qkv', ['q', 'k', 'v']) },
       norm: 'rms', epsilon: field('rms_norm_eps'), activation: field('hidden_act'), finalNorm: { features: true, pooled: false }, pooled: 'none',
       anyGrid: anyGrid(value, value('spatial_merge_size')), frames: value('temporal_patch_size'),
       // grid_sample's bicubic with borders repeated is interpolate's.
       table: { rows: side, columns: side, resize: 'bicubic' }, rotary: rotaryOf(field),
+      ...(value('merger') === 1 && { merger: { kind: 'convolution', side: value('spatial_merge_size'), width: value('mlp_size'), inner: value('merger_size'), norm: 'layer', epsilon: 1e-5 } }),
     };
   },
   preprocessor: value => ({ ...anyShape('Glm4vImageProcessor', CLIP_STATISTICS), patch_size: value('patch_size'), temporal_patch_size: value('temporal_patch_size'), merge_size: value('spatial_merge_size') }),

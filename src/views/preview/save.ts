@@ -19,7 +19,7 @@ export async function saveFeatures(picture: string, format: 'npy' | 'safetensors
   }
   await save(`${stem}.npy`, { NumPy: ['npy'] }, async () => {
     const features = (await valuesOf(['features'])).get('features');
-    if (features === undefined) throw new UserError(vscode.l10n.t('{0} has no features yet. Wait until it is encoded.', picture));
+    if (features === undefined) throw new UserError(vscode.l10n.t('{0} has no output, as only the first blocks ran. Save it as safetensors, which holds their hidden states.', picture));
     return encodeNpy(features.data, features.shape);
   });
 }

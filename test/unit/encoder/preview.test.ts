@@ -331,6 +331,24 @@ describe('the preview', function () {
     assert.ok(relativeError(after.values ?? [], before.values ?? []) < 1e-6);
   });
 
+  it('stops after the first blocks when asked to, and says what is not there then', async () => {
+    const { preview, told } = await open();
+    preview.add([picture]);
+    await preview.ask({ type: 'statistics', subject: main(only(told)), layer: 3 });
+    // The first half of three blocks is two.
+    preview.setKept('firstHalf');
+    const known = await expected('qwen-vl-tiny-safetensors');
+    const values = await preview.values(only(told), [...known.keys()]);
+    assert.deepEqual([...values.keys()], ['pixel_values', 'hidden_states.0', 'hidden_states.1']);
+    for (const [key, { data }] of values) assert.ok(relativeError(data, known.get(key)?.data ?? []) < 1e-5, key);
+    await assert.rejects(preview.ask({ type: 'statistics', subject: main(only(told)), layer: 3 }), /only the first blocks ran/);
+    const maps = await readFloats(fixturePath('qwen-vl-tiny-safetensors', '../attentions/qwen-vl-tiny.safetensors'));
+    const { values: attention } = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'attention', layer: 1, patch: 5 } });
+    assert.ok(relativeError(attention ?? [], maps.get('attentions.1.mean')?.data.subarray(5 * 64, 6 * 64) ?? []) < 1e-5);
+    preview.setKept('all');
+    assert.ok((await preview.values(only(told), ['features'])).has('features'));
+  });
+
   it('takes the softmax temperature from the model', async () => {
     assert.equal((await open()).model.temperature, undefined);
     // The fixture's logit_scale, ln(1 / temperature), is 0.

@@ -30,7 +30,7 @@ async function errors(model: EncoderModel, name: Tiny): Promise<number[]> {
   const weights = new Weights(model, 0);
   const fed = new CpuEncoder(model.graph, weights);
   const cwd = process.cwd();
-  const pointed = await DeviceEncoder.load(model.graph, fed, { provider: 'cpu', precision: 'float32', blockBytes: 1 << 28, locate: graph => locateWeights(model, graph, weights) }, quiet);
+  const pointed = await DeviceEncoder.load(model.graph, fed, { provider: 'cpu', precision: 'float32', blocks: Infinity, blockBytes: 1 << 28, locate: graph => locateWeights(model, graph, weights) }, quiet);
   process.chdir(cwd);
   const results: number[] = [];
   try {
@@ -46,7 +46,7 @@ async function errors(model: EncoderModel, name: Tiny): Promise<number[]> {
   return results;
 }
 
-describe('an encoder in several sessions', () => {
+describe('an encoder on a device', () => {
   it('takes for its output what earlier sessions gave', async () => {
     const folder = join(FIXTURES, 'families', 'mllama');
     const known = await readFloats(join(folder, 'expected', 'outputs.safetensors'));
@@ -60,7 +60,7 @@ describe('an encoder in several sessions', () => {
     const weights = new Weights(model, 0);
     const cwd = process.cwd();
     // A block of half a gigabyte has a session of its own.
-    const encoder = await DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, weights), { provider: 'cpu', precision: 'float32', blockBytes: 1 << 29, locate: graph => locateWeights(model, graph, weights) }, quiet);
+    const encoder = await DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, weights), { provider: 'cpu', precision: 'float32', blocks: 5, blockBytes: 1 << 29, locate: graph => locateWeights(model, graph, weights) }, quiet);
     process.chdir(cwd);
     try {
       for (const names of [[...known.keys()].filter(name => name !== 'pixel_values'), ['features'], ['hidden_states.4'], ['hidden_states.0']]) {
@@ -72,6 +72,28 @@ describe('an encoder in several sessions', () => {
     } finally {
       await encoder.close();
       process.chdir(cwd);
+    }
+  });
+
+  it('loads no more blocks than will run', async () => {
+    const known = await expected('qwen-vl-tiny-bin');
+    const [pixels, reference] = [known.get('pixel_values'), known.get('hidden_states.1')];
+    assert.ok(pixels && reference);
+    const model = await tinyModel('qwen-vl-tiny-bin');
+    const weights = new Weights(model, 0);
+    const labels: string[] = [];
+    const cwd = process.cwd();
+    // A block a session; the third's is not made.
+    const encoder = await DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, weights), { provider: 'cpu', precision: 'float32', blocks: 2, blockBytes: 1 << 29, locate: graph => locateWeights(model, graph, weights) },
+      { ...quiet, onProgress: (_done, _total, label) => { labels.push(label); } });
+    process.chdir(cwd);
+    try {
+      assert.deepEqual(labels, ['blocks 0 to 0', 'blocks 1 to 1']);
+      let hidden: Array32 | undefined;
+      await encoder.run(pixels, ['hidden_states.1'], { ...quiet, onOutput: (_, value) => { hidden = value; return Promise.resolve(); } });
+      assert.ok(relativeError(hidden?.data ?? [], reference.data) < 1e-5);
+    } finally {
+      await encoder.close();
     }
   });
 });

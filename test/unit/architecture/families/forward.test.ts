@@ -14,6 +14,7 @@ import { UserError } from '../../../../src/errors';
 import { requestSchema } from '../../../../src/encoder/protocol';
 import { Weights } from '../../../../src/encoder/weights';
 import { openJob, validated } from '../../../../src/job';
+import { optionalParts, switchParts } from '../../../../src/parts';
 import { readFloats, relativeError, type Known } from '../../encoder/fixture';
 import { FIXTURES } from '../../support/checkpoints';
 
@@ -51,7 +52,10 @@ const TINY: Readonly<Record<string, string>> = {
   'timm-vit-placed': 'timm-vit',
   'qwen2-vl': 'qwen2-vl',
   'qwen2.5-vl': 'qwen2.5-vl',
+  'qwen2.5-omni': 'qwen2.5-omni',
   'qwen3-vl': 'qwen3-vl',
+  'qwen3.5': 'qwen3-vl',
+  'qwen3-omni': 'qwen3-omni',
   'dinov3': 'dinov3',
   'dinov3-gated': 'dinov3',
   'pixtral': 'pixtral',
@@ -66,14 +70,12 @@ const TINY: Readonly<Record<string, string>> = {
 
 const BOUND = 1e-5;
 
-/** Detection, preset, strict validation, model: what a person's click on Preview does. Switched parts are kept too. */
-async function open(name: string): Promise<{ family: string; model: EncoderModel }> {
+/** Detection, preset, strict validation, model: what a person's click on Preview does, with every optional part taken in unless told. */
+async function open(name: string, parts: 'all' | 'preset' = 'all'): Promise<{ family: string; model: EncoderModel }> {
   const checkpoint = await openCheckpoint(path.join(FIXTURES, 'families', name));
   try {
     const preset = await openJob(checkpoint);
-    // CLIP's projection is left behind unless it is asked for.
-    const kept = name === 'clip' ? preset.family?.switches?.flatMap(one => one.rules(preset.detection?.prefix ?? '', true)) ?? [] : [];
-    const job = kept.length === 0 ? preset : await openJob(checkpoint, { recipe: { ...preset.recipe, overrides: kept } });
+    const job = parts === 'preset' ? preset : switchParts(preset, Object.fromEntries(optionalParts(preset).map(({ id }) => [id, true])));
     const { family, validation } = validated(job);
     assert.ok(validation.valid, JSON.stringify([validation.missing, validation.unexpected, validation.mismatched]));
     return { family: family.id, model: encoderModel(job.plan, family, validation.hyperparameters, job.config) };
@@ -121,7 +123,7 @@ describe('forward passes', () => {
       const [, , height = 0, width = 0] = pixels.shape;
       const graph = forwardGraph(model.graph, gridOf(model.graph, height, width));
       // Nothing that the encoder hands out goes unchecked.
-      assert.deepEqual([...graph.poolShapes.keys()].filter(one => !outputs.has(one)), []);
+      assert.deepEqual([...graph.poolShapes.keys(), ...graph.blockOutputs.map(one => one.name)].filter(one => !outputs.has(one)), []);
       assert.ok([...outputs.keys()].some(one => one.startsWith('attentions.')));
       assert.equal([...outputs.keys()].filter(one => one.startsWith('hidden_states.')).length, graph.layers);
       const actual = await run(model, pixels, [...outputs.keys()]);
@@ -156,6 +158,17 @@ describe('forward passes', () => {
       }
     });
   }
+
+  it('have the merger\'s outputs only where it was taken in, and the same features either way', async () => {
+    for (const name of ['qwen2-vl', 'qwen2.5-vl', 'qwen2.5-omni', 'qwen3-vl', 'qwen3.5', 'qwen3-omni', 'glm4v']) {
+      const { model } = await open(name, 'preset');
+      const { pixels, outputs } = await expected(name);
+      const reference = outputs.get('features');
+      assert.ok(reference && outputs.has('merged'), name);
+      assertClose((await run(model, pixels, ['features'])).get('features'), reference, name);
+      await assert.rejects(run(model, pixels, ['merged']), /There is no output "merged"/);
+    }
+  });
 
   it('take pictures of one grid after another', async () => {
     const { model } = await open('qwen2.5-vl');

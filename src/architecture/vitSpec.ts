@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { isObject } from './config';
 import type { RotarySpec, VitSpec, WeightPlace } from './graphSpec';
@@ -76,7 +77,7 @@ export function rotaryOf(field: (name: string) => unknown, layout: Partial<Omit<
   const parameters = field('rope_parameters');
   const inside = isObject(parameters) ? parameters.rope_theta : undefined;
   const theta = inside ?? field('rope_theta') ?? 10_000;
-  if (typeof theta !== 'number' || !(theta > 0)) throw new UserError(`The config's rope_theta is ${JSON.stringify(theta)}, not a positive number, so the encoder cannot be run.`);
+  if (typeof theta !== 'number' || !(theta > 0)) throw new UserError(t`The config's rope_theta is ${JSON.stringify(theta)}, not a positive number, so the encoder cannot be run.`);
   return { theta, pairs: 'halves', axes: 'rows-first', frequencies: 'same', coordinates: 'from-zero', ...layout };
 }
 
@@ -107,7 +108,7 @@ export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: 
 
 /** @throws UserError when the config has no number there */
 export function epsilonOf(epsilon: unknown, title: string): number {
-  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
+  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(t`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
   return epsilon;
 }
 
@@ -120,6 +121,6 @@ const NAMED: Readonly<Record<string, Activation>> = {
 /** @throws UserError when it is none of those that are known */
 export function activationNamed(name: unknown, title: string): Activation {
   const known = typeof name === 'string' && Object.hasOwn(NAMED, name) ? NAMED[name] : undefined;
-  if (known === undefined) throw new UserError(`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
+  if (known === undefined) throw new UserError(t`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
   return known;
 }

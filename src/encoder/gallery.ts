@@ -10,6 +10,7 @@ import { decodeImage } from '../image/decode';
 import { preprocess, type PreprocessSpec } from '../image/preprocess';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { gridOf } from '../architecture/forwardGraphs';
+import { mergedNames } from '../architecture/outputs';
 import type { GraphSpec } from '../architecture/graphSpec';
 import type { Grid } from '../architecture/positions';
 import { UserError } from '../errors';
@@ -229,8 +230,8 @@ export class Gallery {
   private errors(picture: string): number[] {
     const main = this.encoded({ picture, encoder: 'main' }).values;
     const other = this.encoded({ picture, encoder: 'other' }).values;
-    const { layers } = this.encoded({ picture, encoder: 'main' }).graph;
-    const names = ['embeddings', ...Array.from({ length: layers }, (_, layer) => `hidden_states.${layer}`), 'features'];
+    const { graph } = this.encoded({ picture, encoder: 'main' });
+    const names = ['embeddings', ...Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`), 'features', ...mergedNames(graph)];
     // Layers that were not kept, or that one encoder has in another size, have no error.
     return names.map(name => {
       const [reference, values] = [main.get(name)?.data, other.get(name)?.data];
@@ -240,8 +241,9 @@ export class Gallery {
 
   /** A layer's patches without the tokens before them. */
   private patches(subject: Subject, layer: number): TokenMatrix {
-    const { grid: { rows, columns }, graph: { prefixTokens } } = this.encoded(subject);
+    const { grid: { rows, columns }, graph: { prefixTokens, layers } } = this.encoded(subject);
     const { data, tokens, channels } = matrixOf(this.layer(subject, layer));
+    if (layer > layers && tokens > 0) return ofBlocks({ data, tokens, channels }, { rows, columns });
     if (tokens !== prefixTokens + rows * columns) throw new UserError('This layer has no features for each patch.');
     return tokenMatrix(data.subarray(prefixTokens * channels), rows * columns, channels);
   }
@@ -253,8 +255,9 @@ export class Gallery {
   }
 
   private layer(subject: Subject, layer: number): Array32 {
-    const { layers } = this.encoded(subject).graph;
-    return this.value(subject, layer < 0 ? 'embeddings' : layer < layers ? `hidden_states.${layer}` : 'features');
+    const { graph } = this.encoded(subject);
+    const { layers } = graph;
+    return this.value(subject, layer < 0 ? 'embeddings' : layer < layers ? `hidden_states.${layer}` : ['features', ...mergedNames(graph)][layer - layers] ?? 'an output after these');
   }
 
   private value(subject: Subject, name: string): Array32 {
@@ -279,6 +282,17 @@ export class Gallery {
     this.colours.clear();
     this.attention = undefined;
   }
+}
+
+/** Tokens of blocks of patches, told of each patch of its block: they are looked at patch by patch like any layer. */
+function ofBlocks(blocks: TokenMatrix, { rows, columns }: Grid): TokenMatrix {
+  const side = Math.sqrt(rows * columns / blocks.tokens);
+  const data = new Float32Array(rows * columns * blocks.channels);
+  for (let index = 0; index < rows * columns; index++) {
+    const block = Math.floor(Math.floor(index / columns) / side) * (columns / side) + Math.floor(index % columns / side);
+    data.set(token(blocks, block), index * blocks.channels);
+  }
+  return tokenMatrix(data, rows * columns, blocks.channels);
 }
 
 /** Whether a question can be answered without running the encoder: then it need not wait for a run that is under way. */

@@ -1,3 +1,4 @@
+import './language';
 import './style.css';
 import { runsToEnd } from '../src/previewLimits';
 import type { EncoderStatus, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';

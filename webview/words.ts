@@ -1,14 +1,7 @@
-import * as l10n from '@vscode/l10n';
+import { t } from '@vscode/l10n';
 import type { ModelInfo } from '../src/protocol';
 
-/*
- * Every word that the page shows, in the editor's language: the host puts the extension's translations on the body.
- * Placeholders as in `vscode.l10n.t`, whose tools find these too.
- */
-const bundle = document.body.dataset.words;
-if (bundle !== undefined) l10n.config({ contents: bundle });
-const { t } = l10n;
-
+/** Every word that the page shows, in the editor's language. */
 export const words = {
   // The encoder
   working: t('Working'),

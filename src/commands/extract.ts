@@ -1,19 +1,17 @@
 import * as vscode from 'vscode';
-import { readdir } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { basename, dirname, join, resolve as resolvePath, sep } from 'node:path';
-import { isAbort, systemErrorCode, UserError } from '../errors';
+import { basename, join } from 'node:path';
+import { UserError } from '../errors';
 import { downloadEstimate } from '../extraction/downloadEstimate';
 import { extract, findLeftover, type ExtractOptions } from '../extraction/extract';
 import { MANIFEST_NAME } from '../extraction/manifest';
 import { discardLeftover, type Leftover } from '../extraction/outputFolder';
 import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
-import { isRemote } from '../remote/location';
 import { unlinked } from '../views/markdown';
 import { command, type App } from './app';
 import { chooseOutput, configuredOutput, type OutputOptions } from './extractOptions';
 import { reveal } from './find';
+import { cancellable, chooseOutputFolder, defaultFolder } from './outputFolder';
 import { withProgress } from './progress';
 
 export function extractCommands(app: App): vscode.Disposable[] {
@@ -31,16 +29,12 @@ async function extractOpen(app: App, choose: () => Promise<OutputOptions | undef
 
 async function runExtract(app: App, job: Job, choose: () => Promise<OutputOptions | undefined>): Promise<void> {
   const { validation } = validated(job);
-  if (!validation.valid) {
-    await app.validation.revealSummary();
-    throw new UserError(validation.problem?.message ?? vscode.l10n.t('Nothing was extracted: the encoder would not load strictly. The Validation view lists what is wrong, with a fix where there is one.'));
-  }
+  await demandValid(app, job);
   const output = await choose();
   if (output === undefined) return;
-  const out = await askFolder(defaultFolder(job, app.extensionFolder), whatIsWritten(job, output));
-  if (out === undefined) return;
-  const overwrite = await filesIn(out) > 0;
-  if (overwrite && !(await mayReplace(out))) return;
+  const folder = await chooseOutputFolder(defaultFolder(job, app.extensionFolder), { title: vscode.l10n.t('Extract the Vision Encoder'), prompt: whatIsWritten(job, output) });
+  if (folder === undefined) return;
+  const { out, overwrite } = folder;
 
   const leftover = await findLeftover(job.plan, { ...output, out });
   const startOver = leftover === undefined ? false : await askStartOver(leftover);
@@ -62,6 +56,14 @@ async function runExtract(app: App, job: Job, choose: () => Promise<OutputOption
   const seconds = (Date.now() - started) / 1000;
   const [what, where] = [`${formatCount(result.tensors, 'tensor')}, ${formatBytes(result.bytes)}`, basename(result.out)];
   void announce(app, result.out, seconds < 1 ? vscode.l10n.t('{0}, extracted to {1}.', what, where) : vscode.l10n.t('{0}, extracted to {1} in {2}.', what, where, formatDuration(seconds)));
+}
+
+/** Shows what is wrong with an encoder that would not load strictly. @throws UserError for such a one */
+export async function demandValid(app: App, job: Job): Promise<void> {
+  const { validation } = validated(job);
+  if (validation.valid) return;
+  await app.validation.revealSummary();
+  throw new UserError(validation.problem?.message ?? vscode.l10n.t('Nothing was extracted: the encoder would not load strictly. The Validation view lists what is wrong, with a fix where there is one.'));
 }
 
 /** How much goes where, and what of it comes over the network. */
@@ -88,80 +90,10 @@ async function offerToDelete(app: App, { folder, bytes }: Leftover): Promise<voi
 }
 
 async function announce(app: App, folder: string, message: string): Promise<void> {
-  const [verifying, revealing, copying] = [vscode.l10n.t('Verify'), vscode.l10n.t('Reveal'), vscode.l10n.t('Copy Path')];
-  const choice = await vscode.window.showInformationMessage(unlinked(message), verifying, revealing, copying);
+  const [verifying, handingOver, revealing, copying] = [vscode.l10n.t('Verify'), vscode.l10n.t('Hand Over to…'), vscode.l10n.t('Reveal'), vscode.l10n.t('Copy Path')];
+  const choice = await vscode.window.showInformationMessage(unlinked(message), verifying, handingOver, revealing, copying);
   if (choice === verifying) await vscode.commands.executeCommand('visionEncoder.verify', vscode.Uri.file(folder));
+  if (choice === handingOver) await vscode.commands.executeCommand('visionEncoder.handOver');
   if (choice === revealing) await reveal(vscode.Uri.file(join(folder, MANIFEST_NAME))).catch((error: unknown) => { app.log.error(String(error)); });
   if (choice === copying) await vscode.env.clipboard.writeText(folder);
-}
-
-/** Undefined when the person cancelled the task. */
-async function cancellable<T>(task: Promise<T>): Promise<T | undefined> {
-  try {
-    return await task;
-  } catch (error) {
-    if (isAbort(error)) return undefined;
-    throw error;
-  }
-}
-
-/** Beside the checkpoint's folder, or beside its file; the extension's own folder is no place to write to. */
-function defaultFolder({ checkpoint }: Job, extensionFolder: string): string {
-  const folder = checkpoint.store.location;
-  if (isRemote(folder) || folder.startsWith(extensionFolder + sep)) {
-    const name = (checkpoint.store.title ?? basename(folder)).replace(/[\\/:*?"<>|]/g, '_');
-    return join(vscode.workspace.workspaceFolders?.[0]?.uri.fsPath ?? homedir(), `${name}-vision-encoder`);
-  }
-  const isFile = checkpoint.location !== folder && !checkpoint.location.endsWith('.index.json');
-  return isFile
-    ? join(folder, `${basename(checkpoint.location).replace(/\.[^.]+$/, '')}-vision-encoder`)
-    : join(dirname(folder), `${basename(folder)}-vision-encoder`);
-}
-
-async function askFolder(suggestion: string, prompt: string): Promise<string | undefined> {
-  const browse: vscode.QuickInputButton = { iconPath: new vscode.ThemeIcon('folder-opened'), tooltip: vscode.l10n.t('Browse…') };
-  const input = vscode.window.createInputBox();
-  input.title = vscode.l10n.t('Extract the Vision Encoder');
-  input.prompt = prompt;
-  input.value = suggestion;
-  // The name is what a person may want to change.
-  input.valueSelection = [dirname(suggestion).length + 1, suggestion.length];
-  input.buttons = [browse];
-  input.ignoreFocusOut = true;
-  try {
-    return await new Promise<string | undefined>((resolve, reject) => {
-      input.onDidAccept(() => { if (input.value.trim() !== '') resolve(resolvePath(dirname(suggestion), input.value.trim())); });
-      let browsing = false;
-      input.onDidHide(() => { if (!browsing) resolve(undefined); });
-      input.onDidTriggerButton(() => {
-        // Where the dialog is drawn inside the window, it takes this input's place.
-        browsing = true;
-        vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: vscode.l10n.t('The folder to put the encoder\'s folder in'), openLabel: vscode.l10n.t('Choose'), defaultUri: vscode.Uri.file(dirname(suggestion)) }).then(chosen => {
-          browsing = false;
-          if (chosen?.[0] !== undefined) input.value = join(chosen[0].fsPath, basename(input.value));
-          input.show();
-        }, reject);
-      });
-      input.show();
-    });
-  } finally {
-    input.dispose();
-  }
-}
-
-async function filesIn(folder: string): Promise<number> {
-  try {
-    return (await readdir(folder)).length;
-  } catch (error) {
-    const code = systemErrorCode(error);
-    if (code === 'ENOENT') return 0;
-    if (code === 'ENOTDIR') throw new UserError(vscode.l10n.t('{0} is a file. Choose a folder.', folder), { cause: error });
-    throw new UserError(vscode.l10n.t('{0} cannot be looked into. Choose another folder, or check its permissions.', folder), { cause: error });
-  }
-}
-
-async function mayReplace(folder: string): Promise<boolean> {
-  const replace = vscode.l10n.t('Replace');
-  const detail = vscode.l10n.t('An encoder in it is replaced: weights, config.json, preprocessor_config.json and manifest.json. Other files stay. Until the new one is whole, the old one stays too.');
-  return await vscode.window.showWarningMessage(unlinked(vscode.l10n.t('{0} is not empty.', basename(folder))), { modal: true, detail }, replace) === replace;
 }

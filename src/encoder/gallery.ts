@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { differenceMap, relativeError } from '../features/difference';
 import { cosine, cosinesTo, matchProbabilities, meanToken } from '../features/similarity';
 import { tokenNorms } from '../features/norms';
@@ -167,7 +168,7 @@ export class Gallery {
   private similarity(subject: Subject, layer: number, patch: number, from: Subject): Float32Array {
     const matrix = this.patches(subject, layer);
     const reference = this.patches(from, layer);
-    if (reference.channels !== matrix.channels) throw new UserError(`The encoders' features are ${reference.channels} and ${matrix.channels} wide, so a patch of one has no similarity to those of the other.`);
+    if (reference.channels !== matrix.channels) throw new UserError(t`The encoders' features are ${reference.channels} and ${matrix.channels} wide, so a patch of one has no similarity to those of the other.`);
     return cosinesTo(matrix, token(reference, patch));
   }
 
@@ -189,8 +190,8 @@ export class Gallery {
   private async attentionFrom(subject: Subject, layer: number, head: number | undefined, patch: number | undefined, running: ReadonlyMap<EncoderSlot, Running>): Promise<Float32Array> {
     const encoder = running.get(subject.encoder)?.encoder;
     const { heads, prefixTokens } = this.encoded(subject).graph;
-    if (encoder === undefined) throw new UserError('The encoder is not loaded any more. Start it again.');
-    if (patch === undefined && prefixTokens === 0) throw new UserError('This encoder has no class token, so attention is shown from a patch: choose one.');
+    if (encoder === undefined) throw new UserError(t('The encoder is not loaded any more. Start it again.'));
+    if (patch === undefined && prefixTokens === 0) throw new UserError(t('This encoder has no class token, so attention is shown from a patch: choose one.'));
     const { pixels, values, grid } = this.encoded(subject);
     const name = [subject.encoder, subject.picture, layer, head ?? 'mean'].join(' ');
     let map = this.attention?.name === name ? this.attention.map : undefined;
@@ -244,7 +245,7 @@ export class Gallery {
     const { grid: { rows, columns }, graph: { prefixTokens, layers } } = this.encoded(subject);
     const { data, tokens, channels } = matrixOf(this.layer(subject, layer));
     if (layer > layers && tokens > 0) return ofBlocks({ data, tokens, channels }, { rows, columns });
-    if (tokens !== prefixTokens + rows * columns) throw new UserError('This layer has no features for each patch.');
+    if (tokens !== prefixTokens + rows * columns) throw new UserError(t('This layer has no features for each patch.'));
     return tokenMatrix(data.subarray(prefixTokens * channels), rows * columns, channels);
   }
 
@@ -262,19 +263,19 @@ export class Gallery {
 
   private value(subject: Subject, name: string): Array32 {
     const value = this.encoded(subject).values.get(name);
-    if (value === undefined) throw new UserError(`${this.picture(subject.picture).name} has no ${name}: it is not encoded yet, only the first blocks ran, or this encoder has none.`);
+    if (value === undefined) throw new UserError(t`${this.picture(subject.picture).name} has no ${name}: it is not encoded yet, only the first blocks ran, or this encoder has none.`);
     return value;
   }
 
   private encoded({ picture, encoder }: Subject): Encoded {
     const encoded = this.picture(picture).encoded.get(encoder);
-    if (encoded === undefined) throw new UserError(`${this.picture(picture).name} is not encoded yet.`);
+    if (encoded === undefined) throw new UserError(t`${this.picture(picture).name} is not encoded yet.`);
     return encoded;
   }
 
   private picture(id: string): Picture {
     const picture = this.pictures.get(id);
-    if (picture === undefined) throw new UserError('The picture is no longer open. Add it again.');
+    if (picture === undefined) throw new UserError(t('The picture is no longer open. Add it again.'));
     return picture;
   }
 

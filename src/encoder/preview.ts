@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { t } from '@vscode/l10n';
 import { forwardGraph, pictureSizes } from '../architecture/forwardGraphs';
 import { mergedNames } from '../architecture/outputs';
 import { isAbort, UserError } from '../errors';
@@ -66,7 +67,7 @@ interface Loaded {
 const SLOTS: readonly EncoderSlot[] = ['main', 'other'];
 /** Pictures of a folder that stay encoded after they were flipped over. */
 const KEPT_OF_FOLDER = 4;
-const CANCELLED = 'Cancelled.';
+const CANCELLED = t('Cancelled.');
 
 /** The facts of an encoder that the panel's controls need. */
 export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
@@ -236,7 +237,7 @@ export class Preview {
     while (isAwaited()) await new Promise<void>(resolve => { this.watchers.add(resolve); });
     for (const { picture } of subjects) {
       const info = this.entries.get(picture)?.info;
-      if (info?.status === 'failed') throw new UserError(info.message ?? 'The picture could not be encoded.');
+      if (info?.status === 'failed') throw new UserError(info.message ?? t('The picture could not be encoded.'));
     }
   }
 
@@ -375,7 +376,7 @@ export class Preview {
     }
     this.events.onError(error);
     for (const encoder of this.encoders.values()) encoder.report = undefined;
-    const message = error instanceof UserError ? error.message : 'The encoder failed. The output channel has the details.';
+    const message = error instanceof UserError ? error.message : t('The encoder failed. The output channel has the details.');
     this.update(() => true, info => failed(info, message));
     this.setStatus({ state: 'failed', message, progress: undefined, device: undefined });
   }

@@ -143,6 +143,23 @@ describe('extracting and verifying', function () {
     await workbench.waitForNotification('extracted to tiny-bin-vision-encoder');
     const written = await files(path.join(session.folder, 'elsewhere/tiny-bin-vision-encoder'));
     assert.ok(written.includes('model.safetensors.index.json') && written.filter(name => /^model-0000\d-of-0000\d\.safetensors$/.test(name)).length > 1, written.join(' '));
+  });
+
+  it('hands it over from the notification, with a projection, and shows the Python that loads it', async () => {
+    await workbench.notificationButton('extracted to tiny-bin-vision-encoder', 'Hand Over to…');
+    await workbench.quickPick('Hugging Face transformers').getByText('transformers has no class of its own for Qwen-VL encoders.').waitFor();
+    await workbench.quickPick('DeepSpeed-VisualChat').click();
+    await workbench.quickPick('LLaMA-2-7B').click();
+    await workbench.quickInput.getByText('a projection to LLaMA-2-7B').waitFor();
+    assert.match(await workbench.quickInputBox().inputValue(), /tiny-bin-vision-encoder-qwen$/);
+    await workbench.fillQuickInput(path.join(session.folder, 'elsewhere/handed'));
+    await workbench.quickInput.getByText('by “qwen” in its folder\'s name, which handed has not.').waitFor();
+    const out = path.join(session.folder, 'elsewhere/qwen-handed');
+    await workbench.fillQuickInput(out);
+    await workbench.waitForNotification('qwen-handed is ready for DeepSpeed-VisualChat.');
+    assert.deepEqual(await files(out), ['config.json', 'load.py', 'manifest.json', 'preprocessor_config.json', 'projection.bin', 'projection.json', 'pytorch_model.bin']);
+    await workbench.notificationButton('qwen-handed is ready', 'Show Snippet');
+    await workbench.page.locator('.editor-instance .view-lines').getByText('VisionTransformer(image_size=112').waitFor();
     await workbench.clearNotifications();
   });
 

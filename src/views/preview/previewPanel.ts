@@ -66,6 +66,7 @@ export class PreviewPanel implements vscode.Disposable {
     const client = new EncoderClient({
       entry: vscode.Uri.joinPath(extension, 'dist', 'encoder.js').fsPath,
       idleMs: settings.get('releaseAfterMinutes', 10) * MINUTE_MS,
+      ...(vscode.l10n.uri !== undefined && { words: vscode.l10n.uri.fsPath }),
     });
     this.preview = new Preview(client, model, {
       onStatus: status => { this.post({ type: 'encoder', status }); },

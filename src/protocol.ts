@@ -92,7 +92,7 @@ export const fromWebviewSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('pick') }),
   z.strictObject({ type: z.literal('pickFolder') }),
-  z.strictObject({ type: z.literal('sample') }),
+  z.strictObject({ type: z.literal('addSample'), picture: id }),
   z.strictObject({ type: z.literal('add'), files: z.array(pictureFile).min(1).max(64) }),
   z.strictObject({ type: z.literal('addRecent'), picture: id }),
   /** Shows another picture of the folder. */
@@ -234,8 +234,8 @@ export const answerSchemas = {
 } as const;
 export type Answers = { readonly [Type in keyof typeof answerSchemas]: z.infer<(typeof answerSchemas)[Type]> };
 
-const recentSchema = z.object({ id, name, thumbnail: bytes }).readonly();
-export type RecentPicture = z.infer<typeof recentSchema>;
+const offeredSchema = z.object({ id, name, thumbnail: bytes }).readonly();
+export type OfferedPicture = z.infer<typeof offeredSchema>;
 
 export const toWebviewSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('model'), model: modelInfoSchema, state: panelStateSchema.optional() }),
@@ -247,8 +247,10 @@ export const toWebviewSchema = z.discriminatedUnion('type', [
   }),
   /** The picture to draw, encoded in a form that a browser shows; sent once per picture. */
   z.object({ type: z.literal('pixels'), picture: id, mime: z.string(), bytes }),
+  /** The extension's own pictures. */
+  z.object({ type: z.literal('samples'), samples: z.array(offeredSchema).readonly() }),
   /** Pictures of before, newest first. */
-  z.object({ type: z.literal('recent'), recent: z.array(recentSchema).readonly() }),
+  z.object({ type: z.literal('recent'), recent: z.array(offeredSchema).readonly() }),
   /** The answer's own schema is the question's. */
   z.object({ type: z.literal('reply'), request: count, reply: z.union([z.object({ answer: z.unknown() }), z.object({ failure: z.string() })]) }),
 ]);

@@ -43,7 +43,7 @@ const strip = new PictureStrip({
   onPick: () => { host.post({ type: 'pick' }); },
   onPickFolder: () => { host.post({ type: 'pickFolder' }); },
   onFlip: by => { host.post({ type: 'flip', by }); },
-  onSample: () => { host.post({ type: 'sample' }); },
+  onAddSample: picture => { host.post({ type: 'addSample', picture }); },
   onAdd: files => { host.post({ type: 'add', files }); },
   onAddRecent: picture => { host.post({ type: 'addRecent', picture }); },
   onRefuse: say,
@@ -259,8 +259,11 @@ host.listen(message => {
     case 'pixels':
       receivePixels(message.picture, message.mime, message.bytes).catch((error: unknown) => { say(String(error)); });
       return;
+    case 'samples':
+      strip.setOffers({ samples: message.samples });
+      return;
     case 'recent':
-      strip.setRecent(message.recent);
+      strip.setOffers({ recent: message.recent });
       return;
   }
   renderAll();

@@ -11,6 +11,7 @@ import { decodeImage } from '../image/decode';
 import { preprocess, type PreprocessSpec } from '../image/preprocess';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
+import { mergedNames } from '../architecture/outputs';
 import type { GraphSpec } from '../architecture/graphSpec';
 import type { Grid } from '../architecture/positions';
 import { UserError } from '../errors';
@@ -233,8 +234,8 @@ export class Gallery {
   private errors(picture: string): number[] {
     const main = this.encoded({ picture, encoder: 'main' }).values;
     const other = this.encoded({ picture, encoder: 'other' }).values;
-    const { layers } = this.encoded({ picture, encoder: 'main' }).graph;
-    const names = ['embeddings', ...Array.from({ length: layers }, (_, layer) => `hidden_states.${layer}`), 'features'];
+    const { graph } = this.encoded({ picture, encoder: 'main' });
+    const names = ['embeddings', ...Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`), 'features', ...mergedNames(graph)];
     // Layers that were not kept, or that one encoder has in another size, have no error.
     return names.map(name => {
       const [reference, values] = [main.get(name)?.data, other.get(name)?.data];
@@ -246,6 +247,7 @@ export class Gallery {
   private patches(subject: Subject, layer: number): TokenMatrix {
     const { grid: { rows, columns }, graph } = this.encoded(subject);
     const { data, tokens, channels } = matrixOf(this.layer(subject, layer));
+    if (layer > graph.layers && tokens > 0) return ofBlocks({ data, tokens, channels }, { rows, columns });
     // The patches are the last of the tokens.
     if (tokens !== graph.tokens && tokens !== graph.tokens - graph.idleTokens) throw new UserError(t('This layer has no features for each patch.'));
     return tokenMatrix(data.subarray((tokens - rows * columns) * channels), rows * columns, channels);
@@ -258,8 +260,9 @@ export class Gallery {
   }
 
   private layer(subject: Subject, layer: number): Array32 {
-    const { layers } = this.encoded(subject).graph;
-    return this.value(subject, layer < 0 ? 'embeddings' : layer < layers ? `hidden_states.${layer}` : 'features');
+    const { graph } = this.encoded(subject);
+    const { layers } = graph;
+    return this.value(subject, layer < 0 ? 'embeddings' : layer < layers ? `hidden_states.${layer}` : ['features', ...mergedNames(graph)][layer - layers] ?? 'an output after these');
   }
 
   private value(subject: Subject, name: string): Array32 {
@@ -284,6 +287,17 @@ export class Gallery {
     this.colours.clear();
     this.attention = undefined;
   }
+}
+
+/** Tokens of blocks of patches, told of each patch of its block: they are looked at patch by patch like any layer. */
+function ofBlocks(blocks: TokenMatrix, { rows, columns }: Grid): TokenMatrix {
+  const side = Math.sqrt(rows * columns / blocks.tokens);
+  const data = new Float32Array(rows * columns * blocks.channels);
+  for (let index = 0; index < rows * columns; index++) {
+    const block = Math.floor(Math.floor(index / columns) / side) * (columns / side) + Math.floor(index % columns / side);
+    data.set(token(blocks, block), index * blocks.channels);
+  }
+  return tokenMatrix(data, rows * columns, blocks.channels);
 }
 
 /** Whether a question can be answered without running the encoder: then it need not wait for a run that is under way. */

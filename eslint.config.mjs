@@ -33,6 +33,13 @@ const arrows = layers.map((layer, level) => {
   };
 });
 
+/** Sentences that people read are looked up in the translation: in the editor's part by vscode.l10n.t, below it by the same function of @vscode/l10n. */
+const sentence = 'NewExpression[callee.name=/^(UserError|AccessError|ConfigError|ConnectionError|RefusedError)$/]';
+const untranslated = [`${sentence} > :matches(TemplateLiteral, Literal).arguments:first-child`, `${sentence} > ConditionalExpression.arguments:first-child > :matches(TemplateLiteral, Literal)`].map(selector => ({
+  selector,
+  message: 'Write t`...` (@vscode/l10n), or vscode.l10n.t(...) in views and commands, so that it can be translated.',
+}));
+
 export default tseslint.config(
   { ignores: ['dist/', 'node_modules/', '.cache/', 'test-results/'] },
   eslint.configs.recommended,
@@ -48,6 +55,7 @@ export default tseslint.config(
   { files: ['src/*.ts'], ignores: ['src/extension.ts', 'src/cli.ts'], rules: { 'no-restricted-imports': ['error', { paths: [noEditor], patterns: [withoutEditor, noEntries] }] } },
   { files: ['src/cli.ts', 'src/cli/*.ts'], rules: { 'no-restricted-imports': ['error', { paths: [noEditor], patterns: [withoutEditor] }] } },
   ...arrows,
+  { files: ['src/**/*.ts'], ignores: ['src/cli.ts', 'src/cli/*.ts'], rules: { 'no-restricted-syntax': ['error', ...untranslated] } },
   {
     files: ['test/**/*.ts'],
     rules: { '@typescript-eslint/no-unused-expressions': 'off', '@typescript-eslint/no-floating-promises': 'error', '@typescript-eslint/no-non-null-assertion': 'off' },

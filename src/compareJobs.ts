@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { compareSides, type CompareOptions, type Comparison } from './comparison/compare';
 import { encoderSide, wholeSide, type Side } from './comparison/sides';
 import { verdict } from './comparison/verdict';
@@ -19,7 +20,7 @@ export async function compareJobs(left: Job, right: Job, scope: Scope, options: 
 function sideOf(job: Job, scope: Scope): Side {
   if (scope === 'checkpoints') return wholeSide(job.checkpoint);
   if (job.plan.kept.length === 0) {
-    throw new UserError(job.family === undefined ? notRecognised(job) : `The recipe takes no tensor out of ${job.checkpoint.name}, so that there is no encoder to compare. Mark its tensors first, or compare all keys.`);
+    throw new UserError(job.family === undefined ? notRecognised(job) : t`The recipe takes no tensor out of ${job.checkpoint.name}, so that there is no encoder to compare. Mark its tensors first, or compare all keys.`);
   }
   return encoderSide(job.plan, job.family?.title);
 }

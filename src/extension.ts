@@ -1,3 +1,4 @@
+import './views/language';
 import * as vscode from 'vscode';
 import { report, type App } from './commands/app';
 import { compareCommands } from './commands/compare';

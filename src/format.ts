@@ -1,3 +1,5 @@
+import { t } from '@vscode/l10n';
+
 const UNITS = ['B', 'KB', 'MB', 'GB', 'TB', 'PB'] as const;
 
 /** Bytes for people, decimal as disks and downloads count them: `3.84 GB`. */
@@ -14,20 +16,46 @@ export function formatBytes(bytes: number): string {
 
 /** A shape for people: `1664×3×14×14`; a tensor without dimensions is a `scalar`. */
 export function formatShape(shape: readonly number[]): string {
-  return shape.length === 0 ? 'scalar' : shape.join('×');
+  return shape.length === 0 ? t('scalar') : shape.join('×');
 }
 
+/** What is counted: one, and any other number of them, each a text of its own for languages that count otherwise. */
+const COUNTED = {
+  byte: [t('{0} byte'), t('{0} bytes')],
+  difference: [t('{0} difference'), t('{0} differences')],
+  download: [t('{0} download'), t('{0} downloads')],
+  duplicate: [t('{0} duplicate'), t('{0} duplicates')],
+  edit: [t('{0} edit'), t('{0} edits')],
+  element: [t('{0} element'), t('{0} elements')],
+  encoder: [t('{0} encoder'), t('{0} encoders')],
+  entry: [t('{0} entry'), t('{0} entries')],
+  file: [t('{0} file'), t('{0} files')],
+  finding: [t('{0} finding'), t('{0} findings')],
+  key: [t('{0} key'), t('{0} keys')],
+  like: [t('{0} like'), t('{0} likes')],
+  moreFile: [t('{0} more file'), t('{0} more files')],
+  mismatch: [t('{0} size mismatch'), t('{0} size mismatches')],
+  otherTensor: [t('{0} other tensor'), t('{0} other tensors')],
+  morePicture: [t('{0} more picture'), t('{0} more pictures')],
+  picture: [t('{0} picture'), t('{0} pictures')],
+  problem: [t('{0} problem'), t('{0} problems')],
+  shard: [t('{0} shard'), t('{0} shards')],
+  tensor: [t('{0} tensor'), t('{0} tensors')],
+  value: [t('{0} value'), t('{0} values')],
+} as const;
+
 /** `1 tensor`, `593 tensors`, with thousands set apart. */
-export function formatCount(count: number, noun: string, plural = `${noun}s`): string {
-  return `${count.toLocaleString('en-US')} ${count === 1 ? noun : plural}`;
+export function formatCount(count: number, noun: keyof typeof COUNTED): string {
+  const [one, many] = COUNTED[noun];
+  return (count === 1 ? one : many).replace('{0}', count.toLocaleString('en-US'));
 }
 
 /** Seconds for people: `8 s`, `3 min 20 s`, `1 h 5 min`. */
 export function formatDuration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  if (whole < 60) return t`${whole} s`;
+  if (whole < 3600) return t`${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return t`${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
 const SIZE = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?$/i;

@@ -1,4 +1,5 @@
 import { basename, join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { exportOnnx } from './encoder/exportOnnx';
 import type { EncoderModel } from './encoder/model';
 import { UserError } from './errors';
@@ -56,7 +57,7 @@ export function readyFor(job: Job, target: Target): Job {
   const fault = whyNot(job, target);
   if (fault !== undefined) {
     const others = TARGETS.filter(other => whyNot(job, other) === undefined).map(other => other.title);
-    throw new UserError(`${fault} ${others.length === 0 ? 'Nor can another target.' : `Hand it over to ${others.join(' or ')} instead.`}`);
+    throw new UserError(t`${fault} ${others.length === 0 ? 'Nor can another target.' : `Hand it over to ${others.join(' or ')} instead.`}`);
   }
   const wanted = target.parts(family);
   return switchParts(job, Object.fromEntries(optionalParts(job).flatMap(({ id, kept }) => (Object.hasOwn(wanted, id) && wanted[id] !== kept ? [[id, wanted[id] === true]] : []))));
@@ -97,7 +98,7 @@ async function writeWeights(job: Job, { config, preprocessor }: Encoder, out: st
 }
 
 async function writeOnnx(job: Job, out: string, beside: readonly ExtraFile[], { dtype, model, overwrite, signal, onProgress }: HandOverOptions): Promise<readonly string[]> {
-  if (dtype !== 'keep') throw new UserError('An ONNX model has its weights in the dtype that they are stored in. Hand over without a dtype.');
+  if (dtype !== 'keep') throw new UserError(t('An ONNX model has its weights in the dtype that they are stored in. Hand over without a dtype.'));
   const paths = await exportOnnx(await model(job), {
     path: join(out, ONNX_MODEL), outputs: ['features'], weights: 'one-file', beside, overwrite: overwrite === true,
     ...(signal && { signal }), ...(onProgress && { onProgress }),

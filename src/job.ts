@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { readBytes } from './checkpoint/byteSource';
 import type { Checkpoint } from './checkpoint/checkpoint';
 import { parseConfig, type ConfigDocument } from './architecture/config';
@@ -131,7 +132,7 @@ export function validated(job: Job): { readonly family: Family; readonly validat
 /** Why no family is known: the encoder is not in this checkpoint, or nobody knows it. */
 export function notRecognised({ checkpoint, elsewhere }: Job): string {
   return elsewhere
-    ?? `${checkpoint.name} is not recognised as a checkpoint with a vision encoder that this version knows (${knownFamilies()}). Choose a recipe that names its family.`;
+    ?? t`${checkpoint.name} is not recognised as a checkpoint with a vision encoder that this version knows (${knownFamilies()}). Choose a recipe that names its family.`;
 }
 
 /** `brokenConfig`, the text of a config.json that is no JSON, may name the model all the same; an adapter's own config names its base. */
@@ -157,13 +158,13 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
   const family = familyById(id);
   const detection = family.detect(checkpoint.tensors, config);
   if (detection === undefined) {
-    throw new UserError(`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave --family out to have the encoder recognised.`);
+    throw new UserError(t`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave --family out to have the encoder recognised.`);
   }
   return { family, detection, recipe: family.recipe(detection.prefix, checkpoint.tensors) };
 }
 
 /** What an unknown checkpoint starts with: nothing is wanted until the person marks it. */
-const EMPTY_RECIPE: Recipe = { version: 1, name: 'No preset', family: 'none', rules: [], overrides: [], settings: {} };
+const EMPTY_RECIPE: Recipe = { version: 1, name: t('No preset'), family: 'none', rules: [], overrides: [], settings: {} };
 
 function knownFamily(id: string): Family | undefined {
   return id === EMPTY_RECIPE.family ? undefined : familyById(id);
@@ -216,7 +217,7 @@ async function readText(checkpoint: Checkpoint, name: string, signal: AbortSigna
   const source = await store.open(name, signal);
   try {
     if (source.size > MAX_TEXT_BYTES) {
-      throw new UserError(`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
+      throw new UserError(t`${source.name} is ${source.size} bytes, far too large for a config. Check that it is the right file.`);
     }
     const bytes = await readBytes(source, 0, source.size, signal);
     return { text: decodeUtf8(bytes, source.name), location: source.path ?? `${store.location}/${source.name}` };

@@ -1,4 +1,5 @@
 import { parseTree, printParseErrorCode, type Node, type ParseError } from 'jsonc-parser';
+import { t } from '@vscode/l10n';
 import { UserError } from './errors';
 import { printable } from './checkpoint/wording';
 
@@ -29,7 +30,7 @@ export function decodeUtf8(bytes: Uint8Array, name: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    throw new UserError(`${name} is not UTF-8 text. Check that it is the right file.`, { cause });
+    throw new UserError(t`${name} is not UTF-8 text. Check that it is the right file.`, { cause });
   }
 }
 
@@ -39,16 +40,16 @@ export function decodeUtf8(bytes: Uint8Array, name: string): string {
  */
 export function parseJson(text: string, location: string): JsonDocument {
   const content = text.startsWith('\uFEFF') ? text.slice(1) : text;
-  if (content.trim() === '') throw new UserError(`${location} is empty; JSON is expected.`);
+  if (content.trim() === '') throw new UserError(t`${location} is empty; JSON is expected.`);
   if (content.startsWith('version https://git-lfs')) {
-    throw new UserError(`${location} is a Git LFS pointer, not the file itself. Run "git lfs pull" in its repository.`);
+    throw new UserError(t`${location} is a Git LFS pointer, not the file itself. Run "git lfs pull" in its repository.`);
   }
   const errors: ParseError[] = [];
   let root: Node | undefined;
   try {
     root = parseTree(content, errors, { disallowComments: true });
   } catch (error) {
-    if (error instanceof RangeError) throw new UserError(`${location} nests its values too deeply to be read.`, { cause: error });
+    if (error instanceof RangeError) throw new UserError(t`${location} nests its values too deeply to be read.`, { cause: error });
     throw error;
   }
   const lineStarts = findLineStarts(content);
@@ -70,32 +71,32 @@ export function parseJson(text: string, location: string): JsonDocument {
 }
 
 const EXPECTATIONS: Readonly<Record<string, string>> = {
-  PropertyNameExpected: 'a property name in double quotes is expected',
-  ValueExpected: 'a value is expected',
-  ColonExpected: 'a colon is expected',
-  CommaExpected: 'a comma is expected',
-  CloseBraceExpected: 'a closing brace is expected',
-  CloseBracketExpected: 'a closing bracket is expected',
-  InvalidCommentToken: 'comments are not allowed in JSON',
-  UnexpectedEndOfString: 'a string does not end',
-  InvalidEscapeCharacter: 'a backslash is followed by a character that JSON does not know',
-  InvalidCharacter: 'a string holds a control character that must be escaped',
-  InvalidUnicode: 'an escaped character is incomplete',
+  PropertyNameExpected: t('a property name in double quotes is expected'),
+  ValueExpected: t('a value is expected'),
+  ColonExpected: t('a colon is expected'),
+  CommaExpected: t('a comma is expected'),
+  CloseBraceExpected: t('a closing brace is expected'),
+  CloseBracketExpected: t('a closing bracket is expected'),
+  InvalidCommentToken: t('comments are not allowed in JSON'),
+  UnexpectedEndOfString: t('a string does not end'),
+  InvalidEscapeCharacter: t('a backslash is followed by a character that JSON does not know'),
+  InvalidCharacter: t('a string holds a control character that must be escaped'),
+  InvalidUnicode: t('an escaped character is incomplete'),
 };
 
 function syntaxError(text: string, location: string, error: ParseError | undefined, lineStarts: readonly number[], cause: unknown): UserError {
   const detail = cause instanceof Error ? cause.message : String(cause);
-  if (error === undefined) return new UserError(`${location} is not valid JSON: ${detail}.`, { cause });
+  if (error === undefined) return new UserError(t`${location} is not valid JSON: ${detail}.`, { cause });
   const code = printParseErrorCode(error.error);
   const { startLine, startColumn } = rangeBetween(lineStarts, error.offset, error.offset);
-  const where = `${location} is not valid JSON: line ${startLine + 1}, column ${startColumn + 1}: `;
+  const where = t`${location} is not valid JSON: line ${startLine + 1}, column ${startColumn + 1}: `;
   const rest = text.slice(error.offset, error.offset + 60).split(/[\r\n]/, 1)[0]?.trim() ?? '';
   if (code === 'EndOfFileExpected') {
-    return new UserError(`${where}the JSON has ended, yet ${printable(JSON.stringify(rest))} follows. Delete everything from there on.`, { detail, cause });
+    return new UserError(t`${where}the JSON has ended, yet ${printable(JSON.stringify(rest))} follows. Delete everything from there on.`, { detail, cause });
   }
-  const expectation = EXPECTATIONS[code] ?? 'this is not a JSON value';
-  const found = rest === '' ? (error.offset >= text.trimEnd().length ? 'the file ends' : 'the line ends') : `${printable(JSON.stringify(rest))} stands there`;
-  return new UserError(`${where}${expectation}, but ${found}.`, { detail, cause });
+  const expectation = EXPECTATIONS[code] ?? t('this is not a JSON value');
+  const found = rest === '' ? (error.offset >= text.trimEnd().length ? t('the file ends') : t('the line ends')) : t`${printable(JSON.stringify(rest))} stands there`;
+  return new UserError(t`${where}${expectation}, but ${found}.`, { detail, cause });
 }
 
 /** Follows `path` as far as it exists; of repeated names the last counts, as for JSON.parse. */

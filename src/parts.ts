@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Switch } from './architecture/family';
 import { UserError } from './errors';
 import { updateJob, type Job } from './job';
@@ -35,8 +36,8 @@ export function switchParts(job: Job, choices: Readonly<Record<string, boolean>>
   for (const [id, kept] of Object.entries(choices)) {
     const part = job.family?.switches?.find(one => one.id === id);
     if (part === undefined || !known.some(one => one.id === id)) {
-      const have = known.length === 0 ? 'It has none' : `It has: ${known.map(one => one.id).join(', ')}`;
-      throw new UserError(`${job.checkpoint.name} has no optional part "${id}". ${have}.`);
+      const have = known.length === 0 ? t('It has none') : t`It has: ${known.map(one => one.id).join(', ')}`;
+      throw new UserError(t`${job.checkpoint.name} has no optional part "${id}". ${have}.`);
     }
     for (const rule of part.rules(prefix, kept)) if ('module' in rule) recipe = applyMark(recipe, [{ module: rule.module }], rule.mark, stripPrefix(rule));
   }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { isObject } from './architecture/config';
 import { UserError } from './errors';
 import { withinPixels } from './image/freeSizes';
@@ -21,8 +22,8 @@ export interface Preprocessing {
 export async function modelPreprocessing(job: Job, sizes: PictureSizes, signal?: AbortSignal): Promise<Preprocessing> {
   const own = await ownPreprocessor(job, signal);
   const openClip = job.config?.value.preprocess_cfg;
-  if (own !== undefined) return preprocessing(job, pictureRule(own.value, merging(job, sizes)), 'the checkpoint\'s preprocessor_config.json');
-  if (isObject(openClip)) return preprocessing(job, openClipRule(openClip, sizes.side), 'the checkpoint\'s open_clip_config.json');
+  if (own !== undefined) return preprocessing(job, pictureRule(own.value, merging(job, sizes)), t('the checkpoint\'s preprocessor_config.json'));
+  if (isObject(openClip)) return preprocessing(job, openClipRule(openClip, sizes.side), t('the checkpoint\'s open_clip_config.json'));
   return familyPreprocessing(job, sizes);
 }
 
@@ -30,8 +31,8 @@ export async function modelPreprocessing(job: Job, sizes: PictureSizes, signal?:
 export function familyPreprocessing(job: Job, sizes: PictureSizes): Preprocessing {
   const { family, validation } = validated(job);
   // Qwen-VL's own code resizes straight to the square; the family's file is CLIP's, which its users go by.
-  if (family.id === 'qwen-vl') return { spec: clipPreprocessing(sizes.side, 'square'), from: 'Qwen-VL\'s own rule (straight to the square)' };
-  return preprocessing(job, pictureRule(family.preprocessorConfig(validation.hyperparameters), merging(job, sizes)), `the rule of ${family.title}`);
+  if (family.id === 'qwen-vl') return { spec: clipPreprocessing(sizes.side, 'square'), from: t('Qwen-VL\'s own rule (straight to the square)') };
+  return preprocessing(job, pictureRule(family.preprocessorConfig(validation.hyperparameters), merging(job, sizes)), t`the rule of ${family.title}`);
 }
 
 /** Pixtral's config says outside its encoder's part how many patches are merged, and pictures are made multiples of that (transformers, processing_pixtral.py). */
@@ -61,13 +62,13 @@ export async function preprocessingOrFamilys(job: Job, sizes: PictureSizes, sign
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     const family = familyPreprocessing(job, sizes);
-    return { ...family, from: `${family.from}, since the checkpoint's own cannot be used: ${error.message}` };
+    return { ...family, from: t`${family.from}, since the checkpoint's own cannot be used: ${error.message}` };
   }
 }
 
 /** LLaVA's original configs ask for a rim in the mean colour around pictures that are not square (`image_aspect_ratio`). */
 function preprocessing(job: Job, { spec, note }: PictureRule, from: string): Preprocessing {
   const padded = job.config?.value.image_aspect_ratio === 'pad' && spec.padToSquare === undefined;
-  const notes = [...(padded ? ['with a rim that makes them square first, as config.json says'] : []), ...(note === undefined ? [] : [note])];
+  const notes = [...(padded ? [t('with a rim that makes them square first, as config.json says')] : []), ...(note === undefined ? [] : [note])];
   return { spec: padded ? paddedToSquare(spec) : spec, from: notes.length === 0 ? from : `${from} (${notes.join('; ')})` };
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { pictureSizes } from './architecture/forwardGraphs';
 import { encoderModel } from './encoder/model';
 import type { PreviewModel } from './encoder/preview';
@@ -17,7 +18,7 @@ const MOST_PIXELS = 2048 * 14 * 14;
  */
 export async function previewModel(job: Job, plan: Plan = job.plan): Promise<PreviewModel> {
   const { family, validation } = validated(job);
-  if (!validation.valid) throw new UserError('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.');
+  if (!validation.valid) throw new UserError(t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
   const model = encoderModel(plan, family, validation.hyperparameters, job.config);
   const sizes = pictureSizes(model.graph);
   const { side } = sizes;
@@ -27,7 +28,7 @@ export async function previewModel(job: Job, plan: Plan = job.plan): Promise<Pre
     model,
     family: family.title,
     preprocessing: { model: spec, square: withGeometry(spec, side, 'square'), crop: withGeometry(spec, side, 'crop') },
-    rule: spec === own.spec ? own.from : `${own.from}; in the preview with at most ${MOST_PIXELS.toLocaleString('en')} pixels`,
+    rule: spec === own.spec ? own.from : t`${own.from}; in the preview with at most ${MOST_PIXELS.toLocaleString('en')} pixels`,
     temperature: await trainedTemperature(job.checkpoint),
   };
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Tensor } from '../checkpoint/checkpoint';
 import { configName, type ConfigDocument } from './config';
 import { keyIndex } from './keyIndex';
@@ -20,14 +21,14 @@ export function explainAbsence(tensors: readonly Tensor[], config: ConfigDocumen
   const { prefixesOf } = keyIndex(tensors);
   const projector = ['mm_projector.weight', 'mm_projector.bias', 'mm_projector.0.weight'].find(leaf => prefixesOf(leaf).length > 0);
   if (tower !== undefined) {
-    return `This checkpoint holds no vision encoder of its own: ${config === undefined ? 'config.json' : configName(config)} names ${tower} as its vision tower, which is loaded from there. Get ${tower} and open that.`;
+    return t`This checkpoint holds no vision encoder of its own: ${config === undefined ? 'config.json' : configName(config)} names ${tower} as its vision tower, which is loaded from there. Get ${tower} and open that.`;
   }
   if (projector !== undefined) {
-    return 'This checkpoint holds a projector (mm_projector), but not the vision encoder in front of it: the model loads that from elsewhere. The config.json of the model names it as mm_vision_tower; get that model and open it.';
+    return t('This checkpoint holds a projector (mm_projector), but not the vision encoder in front of it: the model loads that from elsewhere. The config.json of the model names it as mm_vision_tower; get that model and open it.');
   }
   if (storageOf(tensors.map(({ key }) => key))?.kind === 'adapter') {
-    const base = baseModel === undefined ? 'the base model that adapter_config.json names' : `its base model ${baseModel}`;
-    return `This is a LoRA adapter: it holds changes to a model, not the model. Open ${base}, or merge the adapter into it first.`;
+    const base = baseModel === undefined ? t('the base model that adapter_config.json names') : t`its base model ${baseModel}`;
+    return t`This is a LoRA adapter: it holds changes to a model, not the model. Open ${base}, or merge the adapter into it first.`;
   }
   return undefined;
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { parseJson, type JsonPath, type TextRange } from '../json';
 
@@ -21,7 +22,7 @@ export interface ConfigDocument {
 export function parseConfig(text: string, location: string): ConfigDocument {
   const document = parseJson(text, location);
   if (!isObject(document.value)) {
-    throw new UserError(`${location} is not a config: it holds ${describe(document.value)} where an object { ... } is expected.`);
+    throw new UserError(t`${location} is not a config: it holds ${describe(document.value)} where an object { ... } is expected.`);
   }
   return { location, text: document.text, value: document.value, rangeOf: path => document.rangeOf(path) };
 }
@@ -56,5 +57,5 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 
 function describe(value: unknown): string {
   if (value === null) return 'null';
-  return Array.isArray(value) ? 'an array' : `a ${typeof value}`;
+  return Array.isArray(value) ? t('an array') : t`a ${typeof value}`;
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Tensor } from '../checkpoint/checkpoint';
 import type { Recipe, Rule } from '../recipe/recipe';
 import { configName, type ConfigDocument } from './config';
@@ -93,12 +94,12 @@ function detect(spec: EncoderSpec, tensors: readonly Tensor[], config: ConfigDoc
   const prefix = found.slice(0, -1);
   const located = config && locate(config, spec.config);
   const whole = config && wholeModelName(config, located);
-  const keys = prefix === '' ? `the keys are those of a ${spec.title} encoder on its own` : `the keys under ${prefix} are a ${spec.title} encoder's`;
-  const described = config !== undefined && located !== undefined ? `, and ${configName(config)} describes it` : '';
+  const keys = prefix === '' ? t`the keys are those of a ${spec.title} encoder on its own` : t`the keys under ${prefix} are a ${spec.title} encoder's`;
+  const described = config !== undefined && located !== undefined ? t`, and ${configName(config)} describes it` : '';
   return {
     prefix,
     confidence: described === '' ? 0.9 : 0.99,
-    reason: whole === undefined ? `${keys.charAt(0).toUpperCase()}${keys.slice(1)}${described}.` : `${whole} with a ${spec.title} encoder: ${keys}${described}.`,
+    reason: whole === undefined ? `${keys.charAt(0).toUpperCase()}${keys.slice(1)}${described}.` : t`${whole} with a ${spec.title} encoder: ${keys}${described}.`,
   };
 }
 
@@ -116,17 +117,17 @@ function findPrefix({ anchors }: EncoderSpec, { byKey, prefixesOf }: KeyIndex): 
 }
 
 function recipe(spec: EncoderSpec, prefix: string, tensors: readonly Tensor[] | undefined): Recipe {
-  const buffers = (spec.buffers ?? []).map((key): Rule => ({ mark: 'exclude', key: joined(prefix, key), why: 'A buffer that the encoder computes itself; newer files do not have it.' }));
+  const buffers = (spec.buffers ?? []).map((key): Rule => ({ mark: 'exclude', key: joined(prefix, key), why: t('A buffer that the encoder computes itself; newer files do not have it.') }));
   const parts = (spec.parts ?? []).flatMap(part => (part.kept && part.beside === undefined ? [] : partRules(spec, part, prefix, part.kept)));
   const others = (spec.excluded ?? []).flatMap(({ modules, why }) => modules.map((path): Rule => ({ mark: 'exclude', module: joined(prefix, path), why })));
   const rules = [...buffers, ...parts, ...others, ...connectors(prefix, tensors)];
   const needed = tensors === undefined ? rules : rules.filter(rule => keyIndex(tensors).has('key' in rule ? rule.key : 'module' in rule ? rule.module : rule.pattern));
-  return { version: 1, name: `${spec.title} encoder`, family: spec.id, rules: [...needed, mainRule(spec, prefix)], overrides: [], settings: {} };
+  return { version: 1, name: t`${spec.title} encoder`, family: spec.id, rules: [...needed, mainRule(spec, prefix)], overrides: [], settings: {} };
 }
 
 function mainRule(spec: EncoderSpec, prefix: string): Rule {
-  if (prefix === '') return { mark: 'keep', pattern: '**', why: 'The checkpoint is the encoder alone.' };
-  const why = 'The vision encoder.';
+  if (prefix === '') return { mark: 'keep', pattern: '**', why: t('The checkpoint is the encoder alone.') };
+  const why = t('The vision encoder.');
   const outer = outerPrefix(spec, prefix);
   if (outer === prefix) return { mark: 'strip', module: prefix, why };
   return outer === '' ? { mark: 'keep', module: prefix, why } : { mark: 'strip', module: prefix, prefix: `${outer}.`, why };
@@ -159,7 +160,7 @@ function connectors(prefix: string, tensors: readonly Tensor[] | undefined): Rul
   if (tensors === undefined || prefix === '') return [];
   const segments = prefix.split('.').slice(0, -1);
   const above = segments.map((_, index) => segments.slice(0, index + 1).join('.'));
-  return ['', ...above].flatMap(path => CONNECTORS.map((name): Rule => ({ mark: 'exclude', module: joined(path, name), why: 'Joins the encoder to the language model.' })))
+  return ['', ...above].flatMap(path => CONNECTORS.map((name): Rule => ({ mark: 'exclude', module: joined(path, name), why: t('Joins the encoder to the language model.') })))
     .filter(rule => !('module' in rule && `${prefix}.`.startsWith(`${rule.module}.`)));
 }
 

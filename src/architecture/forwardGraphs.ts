@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import type { ForwardGraph } from './forwardGraph';
 import type { GraphSpec } from './graphSpec';
@@ -11,7 +12,7 @@ import { vitGraph } from './vitGraph';
  */
 export function forwardGraph(spec: GraphSpec, grid: Grid = usualGrid(spec)): ForwardGraph {
   const fault = gridFault(spec, grid);
-  if (fault !== undefined) throw new UserError(`The encoder does not take pictures of ${grid.rows} x ${grid.columns} patches: ${fault}.`);
+  if (fault !== undefined) throw new UserError(t`The encoder does not take pictures of ${grid.rows} x ${grid.columns} patches: ${fault}.`);
   switch (spec.kind) {
     case 'qwen-vl': return qwenVlGraph(spec.sizes);
     case 'vit': return vitGraph(spec, grid);
@@ -39,9 +40,9 @@ export function gridOf(spec: GraphSpec, height: number, width: number): Grid {
   const [side, patch] = [usualSide(spec), patchSize(spec)];
   const grid = { rows: Math.floor(height / patch), columns: Math.floor(width / patch) };
   const fault = takesAnyGrid(spec)
-    ? (height % patch === 0 && width % patch === 0 ? gridFault(spec, grid) : `patches are ${patch} x ${patch} pixels`)
-    : (height === side && width === side ? undefined : `they have to be ${side} x ${side}`);
-  if (fault !== undefined) throw new UserError(`The encoder does not take pictures of ${width} x ${height} pixels: ${fault}.`);
+    ? (height % patch === 0 && width % patch === 0 ? gridFault(spec, grid) : t`patches are ${patch} x ${patch} pixels`)
+    : (height === side && width === side ? undefined : t`they have to be ${side} x ${side}`);
+  if (fault !== undefined) throw new UserError(t`The encoder does not take pictures of ${width} x ${height} pixels: ${fault}.`);
   return grid;
 }
 
@@ -55,10 +56,10 @@ function gridFault(spec: GraphSpec, grid: Grid): string | undefined {
   const multiple = multipleOf(spec);
   if (multiple === undefined) {
     const { rows } = usualGrid(spec);
-    return grid.rows === rows && grid.columns === rows ? undefined : `they have to be ${rows} x ${rows}`;
+    return grid.rows === rows && grid.columns === rows ? undefined : t`they have to be ${rows} x ${rows}`;
   }
   const fits = [grid.rows, grid.columns].every(side => Number.isInteger(side) && side > 0 && side % multiple === 0);
-  return fits ? undefined : `rows and columns have to be multiples of ${multiple}`;
+  return fits ? undefined : t`rows and columns have to be multiples of ${multiple}`;
 }
 
 function multipleOf(spec: GraphSpec): number | undefined {

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Tensor } from '../checkpoint/checkpoint';
 import type { Detection, ExpectedTensor, Family, Hyperparameter, Hyperparameters, Observed } from './family';
 import { checkSettingNames } from './hyperparameters';
@@ -7,21 +8,21 @@ import { keyIndex } from './keyIndex';
  * A guess for encoders that no family describes: the subtree that has a patch embedding and numbered blocks.
  * It can be marked and extracted; validation can only tell whether the blocks agree with each other.
  */
-const TITLE = 'unknown vision encoder';
+const TITLE = t('unknown vision encoder');
 
 export const generic: Family = {
   id: 'generic',
   title: TITLE,
-  models: 'any other: the likely encoder is proposed, as a guess',
+  models: t('any other: the likely encoder is proposed, as a guess'),
   support: 'validate',
   hyperparameters: [],
   recipe: prefix => ({
     version: 1,
-    name: 'Likely vision encoder',
+    name: t('Likely vision encoder'),
     family: 'generic',
     rules: [prefix === ''
-      ? { mark: 'keep', pattern: '**', why: 'A guess: the checkpoint looks like a vision encoder alone.' }
-      : { mark: 'strip', module: prefix, why: 'A guess: it has a patch embedding and numbered blocks.' }],
+      ? { mark: 'keep', pattern: '**', why: t('A guess: the checkpoint looks like a vision encoder alone.') }
+      : { mark: 'strip', module: prefix, why: t('A guess: it has a patch embedding and numbered blocks.') }],
     overrides: [],
     settings: {},
   }),
@@ -68,8 +69,8 @@ function detect(tensors: readonly Tensor[]): Detection | undefined {
     return [];
   }).sort((a, b) => b.depth - a.depth || a.prefix.length - b.prefix.length)[0];
   if (found === undefined) return undefined;
-  const where = found.prefix === '' ? 'The checkpoint' : `The module ${found.prefix}`;
-  return { prefix: found.prefix, confidence: 0.2, reason: `A guess: ${where} has a patch embedding and ${found.depth} numbered blocks, so it is likely a vision encoder, of a kind that is not known. Check the marks before extracting.` };
+  const where = found.prefix === '' ? t('The checkpoint') : t`The module ${found.prefix}`;
+  return { prefix: found.prefix, confidence: 0.2, reason: t`A guess: ${where} has a patch embedding and ${found.depth} numbered blocks, so it is likely a vision encoder, of a kind that is not known. Check the marks before extracting.` };
 }
 
 /** Paths of numbered stacks with how many blocks each has, outermost numbers only. */

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Settings } from '../recipe/recipe';
 import { ConfigError, configName, configValue, type ConfigDocument, type JsonPath } from './config';
 import type { Hyperparameter, HyperparameterSpec, Hyperparameters } from './family';
@@ -29,14 +30,14 @@ function asNumber(raw: unknown, spec: IntegerSpec): unknown {
 /** A hyperparameter's number with the words for a fault in it. */
 export function faultOf(spec: IntegerSpec, value: number): string | undefined {
   if (Number.isInteger(value) && value >= (spec.min ?? 1) && value <= spec.max) return undefined;
-  return `must be a whole number from ${spec.min ?? 1} to ${spec.max}`;
+  return t`must be a whole number from ${spec.min ?? 1} to ${spec.max}`;
 }
 
 /** @throws ConfigError when a setting's name is none of `specs`'. */
 export function checkSettingNames(specs: readonly HyperparameterSpec[], settings: Settings): void {
   const unknown = Object.keys(settings).find(name => !specs.some(spec => spec.name === name));
   if (unknown === undefined) return;
-  throw new ConfigError(`The setting "${unknown}" is not known. Known are: ${specs.map(spec => spec.name).join(', ')}.`);
+  throw new ConfigError(t`The setting "${unknown}" is not known. Known are: ${specs.map(spec => spec.name).join(', ')}.`);
 }
 
 /**
@@ -55,17 +56,17 @@ export function givenInteger(spec: IntegerSpec, settings: Settings, config: Conf
   const setting = Object.hasOwn(settings, name) ? settings[name] : undefined;
   if (setting !== undefined) {
     const fault = faultOf(spec, setting);
-    if (fault !== undefined) throw new ConfigError(`The setting ${name} is ${setting}, but it ${fault}.`);
+    if (fault !== undefined) throw new ConfigError(t`The setting ${name} is ${setting}, but it ${fault}.`);
     return { name, value: setting, origin: { kind: 'setting' } };
   }
   const raw = config !== undefined && source !== undefined ? configValue(config, source.path) : undefined;
   if (config === undefined || source === undefined || raw === undefined || raw === null) return undefined;
   const number = asNumber(raw, spec);
   const value = typeof number === 'number' && source.value !== undefined ? source.value(number) : number;
-  const fault = typeof value === 'number' ? faultOf(spec, value) : 'must be a number';
+  const fault = typeof value === 'number' ? faultOf(spec, value) : t('must be a number');
   if (fault !== undefined || typeof value !== 'number') {
-    const gives = source.value !== undefined && typeof value === 'number' ? `, which gives ${name} ${value}` : '';
-    throw new ConfigError(`${configName(config)} says ${source.path.join('.')} ${inWords(raw)}${gives}, but it ${fault ?? 'is no number'}.`, source.path);
+    const gives = source.value !== undefined && typeof value === 'number' ? t`, which gives ${name} ${value}` : '';
+    throw new ConfigError(t`${configName(config)} says ${source.path.join('.')} ${inWords(raw)}${gives}, but it ${fault ?? t('is no number')}.`, source.path);
   }
   return { name, value, origin: { kind: 'config', path: source.path } };
 }
@@ -74,13 +75,13 @@ export function givenInteger(spec: IntegerSpec, settings: Settings, config: Conf
 export function sayOrigin(hyperparameter: Hyperparameter, config: ConfigDocument | undefined, family: string): string {
   const { name, value, origin } = hyperparameter;
   switch (origin.kind) {
-    case 'setting': return `the setting ${name} says ${value}`;
-    case 'checkpoint': return `the tensors that are kept tell ${name} ${value}`;
-    case 'default': return `no config or setting gives ${name}, and the default of ${family} is ${value}`;
+    case 'setting': return t`the setting ${name} says ${value}`;
+    case 'checkpoint': return t`the tensors that are kept tell ${name} ${value}`;
+    case 'default': return t`no config or setting gives ${name}, and the default of ${family} is ${value}`;
     case 'config': {
       const raw = config === undefined ? value : configValue(config, origin.path);
-      const file = config === undefined ? 'the config' : configName(config);
-      return `${file} says ${origin.path.join('.')} ${inWords(raw)}${raw === value ? '' : `, which gives ${name} ${value}`}`;
+      const file = config === undefined ? t('the config') : configName(config);
+      return t`${file} says ${origin.path.join('.')} ${inWords(raw)}${raw === value ? '' : t`, which gives ${name} ${value}`}`;
     }
   }
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import type { BlockOutput, ForwardGraph, PoolOutput } from './forwardGraph';
 
@@ -10,6 +11,11 @@ export interface WantedOutputs {
   readonly attentions: ReadonlyMap<number, readonly number[]>;
   readonly blockOutputs: readonly BlockOutput[];
   readonly pool: readonly PoolOutput[];
+}
+
+/** What mergers make of the features, and of hidden states on the way, where they were taken in: blocks of patches, in a language model's width. */
+export function mergedNames(graph: ForwardGraph): string[] {
+  return [...(graph.poolShapes.has('merged') ? ['merged'] : []), ...graph.blockOutputs.map(({ name }) => name)];
 }
 
 /** The outputs that a run can be asked for, as a person writes them. */
@@ -36,10 +42,10 @@ export function wantedOutputs(graph: ForwardGraph, names: readonly string[]): Wa
     if (poolOutput !== undefined) pool.push(poolOutput);
     else if (blockOutput !== undefined) blockOutputs.push(blockOutput);
     else if (name === 'embeddings') embeddings = true;
-    else if (kind === undefined || (kind === 'attentions') !== (headText !== undefined)) throw new UserError(`There is no output "${name}". This encoder has: ${namesOf(graph)}.`);
-    else if (layer >= graph.layers) throw new UserError(`${name} asks for block ${layer}, but the encoder's blocks are 0 to ${graph.layers - 1}.`);
+    else if (kind === undefined || (kind === 'attentions') !== (headText !== undefined)) throw new UserError(t`There is no output "${name}". This encoder has: ${namesOf(graph)}.`);
+    else if (layer >= graph.layers) throw new UserError(t`${name} asks for block ${layer}, but the encoder's blocks are 0 to ${graph.layers - 1}.`);
     else if (headText === undefined) hidden.add(layer);
-    else if (Number(headText) >= graph.heads) throw new UserError(`${name} asks for head ${headText}, but a block's heads are 0 to ${graph.heads - 1}.`);
+    else if (Number(headText) >= graph.heads) throw new UserError(t`${name} asks for head ${headText}, but a block's heads are 0 to ${graph.heads - 1}.`);
     else attentions.set(layer, [...(attentions.get(layer) ?? []), Number(headText)]);
   }
   return { embeddings, hidden, attentions, blockOutputs, pool };

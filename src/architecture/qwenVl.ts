@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Tensor } from '../checkpoint/checkpoint';
 import type { Recipe, Settings } from '../recipe/recipe';
 import { ConfigError, configName, configValue, isObject, type ConfigDocument, type JsonPath } from './config';
@@ -15,14 +16,14 @@ const ID = 'qwen-vl';
 const TITLE = 'Qwen-VL';
 
 const SPECS = [
-  { name: 'width', description: 'Width of the hidden states.', max: 65_536 },
-  { name: 'layers', description: 'Number of transformer blocks.', counts: 'blocks', max: 1024 },
-  { name: 'heads', description: 'Attention heads per block; width must be a multiple of it.', max: 1024 },
-  { name: 'patch_size', description: 'Side of a patch, in pixels.', max: 1024 },
-  { name: 'mlp_size', description: 'Width inside a block\'s MLP.', max: 1_048_576 },
-  { name: 'output_dim', description: 'Width of the features that the encoder hands on.', default: 4096, max: 65_536 },
-  { name: 'image_size', description: 'Side of the square picture, in pixels.', default: 448, max: 65_536 },
-  { name: 'n_queries', description: 'Number of features per picture; a square number.', default: 256, max: 65_536 },
+  { name: 'width', description: t('Width of the hidden states.'), max: 65_536 },
+  { name: 'layers', description: t('Number of transformer blocks.'), counts: t('blocks'), max: 1024 },
+  { name: 'heads', description: t('Attention heads per block; width must be a multiple of it.'), max: 1024 },
+  { name: 'patch_size', description: t('Side of a patch, in pixels.'), max: 1024 },
+  { name: 'mlp_size', description: t('Width inside a block\'s MLP.'), max: 1_048_576 },
+  { name: 'output_dim', description: t('Width of the features that the encoder hands on.'), default: 4096, max: 65_536 },
+  { name: 'image_size', description: t('Side of the square picture, in pixels.'), default: 448, max: 65_536 },
+  { name: 'n_queries', description: t('Number of features per picture; a square number.'), default: 256, max: 65_536 },
 ] as const satisfies readonly IntegerSpec[];
 type Name = (typeof SPECS)[number]['name'];
 
@@ -50,13 +51,13 @@ function recipe(prefix: string): Recipe {
   const proj = prefix === '' ? 'proj' : `${prefix}.proj`;
   return {
     version: 1,
-    name: 'Qwen-VL vision encoder',
+    name: t('Qwen-VL vision encoder'),
     family: ID,
     rules: [
-      { mark: 'exclude', key: proj, why: 'Qwen-VL\'s own output projection; DeepSpeed-VisualChat\'s VisionTransformer has no such tensor.' },
+      { mark: 'exclude', key: proj, why: t('Qwen-VL\'s own output projection; DeepSpeed-VisualChat\'s VisionTransformer has no such tensor.') },
       prefix === ''
-        ? { mark: 'keep', pattern: '**', why: 'The checkpoint is the encoder alone.' }
-        : { mark: 'strip', module: prefix, why: 'The vision encoder.' },
+        ? { mark: 'keep', pattern: '**', why: t('The checkpoint is the encoder alone.') }
+        : { mark: 'strip', module: prefix, why: t('The vision encoder.') },
     ],
     overrides: [],
     settings: {},
@@ -73,14 +74,14 @@ function detect(tensors: readonly Tensor[], config: ConfigDocument | undefined):
   const own = config !== undefined && layoutOf(config) === 'visual';
   if (before === undefined) {
     if (!own || configValue(config, ['model_type']) !== 'qwen') return undefined;
-    return { prefix: 'transformer.visual', confidence: 0.3, reason: `${configName(config)} describes ${TITLE}, but the checkpoint has no keys of its vision encoder.` };
+    return { prefix: 'transformer.visual', confidence: 0.3, reason: t`${configName(config)} describes ${TITLE}, but the checkpoint has no keys of its vision encoder.` };
   }
   const prefix = before.slice(0, -1);
-  const keys = prefix === '' ? 'The keys are those of a Qwen-VL vision encoder on its own' : `The keys under ${prefix} are those of Qwen-VL's vision encoder`;
+  const keys = prefix === '' ? t('The keys are those of a Qwen-VL vision encoder on its own') : t`The keys under ${prefix} are those of Qwen-VL's vision encoder`;
   return {
     prefix,
     confidence: own ? 0.99 : 0.9,
-    reason: own ? `${keys}, and ${configName(config)} has its "visual" object.` : `${keys}.`,
+    reason: own ? t`${keys}, and ${configName(config)} has its "visual" object.` : `${keys}.`,
   };
 }
 
@@ -133,41 +134,41 @@ function resolve(config: ConfigDocument | undefined, settings: Settings): Hyperp
 }
 
 function absent(spec: IntegerSpec, config: ConfigDocument | undefined, source: Source | undefined): ConfigError {
-  const wayOut = `Choose the model's config.json, or give the setting ${spec.name}.`;
-  if (config === undefined) return new ConfigError(`There is no config.json to say the encoder's ${spec.name}. ${wayOut}`);
+  const wayOut = t`Choose the model's config.json, or give the setting ${spec.name}.`;
+  if (config === undefined) return new ConfigError(t`There is no config.json to say the encoder's ${spec.name}. ${wayOut}`);
   if (source === undefined) {
-    return new ConfigError(`${configName(config)} describes no ${TITLE} encoder: it has neither a "visual" object with width and layers nor a CLIP style "vision_config". ${wayOut}`, []);
+    return new ConfigError(t`${configName(config)} describes no ${TITLE} encoder: it has neither a "visual" object with width and layers nor a CLIP style "vision_config". ${wayOut}`, []);
   }
-  return new ConfigError(`${configName(config)} lacks ${source.path.join('.')}, the encoder's ${spec.name}. ${wayOut}`, source.path);
+  return new ConfigError(t`${configName(config)} lacks ${source.path.join('.')}, the encoder's ${spec.name}. ${wayOut}`, source.path);
 }
 
 /** What must hold between hyperparameters for the module to be built at all. */
 const RELATIONS: readonly { readonly names: readonly Name[]; readonly fault: (value: (name: Name) => number) => string | undefined }[] = [
   {
     names: ['heads', 'width'],
-    fault: value => (value('width') % value('heads') === 0 ? undefined : `width ${value('width')} is not a multiple of heads ${value('heads')}`),
+    fault: value => (value('width') % value('heads') === 0 ? undefined : t`width ${value('width')} is not a multiple of heads ${value('heads')}`),
   },
   {
     names: ['output_dim'],
     fault: value => {
       const poolHeads = attentionPoolHeads(value('output_dim'));
-      return value('output_dim') % poolHeads === 0 ? undefined : `output_dim ${value('output_dim')} cannot be shared out among the attention pool's ${poolHeads} heads (output_dim / 128)`;
+      return value('output_dim') % poolHeads === 0 ? undefined : t`output_dim ${value('output_dim')} cannot be shared out among the attention pool's ${poolHeads} heads (output_dim / 128)`;
     },
   },
   {
     names: ['n_queries'],
-    fault: value => (Number.isInteger(Math.sqrt(value('n_queries'))) ? undefined : `n_queries ${value('n_queries')} is not a square number`),
+    fault: value => (Number.isInteger(Math.sqrt(value('n_queries'))) ? undefined : t`n_queries ${value('n_queries')} is not a square number`),
   },
   {
     names: ['image_size', 'patch_size'],
-    fault: value => (value('image_size') >= value('patch_size') ? undefined : `image_size ${value('image_size')} is less than one patch of ${value('patch_size')}`),
+    fault: value => (value('image_size') >= value('patch_size') ? undefined : t`image_size ${value('image_size')} is less than one patch of ${value('patch_size')}`),
   },
 ];
 
 function impossible(names: readonly Name[], message: string, resolved: Hyperparameters, config: ConfigDocument | undefined): ConfigError {
   const involved = names.flatMap(name => resolved.get(name) ?? []);
   const path = involved.flatMap(({ origin }): JsonPath[] => (origin.kind === 'config' ? [origin.path] : []))[0];
-  return new ConfigError(`Such an encoder cannot be built: ${message} (${involved.map(one => sayOrigin(one, config, TITLE)).join('; ')}).`, path);
+  return new ConfigError(t`Such an encoder cannot be built: ${message} (${involved.map(one => sayOrigin(one, config, TITLE)).join('; ')}).`, path);
 }
 
 /** Heads of the attention pool: 128 channels each. */

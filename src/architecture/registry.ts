@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Tensor } from '../checkpoint/checkpoint';
 import { UserError } from '../errors';
 import { explainAbsence, type AbsenceHints } from './absent';
@@ -28,7 +29,7 @@ export const FAMILIES: readonly Family[] = [
 export function familyById(id: string): Family {
   const family = FAMILIES.find(one => one.id === id);
   if (family === undefined) {
-    throw new UserError(`The encoder family "${id}" is not known. Known are: ${FAMILIES.map(one => one.id).join(', ')}.`);
+    throw new UserError(t`The encoder family "${id}" is not known. Known are: ${FAMILIES.map(one => one.id).join(', ')}.`);
   }
   return family;
 }

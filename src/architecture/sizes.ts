@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Settings } from '../recipe/recipe';
 import { ConfigError, configName, type ConfigDocument, type JsonPath } from './config';
 import { fieldPath, type Located } from './encoderConfig';
@@ -53,7 +54,7 @@ export function resolveSizes({ title, sizes, relations }: SizeGrounds, config: C
     if (message === undefined) continue;
     const involved = names.flatMap(name => resolved.get(name) ?? []);
     const path = involved.flatMap(({ origin }): JsonPath[] => (origin.kind === 'config' ? [origin.path] : []))[0];
-    throw new ConfigError(`Such an encoder cannot be built: ${message} (${involved.map(one => sayOrigin(one, config, title)).join('; ')}).`, path);
+    throw new ConfigError(t`Such an encoder cannot be built: ${message} (${involved.map(one => sayOrigin(one, config, title)).join('; ')}).`, path);
   }
   return resolved;
 }
@@ -85,9 +86,9 @@ function deriveSize(size: Size, { basis, from }: NonNullable<Size['derived']>, r
 }
 
 function absent(size: Size, title: string, config: ConfigDocument | undefined): ConfigError {
-  const wayOut = `Choose the model's config.json, or give the setting ${size.name}.`;
-  if (config === undefined) return new ConfigError(`There is no config.json, and no tensor that is kept shows the encoder's ${size.name}. ${wayOut}`);
-  return new ConfigError(`${configName(config)} describes no ${title} encoder, and no tensor that is kept shows the encoder's ${size.name}. ${wayOut}`, []);
+  const wayOut = t`Choose the model's config.json, or give the setting ${size.name}.`;
+  if (config === undefined) return new ConfigError(t`There is no config.json, and no tensor that is kept shows the encoder's ${size.name}. ${wayOut}`);
+  return new ConfigError(t`${configName(config)} describes no ${title} encoder, and no tensor that is kept shows the encoder's ${size.name}. ${wayOut}`, []);
 }
 
 /** What was seen of derived sizes, told as the sizes that they follow from. */
@@ -118,12 +119,12 @@ export function suggestSize({ sizes, relations }: SizeGrounds, name: string, fou
 
 /** The sizes that nearly every vision transformer has, with their words; families add where configs hold them. */
 const COMMON = {
-  width: { description: 'Width of the hidden states.', max: 65_536 },
-  layers: { description: 'Number of transformer blocks.', counts: 'blocks', max: 1024 },
-  heads: { description: 'Attention heads per block.', max: 1024 },
-  mlp_size: { description: 'Width inside a block\'s MLP.', max: 1_048_576 },
-  patch_size: { description: 'Side of a patch, in pixels.', max: 1024 },
-  image_size: { description: 'Side of the square picture for which the encoder has positions, in pixels.', max: 65_536 },
+  width: { description: t('Width of the hidden states.'), max: 65_536 },
+  layers: { description: t('Number of transformer blocks.'), counts: t('blocks'), max: 1024 },
+  heads: { description: t('Attention heads per block.'), max: 1024 },
+  mlp_size: { description: t('Width inside a block\'s MLP.'), max: 1_048_576 },
+  patch_size: { description: t('Side of a patch, in pixels.'), max: 1024 },
+  image_size: { description: t('Side of the square picture for which the encoder has positions, in pixels.'), max: 65_536 },
 } as const;
 
 type SizeFields = Omit<Partial<Size>, 'name' | 'config'>;
@@ -149,7 +150,7 @@ export function part(name: string, description: string, standard: 0 | 1, more: S
 
 /** Numbers in a patch that is given flattened to a linear layer. */
 export function patchValues(channels: number): Size {
-  return ownSize('patch_values', 'Numbers in a flattened patch.', {
+  return ownSize('patch_values', t('Numbers in a flattened patch.'), {
     derived: {
       basis: 'patch_size',
       from: value => channels * value('patch_size') ** 2,
@@ -162,7 +163,7 @@ export function patchValues(channels: number): Size {
 export function positions(extra: number): Size {
   return {
     name: 'positions',
-    description: 'Rows of the position table.',
+    description: t('Rows of the position table.'),
     max: 4_194_304,
     derived: {
       basis: 'image_size',
@@ -194,5 +195,5 @@ export function headsOf(published: Readonly<Record<number, number>>): NonNullabl
 
 export const HEADS_DIVIDE_WIDTH: Relation = {
   names: ['heads', 'width'],
-  fault: value => (value('width') % value('heads') === 0 ? undefined : `width ${value('width')} is not a multiple of heads ${value('heads')}`),
+  fault: value => (value('width') % value('heads') === 0 ? undefined : t`width ${value('width')} is not a multiple of heads ${value('heads')}`),
 };

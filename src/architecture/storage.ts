@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 /** How weights are stored when not as they were trained: quantised, or as adapters to a base model. */
 export interface Storage {
   readonly kind: 'quantised' | 'adapter';
@@ -9,12 +10,12 @@ const ADAPTER: Storage = { kind: 'adapter', name: 'LoRA' };
 
 /** Tensors that quantisers put beside or in the place of a layer's weight, by the last segment; earlier ones are surer. */
 const QUANTISED: readonly (readonly [name: string, leaves: readonly string[]])[] = [
-  ['bitsandbytes, 4 bits', ['bitsandbytes__nf4', 'bitsandbytes__fp4', 'absmax', 'nested_absmax', 'quant_map', 'nested_quant_map']],
-  ['bitsandbytes, 8 bits', ['SCB']],
+  [t('bitsandbytes, 4 bits'), ['bitsandbytes__nf4', 'bitsandbytes__fp4', 'absmax', 'nested_absmax', 'quant_map', 'nested_quant_map']],
+  [t('bitsandbytes, 8 bits'), ['SCB']],
   ['GPTQ', ['g_idx']],
   ['GPTQ or AWQ', ['qweight', 'qzeros']],
   ['compressed-tensors', ['weight_packed']],
-  ['FP8 or INT8 with scales', ['weight_scale', 'weight_scale_inv', 'weight_scale_2', 'input_scale']],
+  [t('FP8 or INT8 with scales'), ['weight_scale', 'weight_scale_inv', 'weight_scale_2', 'input_scale']],
 ];
 const RANKS = new Map(QUANTISED.flatMap(([, leaves], rank) => leaves.map(leaf => [leaf, rank] as const)));
 

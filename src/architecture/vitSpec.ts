@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { isObject } from './config';
 import type { RotarySpec, VitSpec, WeightPlace } from './graphSpec';
@@ -75,7 +76,7 @@ export function rotaryOf(field: (name: string) => unknown, layout: Partial<Omit<
   const parameters = field('rope_parameters');
   const inside = isObject(parameters) ? parameters.rope_theta : undefined;
   const theta = inside ?? field('rope_theta') ?? 10_000;
-  if (typeof theta !== 'number' || !(theta > 0)) throw new UserError(`The config's rope_theta is ${JSON.stringify(theta)}, not a positive number, so the encoder cannot be run.`);
+  if (typeof theta !== 'number' || !(theta > 0)) throw new UserError(t`The config's rope_theta is ${JSON.stringify(theta)}, not a positive number, so the encoder cannot be run.`);
   return { theta, pairs: 'halves', axes: 'rows-first', frequencies: 'same', coordinates: 'from-zero', ...layout };
 }
 
@@ -91,7 +92,7 @@ export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: 
     Object.fromEntries(Object.entries(places).filter(([, { key }]) => keys.has(path + key)));
   const { epsilon, latents, anyGrid, frames, table, rotary, windows, merger, deepstack } = choice;
   const weights = present(choice.outer, '');
-  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
+  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(t`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
   return {
     kind: 'vit',
     width: value('width'), layers: value('layers'), heads: value('heads'), mlpSize: choice.mlpSize ?? value('mlp_size'),
@@ -113,6 +114,6 @@ const NAMED: Readonly<Record<string, Activation>> = {
 
 function activationNamed(name: unknown, title: string): Activation {
   const known = typeof name === 'string' && Object.hasOwn(NAMED, name) ? NAMED[name] : undefined;
-  if (known === undefined) throw new UserError(`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
+  if (known === undefined) throw new UserError(t`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
   return known;
 }

@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
 import { wantedOutputs } from '../architecture/outputs';
 import { sameGrid } from '../architecture/positions';
@@ -120,7 +121,7 @@ export async function earlierRun(out: string, signal?: AbortSignal): Promise<Ear
 function refuseOther(place: string, found: RunSettings, wanted: RunSettings): void {
   const reasons = differences(found, wanted);
   if (reasons.length === 0) return;
-  throw new UserError(`${place} holds features of ${reasons.join(' and ')}, which cannot be continued with these. Choose another folder, or start over (--overwrite), which replaces them.`);
+  throw new UserError(t`${place} holds features of ${reasons.join(' and ')}, which cannot be continued with these. Choose another folder, or start over (--overwrite), which replaces them.`);
 }
 
 function numberOf(shard: string): number {
@@ -132,7 +133,7 @@ async function namesIn(folder: string): Promise<string[]> {
     return await readdir(folder);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return [];
-    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(`${folder} is a file. Choose a folder for the features.`, { cause: error });
+    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(t`${folder} is a file. Choose a folder for the features.`, { cause: error });
     throw error;
   }
 }
@@ -144,7 +145,7 @@ async function listPictures(folder: string, signal: AbortSignal | undefined): Pr
     if ('reason' in found) unreadable.push(found);
     else pictures.push(found);
   }
-  if (pictures.length === 0 && unreadable.length === 0) throw new UserError(`${folder} has no pictures in it or in the folders below. Name the folder that has them.`);
+  if (pictures.length === 0 && unreadable.length === 0) throw new UserError(t`${folder} has no pictures in it or in the folders below. Name the folder that has them.`);
   return { pictures, unreadable };
 }
 
@@ -199,7 +200,7 @@ class FolderRun {
       // Of a run that starts over, what was there before stays until there is something new.
       if (this.#shards.length > 0) await writeIndex(out, { settings: this.settings, source: this.request.folder, complete, shards: this.#shards, places: this.#places, skipped: this.#skipped, removed: this.#removed });
     }
-    if (this.#places.size === 0) throw new UserError(`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
+    if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
     return { out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped, removed: this.#removed, device: this.#device };
   }
 

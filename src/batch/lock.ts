@@ -3,6 +3,7 @@ import { hostname, uptime } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from '../extraction/ioErrors';
 
@@ -37,7 +38,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
       await setTimeout(100);
       const holder = await readHolder(path);
       if (attempt === 2 || holder === undefined || isAlive(holder)) {
-        throw new UserError(`Another run is writing into ${folder}. Wait until it ends, or choose another folder; if you are sure that there is none, delete ${path}.`);
+        throw new UserError(t`Another run is writing into ${folder}. Wait until it ends, or choose another folder; if you are sure that there is none, delete ${path}.`);
       }
       await rm(path, { force: true });
     }

@@ -1,6 +1,7 @@
 import { open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import { elementCount } from '../checkpoint/dtype';
 import { openFile } from '../checkpoint/fileSource';
 import { readSafetensors } from '../checkpoint/safetensors';
@@ -155,7 +156,7 @@ export class ShardWriter {
         for (const { offset, length } of arrays[index]?.parts ?? []) {
           for (let done = 0; done < length;) {
             const { bytesRead } = await this.#scratch.read(block, 0, Math.min(block.length, length - done), offset + done);
-            if (bytesRead === 0) throw new UserError(`A temporary file beside ${path} ended early. Was it changed? Run it again.`);
+            if (bytesRead === 0) throw new UserError(t`A temporary file beside ${path} ended early. Was it changed? Run it again.`);
             await writeAll(handle, block.subarray(0, bytesRead), end);
             done += bytesRead;
             end += bytesRead;
@@ -182,7 +183,7 @@ export async function readShard(out: string, name: string, signal?: AbortSignal)
     ({ metadata } = await readSafetensors(source, signal));
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    throw new UserError(`${path} is damaged. Delete it and run again: its pictures are then done anew.`, { detail: error.message, cause: error });
+    throw new UserError(t`${path} is damaged. Delete it and run again: its pictures are then done anew.`, { detail: error.message, cause: error });
   } finally {
     await source.close();
   }
@@ -196,7 +197,7 @@ export async function readShard(out: string, name: string, signal?: AbortSignal)
     };
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof z.ZodError)) throw error;
-    throw new UserError(`${path} was not written by this version's features of a folder. Choose another folder for them.`, { detail: error.message, cause: error });
+    throw new UserError(t`${path} was not written by this version's features of a folder. Choose another folder for them.`, { detail: error.message, cause: error });
   }
 }
 

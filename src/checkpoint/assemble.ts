@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatCount } from '../format';
 import type { Checkpoint, ParsedFile, Tensor } from './checkpoint';
@@ -45,8 +46,10 @@ export function assemble(files: readonly ReadFile[], index: ShardIndex | undefin
     others: files.flatMap(({ parsed }) => parsed.others),
     warnings: [
       ...files.flatMap(({ parsed }) => parsed.warnings),
-      ...(unindexed.length > 0 && index !== undefined ? [`${formatCount(unindexed.length, 'tensor')} in the shards that ${index.name} does not name: ${someOf(unindexed)}. Listed all the same; other programs may not load them.`] : []),
-      ...(repeated.size > 0 ? [`${formatCount(repeated.size, 'key')} in more than one file: ${someOf([...repeated])}. ${index === undefined ? 'The last file' : 'The file that the index names'} counts.`] : []),
+      ...(unindexed.length > 0 && index !== undefined ? [t`${formatCount(unindexed.length, 'tensor')} in the shards that ${index.name} does not name: ${someOf(unindexed)}. Listed all the same; other programs may not load them.`] : []),
+      ...(repeated.size > 0 ? [index === undefined
+        ? t`${formatCount(repeated.size, 'key')} in more than one file: ${someOf([...repeated])}. The last file counts.`
+        : t`${formatCount(repeated.size, 'key')} in more than one file: ${someOf([...repeated])}. The file that the index names counts.`] : []),
       ...tensorWarnings(list),
     ],
   };
@@ -65,9 +68,9 @@ function checkIndexedKeys(index: ShardIndex, others: ReadonlySet<string>, tensor
   const faults = [...lacking].map(([shard, keys]) => {
     const [first = ''] = keys;
     const elsewhere = misplaced.get(first);
-    return `${shard} lacks ${someOf(keys)}${elsewhere === undefined ? '' : ` (${quoted(first)} is in ${elsewhere})`}`;
+    return t`${shard} lacks ${someOf(keys)}${elsewhere === undefined ? '' : t` (${quoted(first)} is in ${elsewhere})`}`;
   });
-  throw new UserError(`${index.name} names keys that are not in their shards: ${faults.slice(0, 3).join('; ')}${faults.length > 3 ? `; and ${faults.length - 3} more shards` : ''}. The index and the shards do not belong together; download them again.`);
+  throw new UserError(t`${index.name} names keys that are not in their shards: ${faults.slice(0, 3).join('; ')}${faults.length > 3 ? t`; and ${faults.length - 3} more shards` : ''}. The index and the shards do not belong together; download them again.`);
 }
 
 /** What keys are made of; others are looked at closely. */
@@ -80,11 +83,11 @@ function tensorWarnings(tensors: readonly Tensor[]): string[] {
   const paths = odd.filter(looksLikePath);
   const hollow = tensors.filter(({ shape }) => shape.length === 1 && shape[0] === 0).map(({ key }) => key);
   return [
-    ...(tensors.length === 0 ? ['There are no tensors in it.'] : []),
-    ...(odd.includes('') ? ['One tensor has an empty key.'] : []),
-    ...(unprintable.length > 0 ? [`${formatCount(unprintable.length, 'key')} with control or invisible characters: ${someOf(unprintable)}.`] : []),
-    ...(paths.length > 0 ? [`${formatCount(paths.length, 'key')} that look${paths.length === 1 ? 's' : ''} like a file path: ${someOf(paths)}. They are taken as names only.`] : []),
-    ...(hollow.length > 0 ? [`${formatCount(hollow.length, 'tensor')} of shape (0,), as sharded training (ZeRO-3) leaves them when its parts were not gathered: ${someOf(hollow)}. Their values are not in this checkpoint.`] : []),
+    ...(tensors.length === 0 ? [t('There are no tensors in it.')] : []),
+    ...(odd.includes('') ? [t('One tensor has an empty key.')] : []),
+    ...(unprintable.length > 0 ? [t`${formatCount(unprintable.length, 'key')} with control or invisible characters: ${someOf(unprintable)}.`] : []),
+    ...(paths.length > 0 ? [t`${formatCount(paths.length, 'key')} that could be taken for a file path: ${someOf(paths)}. They are names only here.`] : []),
+    ...(hollow.length > 0 ? [t`${formatCount(hollow.length, 'tensor')} of shape (0,), as sharded training (ZeRO-3) leaves them when its parts were not gathered: ${someOf(hollow)}. Their values are not in this checkpoint.`] : []),
   ];
 }
 

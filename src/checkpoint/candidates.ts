@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { AccessError, UserError } from '../errors';
 import { formatCount } from '../format';
 import type { FileStore, StoredFile } from './byteSource';
@@ -146,10 +147,10 @@ async function weightsBelow(path: string, signal: AbortSignal | undefined, level
 }
 
 function nothingFound(folder: string, files: readonly StoredFile[], below: string | undefined): UserError {
-  const more = files.length > 5 ? ` and ${formatCount(files.length - 5, 'more file')}` : '';
-  const there = files.length === 0 ? 'it holds no files' : `it holds ${files.slice(0, 5).map(file => quoted(file.name)).join(', ')}${more}`;
-  const instead = below === undefined ? 'Open the folder that directly holds the weights.' : `There are weights in ${below}; open that folder instead.`;
-  return new UserError(`${folder} holds no checkpoint: looked for *.index.json, *.safetensors, *.bin, *.pt, *.pth and *.ckpt, but ${there}. ${instead}`);
+  const more = files.length > 5 ? t` and ${formatCount(files.length - 5, 'moreFile')}` : '';
+  const there = files.length === 0 ? t('it holds no files') : t`it holds ${files.slice(0, 5).map(file => quoted(file.name)).join(', ')}${more}`;
+  const instead = below === undefined ? t('Open the folder that directly holds the weights.') : t`There are weights in ${below}; open that folder instead.`;
+  return new UserError(t`${folder} holds no checkpoint: looked for *.index.json, *.safetensors, *.bin, *.pt, *.pth and *.ckpt, but ${there}. ${instead}`);
 }
 
 /** The path or address that opens this candidate again. */

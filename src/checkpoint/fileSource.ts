@@ -1,4 +1,5 @@
 import { lstat, open, readlink, stat } from 'node:fs/promises';
+import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import type { ByteSource } from './byteSource';
 
@@ -14,8 +15,8 @@ export async function openFile(path: string, name = path): Promise<ByteSource> {
   try {
     // Looked at before it is opened: opening a named pipe would wait for a writer for ever.
     const stats = await stat(path);
-    if (stats.isDirectory()) throw new UserError(`${name} is a folder, not a file.`);
-    if (!stats.isFile()) throw new UserError(`${name} is not a regular file, so it cannot hold weights.`);
+    if (stats.isDirectory()) throw new UserError(t`${name} is a folder, not a file.`);
+    if (!stats.isFile()) throw new UserError(t`${name} is not a regular file, so it cannot hold weights.`);
     const handle = await open(path, 'r');
     let size: number;
     try {
@@ -31,7 +32,7 @@ export async function openFile(path: string, name = path): Promise<ByteSource> {
       fd: handle.fd,
       async readInto(target, position, signal) {
         if (position < 0 || position + target.length > size) {
-          throw new UserError(`Bytes ${position} to ${position + target.length} lie outside ${name}, which is ${size} bytes long.`);
+          throw new UserError(t`Bytes ${position} to ${position + target.length} lie outside ${name}, which is ${size} bytes long.`);
         }
         let done = 0;
         while (done < target.length) {
@@ -39,7 +40,7 @@ export async function openFile(path: string, name = path): Promise<ByteSource> {
           const { bytesRead } = await handle.read(target, done, Math.min(target.length - done, MAX_READ), position + done)
             .catch((error: unknown) => { throw readFailure(error, name); });
           if (bytesRead === 0) {
-            throw new UserError(`${name} ended at byte ${position + done} although it was ${size} bytes long when it was opened: another program has shortened it. Open it again.`);
+            throw new UserError(t`${name} ended at byte ${position + done} although it was ${size} bytes long when it was opened: another program has shortened it. Open it again.`);
           }
           done += bytesRead;
         }
@@ -58,15 +59,15 @@ export async function pathFailure(error: unknown, path: string, name = path): Pr
     case 'ENOENT': {
       const target = await danglingLink(path);
       return new UserError(target === undefined
-        ? `${name} does not exist.`
-        : `${name} is a symbolic link to ${target}, which does not exist. Download the file again.`, { cause: error });
+        ? t`${name} does not exist.`
+        : t`${name} is a symbolic link to ${target}, which does not exist. Download the file again.`, { cause: error });
     }
-    case 'ENOTDIR': return new UserError(`${name} does not exist: a part of its path is a file, not a folder.`, { cause: error });
+    case 'ENOTDIR': return new UserError(t`${name} does not exist: a part of its path is a file, not a folder.`, { cause: error });
     case 'EACCES':
-    case 'EPERM': return new UserError(`${name} may not be read: your user has no permission for it.`, { cause: error });
-    case 'ELOOP': return new UserError(`${name} is a symbolic link that leads back to itself.`, { cause: error });
+    case 'EPERM': return new UserError(t`${name} may not be read: your user has no permission for it.`, { cause: error });
+    case 'ELOOP': return new UserError(t`${name} is a symbolic link that leads back to itself.`, { cause: error });
     case 'EMFILE':
-    case 'ENFILE': return new UserError(`${name} cannot be opened: too many files are open. Close other programs and try again.`, { cause: error });
+    case 'ENFILE': return new UserError(t`${name} cannot be opened: too many files are open. Close other programs and try again.`, { cause: error });
     default: return readFailure(error, name);
   }
 }
@@ -85,5 +86,5 @@ function readFailure(error: unknown, name: string): unknown {
   const code = systemErrorCode(error);
   return code === undefined || !(error instanceof Error)
     ? error
-    : new UserError(`${name} cannot be read (${code}).`, { detail: error.message, cause: error });
+    : new UserError(t`${name} cannot be read (${code}).`, { detail: error.message, cause: error });
 }

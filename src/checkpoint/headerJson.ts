@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { quoted } from './wording';
 
@@ -44,19 +45,19 @@ export class JsonReader {
   }
 
   openObject(): void {
-    this.#open(OPEN_OBJECT, 'an object ("{")');
+    this.#open(OPEN_OBJECT, t('an object ("{")'));
   }
 
   openArray(): void {
-    this.#open(OPEN_ARRAY, 'a list ("[")');
+    this.#open(OPEN_ARRAY, t('a list ("[")'));
   }
 
   /** The next member's name, or undefined when the object ends here. */
   nextKey(): string | undefined {
     if (!this.#member(CLOSE_OBJECT)) return undefined;
-    if (this.#next() !== QUOTE) throw this.error('a name in quotes is expected');
+    if (this.#next() !== QUOTE) throw this.error(t('a name in quotes is expected'));
     const key = this.string();
-    if (this.#next() !== COLON) throw this.error(`":" is expected after the name ${quoted(key)}`);
+    if (this.#next() !== COLON) throw this.error(t`":" is expected after the name ${quoted(key)}`);
     this.#at++;
     return key;
   }
@@ -67,7 +68,7 @@ export class JsonReader {
   }
 
   string(): string {
-    if (this.#next() !== QUOTE) throw this.error('a string is expected');
+    if (this.#next() !== QUOTE) throw this.error(t('a string is expected'));
     const bytes = this.#bytes;
     const start = this.#at + 1;
     let seen = 0;
@@ -83,23 +84,23 @@ export class JsonReader {
       seen |= byte;
     }
     this.#at = at;
-    throw this.error(at < bytes.length ? 'a control character stands unescaped in a string' : 'it ends inside a string');
+    throw this.error(at < bytes.length ? t('a control character stands unescaped in a string') : t('it ends inside a string'));
   }
 
   /** A whole number from 0 to 2^53 - 1, written with digits alone. */
   unsigned(what: string): number {
     const bytes = this.#bytes;
     const first = this.#next();
-    if (first === MINUS) throw this.error(`${what} is negative`);
-    if (first < ZERO || first > NINE) throw this.error(`${what} must be a whole number`);
+    if (first === MINUS) throw this.error(t`${what} is negative`);
+    if (first < ZERO || first > NINE) throw this.error(t`${what} must be a whole number`);
     let value = 0;
     const start = this.#at;
     let at = start;
     for (let byte = first; byte >= ZERO && byte <= NINE; byte = bytes[++at] ?? 0) value = value * 10 + (byte - ZERO);
     const next = bytes[at] ?? 0;
-    if (next === POINT || next === 0x65 || next === 0x45) throw this.error(`${what} must be a whole number, written with digits alone`);
-    if (first === ZERO && at > start + 1) throw this.error(`${what} has a leading zero`);
-    if (value > Number.MAX_SAFE_INTEGER) throw this.error(`${what} is greater than 2^53`);
+    if (next === POINT || next === 0x65 || next === 0x45) throw this.error(t`${what} must be a whole number, written with digits alone`);
+    if (first === ZERO && at > start + 1) throw this.error(t`${what} has a leading zero`);
+    if (value > Number.MAX_SAFE_INTEGER) throw this.error(t`${what} is greater than 2^53`);
     this.#at = at;
     return value;
   }
@@ -131,17 +132,17 @@ export class JsonReader {
   /** Nothing but white space may follow. */
   end(): void {
     this.#next();
-    if (this.#at < this.#bytes.length) throw this.error('more follows after the end of the object');
+    if (this.#at < this.#bytes.length) throw this.error(t('more follows after the end of the object'));
   }
 
   /** A UserError for the place where the reader stands. */
   error(what: string): UserError {
-    return new UserError(`${capitalised(this.#subject)} is damaged: ${what} (at its byte ${this.#at}). Download or export the file again.`);
+    return new UserError(t`${capitalised(this.#subject)} is damaged: ${what} (at its byte ${this.#at}). Download or export the file again.`);
   }
 
   #open(bracket: number, what: string): void {
-    if (this.#next() !== bracket) throw this.error(this.#at === 0 && this.#bytes[0] === 0xef ? 'it begins with a byte order mark' : `${what} is expected`);
-    if (++this.#depth > MAX_DEPTH) throw this.error(`it is nested more than ${MAX_DEPTH} levels deep`);
+    if (this.#next() !== bracket) throw this.error(this.#at === 0 && this.#bytes[0] === 0xef ? t('it begins with a byte order mark') : t`${what} is expected`);
+    if (++this.#depth > MAX_DEPTH) throw this.error(t`it is nested more than ${MAX_DEPTH} levels deep`);
     this.#at++;
     this.#first = true;
   }
@@ -158,9 +159,9 @@ export class JsonReader {
       this.#first = false;
       return true;
     }
-    if (byte !== COMMA) throw this.error(`"," or "${String.fromCharCode(close)}" is expected`);
+    if (byte !== COMMA) throw this.error(t`"," or "${String.fromCharCode(close)}" is expected`);
     this.#at++;
-    if (this.#next() === close) throw this.error('a comma stands before the closing bracket');
+    if (this.#next() === close) throw this.error(t('a comma stands before the closing bracket'));
     return true;
   }
 
@@ -175,7 +176,7 @@ export class JsonReader {
 
   #word(word: string): void {
     this.#next();
-    if (this.#bytes.toString('latin1', this.#at, this.#at + word.length) !== word) throw this.error(this.#at < this.#bytes.length ? 'a value is expected' : 'it ends too early');
+    if (this.#bytes.toString('latin1', this.#at, this.#at + word.length) !== word) throw this.error(this.#at < this.#bytes.length ? t('a value is expected') : t('it ends too early'));
     this.#at += word.length;
   }
 
@@ -183,8 +184,8 @@ export class JsonReader {
     // Longer digit runs than this are valid JSON too, but nothing writes them.
     const text = this.#bytes.toString('latin1', this.#at, this.#at + 1024);
     const number = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/.exec(text)?.[0];
-    if (number === undefined) throw this.error(text === '' ? 'it ends too early' : 'a value is expected');
-    if (!Number.isFinite(Number(number))) throw this.error('a number is too great');
+    if (number === undefined) throw this.error(text === '' ? t('it ends too early') : t('a value is expected'));
+    if (!Number.isFinite(Number(number))) throw this.error(t('a number is too great'));
     this.#at += number.length;
   }
 
@@ -193,15 +194,15 @@ export class JsonReader {
     const bytes = this.#bytes;
     let end = escape;
     while (end < bytes.length && bytes[end] !== QUOTE) end += bytes[end] === BACKSLASH ? 2 : 1;
-    if (end >= bytes.length) throw this.error('it ends inside a string');
+    if (end >= bytes.length) throw this.error(t('it ends inside a string'));
     let text: unknown;
     try {
       text = JSON.parse(bytes.toString('utf8', this.#at, end + 1));
     } catch {
-      throw this.error('a string has an invalid escape or an unescaped control character');
+      throw this.error(t('a string has an invalid escape or an unescaped control character'));
     }
-    if (typeof text !== 'string') throw this.error('a string is expected');
-    if (/\p{Cs}/u.test(text)) throw this.error('a string has half of a surrogate pair');
+    if (typeof text !== 'string') throw this.error(t('a string is expected'));
+    if (/\p{Cs}/u.test(text)) throw this.error(t('a string has half of a surrogate pair'));
     this.#at = end + 1;
     return text;
   }

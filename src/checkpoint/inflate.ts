@@ -1,5 +1,6 @@
 import { Readable, pipeline } from 'node:stream';
 import { createInflateRaw } from 'node:zlib';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { readBytes, type ByteSource } from './byteSource';
 
@@ -17,7 +18,7 @@ const MAX_RATIO = 1032;
 /** @throws UserError when so few bytes cannot hold what they declare: for whoever makes room for it. */
 export function refuseImpossible(source: ByteSource, { offset, compressedLength, length }: Deflated): void {
   if (length > compressedLength * MAX_RATIO) {
-    throw new UserError(`${source.name} is damaged: it claims that ${compressedLength} compressed bytes at ${offset} hold ${length}, which is impossible. Download it again.`);
+    throw new UserError(t`${source.name} is damaged: it claims that ${compressedLength} compressed bytes at ${offset} hold ${length}, which is impossible. Download it again.`);
   }
 }
 
@@ -29,7 +30,7 @@ export async function* inflateRange(source: ByteSource, deflated: Deflated, star
   refuseImpossible(source, deflated);
   const end = start + length;
   const wrong = (cause?: unknown): UserError =>
-    new UserError(`${source.name} is damaged: the compressed data at byte ${deflated.offset} do not hold the ${deflated.length} bytes that they declare. Download it again.`, { cause });
+    new UserError(t`${source.name} is damaged: the compressed data at byte ${deflated.offset} do not hold the ${deflated.length} bytes that they declare. Download it again.`, { cause });
   let failure: unknown;
   const inflate = createInflateRaw();
   const input = Readable.from(compressedChunks(source, deflated, signal));

@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import type { FileStore, StoredFile } from './byteSource';
 import { openFile } from './fileSource';
@@ -33,7 +34,7 @@ export function localStore(folder: string): FileStore {
     },
     async open(name, signal) {
       signal?.throwIfAborted();
-      if (!isStoredName(name)) throw new UserError(`The file name ${quoted(name)} is refused: it does not lie inside ${location}.`);
+      if (!isStoredName(name)) throw new UserError(t`The file name ${quoted(name)} is refused: it does not lie inside ${location}.`);
       return openFile(join(location, name), name);
     },
   };
@@ -42,10 +43,10 @@ export function localStore(folder: string): FileStore {
 function listFailure(error: unknown, location: string): unknown {
   switch (systemErrorCode(error)) {
     case undefined: return error;
-    case 'ENOENT': return new UserError(`${location} does not exist.`, { cause: error });
-    case 'ENOTDIR': return new UserError(`${location} is a file, not a folder.`, { cause: error });
+    case 'ENOENT': return new UserError(t`${location} does not exist.`, { cause: error });
+    case 'ENOTDIR': return new UserError(t`${location} is a file, not a folder.`, { cause: error });
     case 'EACCES':
-    case 'EPERM': return new UserError(`${location} may not be read: your user has no permission for this folder.`, { cause: error });
-    default: return new UserError(`${location} cannot be listed (${systemErrorCode(error) ?? ''}).`, { cause: error });
+    case 'EPERM': return new UserError(t`${location} may not be read: your user has no permission for this folder.`, { cause: error });
+    default: return new UserError(t`${location} cannot be listed (${systemErrorCode(error) ?? ''}).`, { cause: error });
   }
 }

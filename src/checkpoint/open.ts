@@ -1,4 +1,5 @@
 import { basename, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatCount } from '../format';
 import type { RunOptions } from '../progress';
@@ -40,12 +41,12 @@ export async function openCheckpoint(location: string | Candidate, options: RunO
   if (chosen === undefined) {
     // An index that cannot be read claims none of the shards beside it; then its fault is what matters.
     for (const { kind, folder, name } of candidates) if (kind === 'index') await readIndex(localStore(folder), name, options.signal);
-    throw new UserError(`${resolve(location)} holds ${candidates.length} checkpoints: ${someOf(candidates.map(({ name }) => name), 12)}. Open one of these files.`);
+    throw new UserError(t`${resolve(location)} holds ${candidates.length} checkpoints: ${someOf(candidates.map(({ name }) => name), 12)}. Open one of these files.`);
   }
   const checkpoint = await openFromStore(localStore(chosen.folder), chosen, options);
   const others = candidates.filter(candidate => candidate !== chosen).map(({ name }) => name);
   if (others.length === 0) return checkpoint;
-  return { ...checkpoint, warnings: [`Beside ${chosen.name} there ${others.length === 1 ? 'is' : 'are'} ${someOf(others)}, which ${others.length === 1 ? 'was' : 'were'} not opened.`, ...checkpoint.warnings] };
+  return { ...checkpoint, warnings: [others.length === 1 ? t`Beside ${chosen.name} there is ${someOf(others)}, which was not opened.` : t`Beside ${chosen.name} there are ${someOf(others)}, which were not opened.`, ...checkpoint.warnings] };
 }
 
 /** Opens a checkpoint from wherever `store` has its files. Everything is closed again when it fails. */
@@ -116,7 +117,7 @@ async function openShard(store: FileStore, name: string, index: ShardIndex | und
     return await store.open(name, signal);
   } catch (error) {
     if (!(error instanceof UserError) || index === undefined) throw error;
-    throw new UserError(`${error.message} ${index.name} says that it holds ${formatCount(keysIn(index, name), 'key')}.`, { cause: error });
+    throw new UserError(t`${error.message} ${index.name} says that it holds ${formatCount(keysIn(index, name), 'key')}.`, { cause: error });
   }
 }
 
@@ -127,13 +128,13 @@ function keysIn(index: ShardIndex, shard: string): number {
 }
 
 function missingError(store: FileStore, candidate: Candidate, names: readonly string[], missing: readonly string[], index: ShardIndex | undefined): UserError {
-  const those = missing.length === names.length ? 'none' : `${names.length - missing.length}`;
+  const those = missing.length === names.length ? t('none') : `${names.length - missing.length}`;
   const listed = missing.slice(0, 8).map(name => index === undefined ? name : `${name} (${formatCount(keysIn(index, name), 'key')})`).join(', ');
-  const more = missing.length > 8 ? ` and ${missing.length - 8} more` : '';
-  return new UserError(`${store.location} holds ${those} of the ${formatCount(names.length, 'shard')} of ${candidate.name}; missing: ${listed}${more}. The download is incomplete; fetch the missing files.`);
+  const more = missing.length > 8 ? t` and ${missing.length - 8} more` : '';
+  return new UserError(t`${store.location} holds ${those} of the ${formatCount(names.length, 'shard')} of ${candidate.name}; missing: ${listed}${more}. The download is incomplete; fetch the missing files.`);
 }
 
 function setWarnings(candidate: Candidate): string[] {
   const shard = candidate.kind === 'file' ? shardName(candidate.name) : undefined;
-  return shard === undefined || shard.total === 1 ? [] : [`${candidate.name} is one of ${shard.total} shards; only its own tensors are listed. Open its folder or index for all of them.`];
+  return shard === undefined || shard.total === 1 ? [] : [t`${candidate.name} is one of ${shard.total} shards; only its own tensors are listed. Open its folder or index for all of them.`];
 }

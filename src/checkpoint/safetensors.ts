@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { setImmediate } from 'node:timers/promises';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatCount, formatShape } from '../format';
 import type { ByteSource } from './byteSource';
@@ -42,12 +43,12 @@ export async function readSafetensors(source: ByteSource, signal?: AbortSignal):
 
 async function readHeader(source: ByteSource, signal: AbortSignal | undefined): Promise<Uint8Array> {
   const { name, size } = source;
-  if (size < LENGTH_BYTES) throw new UserError(`${name} is only ${formatCount(size, 'byte')} long; a safetensors file begins with 8 bytes that give its header's length. Download it again.`);
+  if (size < LENGTH_BYTES) throw new UserError(t`${name} is only ${formatCount(size, 'byte')} long; a safetensors file begins with 8 bytes that give its header's length. Download it again.`);
   const start = await readBytes(source, 0, Math.min(size, FIRST_READ), signal);
   const length = new DataView(start.buffer).getBigUint64(0, true);
-  if (length > MAX_HEADER) throw new UserError(`${name} gives its header a length of ${length.toString()} bytes; safetensors allows ${MAX_HEADER}. It is not a safetensors file, or its beginning is damaged.`);
+  if (length > MAX_HEADER) throw new UserError(t`${name} gives its header a length of ${length.toString()} bytes; safetensors allows ${MAX_HEADER}. It is not a safetensors file, or its beginning is damaged.`);
   const end = LENGTH_BYTES + Number(length);
-  if (end > size) throw new UserError(`${name} is ${size} bytes, its header alone needs ${end}: the download is incomplete. Download it again.`);
+  if (end > size) throw new UserError(t`${name} is ${size} bytes, its header alone needs ${end}: the download is incomplete. Download it again.`);
   let header: Uint8Array;
   if (end <= start.length) {
     header = start.subarray(LENGTH_BYTES, end);
@@ -56,7 +57,7 @@ async function readHeader(source: ByteSource, signal: AbortSignal | undefined): 
     header.set(start.subarray(LENGTH_BYTES));
     await source.readInto(header.subarray(start.length - LENGTH_BYTES), start.length, signal);
   }
-  if (!isUtf8(header)) throw new UserError(`The header of ${name} is not UTF-8 text. The file is damaged or not a safetensors file; download it again.`);
+  if (!isUtf8(header)) throw new UserError(t`The header of ${name} is not UTF-8 text. The file is damaged or not a safetensors file; download it again.`);
   return header;
 }
 
@@ -68,7 +69,7 @@ interface Header {
 }
 
 async function parseHeader(bytes: Uint8Array, name: string, signal: AbortSignal | undefined): Promise<Header> {
-  const json = new JsonReader(bytes, `the header of ${name}`);
+  const json = new JsonReader(bytes, t`the header of ${name}`);
   const tensors = new Map<string, FileTensor>();
   const repeated = new Set<string>();
   const unknownFields = new Set<string>();
@@ -78,7 +79,7 @@ async function parseHeader(bytes: Uint8Array, name: string, signal: AbortSignal 
   json.openObject();
   for (let key = json.nextKey(); key !== undefined; key = json.nextKey()) {
     if (key === '__metadata__') {
-      if (metadata !== undefined) throw json.error('"__metadata__" stands there twice');
+      if (metadata !== undefined) throw json.error(t('"__metadata__" stands there twice'));
       metadata = readMetadata(json, name, warnings);
       continue;
     }
@@ -91,8 +92,8 @@ async function parseHeader(bytes: Uint8Array, name: string, signal: AbortSignal 
     }
   }
   json.end();
-  if (repeated.size > 0) warnings.push(`The header of ${name} lists ${someOf([...repeated])} more than once; the last entry counts, as for the safetensors library.`);
-  if (unknownFields.size > 0) warnings.push(`The header of ${name} has fields that safetensors does not define: ${someOf([...unknownFields])}. They are ignored.`);
+  if (repeated.size > 0) warnings.push(t`The header of ${name} lists ${someOf([...repeated])} more than once; the last entry counts, as for the safetensors library.`);
+  if (unknownFields.size > 0) warnings.push(t`The header of ${name} has fields that safetensors does not define: ${someOf([...unknownFields])}. They are ignored.`);
   return { tensors: [...tensors.values()], metadata: metadata ?? new Map<string, string>(), warnings };
 }
 
@@ -100,17 +101,17 @@ function readMetadata(json: JsonReader, name: string, warnings: string[]): Map<s
   const metadata = new Map<string, string>();
   if (json.peek() === 'null') {
     json.null();
-    warnings.push(`"__metadata__" is null in the header of ${name}; it is taken as absent.`);
+    warnings.push(t`"__metadata__" is null in the header of ${name}; it is taken as absent.`);
     return metadata;
   }
   const repeated: string[] = [];
   json.openObject();
   for (let key = json.nextKey(); key !== undefined; key = json.nextKey()) {
-    if (json.peek() !== 'string') throw json.error(`the metadata value ${quoted(key)} is not a string`);
+    if (json.peek() !== 'string') throw json.error(t`the metadata value ${quoted(key)} is not a string`);
     if (metadata.has(key)) repeated.push(key);
     metadata.set(key, json.string());
   }
-  if (repeated.length > 0) warnings.push(`The metadata of ${name} holds ${someOf(repeated)} more than once; the last value counts.`);
+  if (repeated.length > 0) warnings.push(t`The metadata of ${name} holds ${someOf(repeated)} more than once; the last value counts.`);
   return metadata;
 }
 
@@ -121,7 +122,7 @@ function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): 
   let range: readonly [number, number] | undefined;
   if (json.peek() === 'array') {
     const next = (field: string): void => {
-      if (!json.nextItem()) throw json.error(`${quoted(key)} has no ${field}`);
+      if (!json.nextItem()) throw json.error(t`${quoted(key)} has no ${field}`);
     };
     json.openArray();
     next('dtype');
@@ -130,19 +131,19 @@ function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): 
     shape = readShape(json, key);
     next('data_offsets');
     range = readRange(json, key);
-    if (json.nextItem()) throw json.error(`the list for ${quoted(key)} has more than dtype, shape and data_offsets`);
+    if (json.nextItem()) throw json.error(t`the list for ${quoted(key)} has more than dtype, shape and data_offsets`);
   } else {
-    if (json.peek() !== 'object') throw json.error(`the entry of ${quoted(key)} is not an object`);
+    if (json.peek() !== 'object') throw json.error(t`the entry of ${quoted(key)} is not an object`);
     json.openObject();
     for (let field = json.nextKey(); field !== undefined; field = json.nextKey()) {
       if (field === 'dtype') {
-        if (dtype !== undefined) throw json.error(`${quoted(key)} has two dtypes`);
+        if (dtype !== undefined) throw json.error(t`${quoted(key)} has two dtypes`);
         dtype = readDtype(json, key);
       } else if (field === 'shape') {
-        if (shape !== undefined) throw json.error(`${quoted(key)} has two shapes`);
+        if (shape !== undefined) throw json.error(t`${quoted(key)} has two shapes`);
         shape = readShape(json, key);
       } else if (field === 'data_offsets') {
-        if (range !== undefined) throw json.error(`${quoted(key)} has two data_offsets`);
+        if (range !== undefined) throw json.error(t`${quoted(key)} has two data_offsets`);
         range = readRange(json, key);
       } else {
         unknownFields.add(field);
@@ -150,35 +151,35 @@ function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): 
       }
     }
   }
-  if (dtype === undefined) throw json.error(`${quoted(key)} has no dtype`);
-  if (shape === undefined) throw json.error(`${quoted(key)} has no shape`);
-  if (range === undefined) throw json.error(`${quoted(key)} has no data_offsets`);
+  if (dtype === undefined) throw json.error(t`${quoted(key)} has no dtype`);
+  if (shape === undefined) throw json.error(t`${quoted(key)} has no shape`);
+  if (range === undefined) throw json.error(t`${quoted(key)} has no data_offsets`);
   return { key, dtype, shape, offset: range[0], length: range[1] - range[0] };
 }
 
 function readDtype(json: JsonReader, key: string): Dtype {
-  if (json.peek() !== 'string') throw json.error(`the dtype of ${quoted(key)} is not a string`);
+  if (json.peek() !== 'string') throw json.error(t`the dtype of ${quoted(key)} is not a string`);
   const dtype = json.string();
-  if (!isDtype(dtype)) throw json.error(`${quoted(key)} has the dtype ${quoted(dtype)}, which safetensors does not define`);
+  if (!isDtype(dtype)) throw json.error(t`${quoted(key)} has the dtype ${quoted(dtype)}, which safetensors does not define`);
   return dtype;
 }
 
 function readShape(json: JsonReader, key: string): number[] {
-  if (json.peek() !== 'array') throw json.error(`the shape of ${quoted(key)} is not a list`);
+  if (json.peek() !== 'array') throw json.error(t`the shape of ${quoted(key)} is not a list`);
   const shape: number[] = [];
   json.openArray();
-  while (json.nextItem()) shape.push(json.unsigned('a dimension in a shape'));
+  while (json.nextItem()) shape.push(json.unsigned(t('a dimension in a shape')));
   return shape;
 }
 
 function readRange(json: JsonReader, key: string): readonly [number, number] {
-  if (json.peek() !== 'array') throw json.error(`the data_offsets of ${quoted(key)} are not a list`);
+  if (json.peek() !== 'array') throw json.error(t`the data_offsets of ${quoted(key)} are not a list`);
   json.openArray();
-  if (!json.nextItem()) throw json.error(`the data_offsets of ${quoted(key)} are empty`);
-  const start = json.unsigned('a data offset');
-  if (!json.nextItem()) throw json.error(`the data_offsets of ${quoted(key)} have one number instead of two`);
-  const end = json.unsigned('a data offset');
-  if (json.nextItem()) throw json.error(`the data_offsets of ${quoted(key)} have more than two numbers`);
+  if (!json.nextItem()) throw json.error(t`the data_offsets of ${quoted(key)} are empty`);
+  const start = json.unsigned(t('a data offset'));
+  if (!json.nextItem()) throw json.error(t`the data_offsets of ${quoted(key)} have one number instead of two`);
+  const end = json.unsigned(t('a data offset'));
+  if (json.nextItem()) throw json.error(t`the data_offsets of ${quoted(key)} have more than two numbers`);
   return [start, end];
 }
 
@@ -190,17 +191,17 @@ function checkLayout(tensors: readonly FileTensor[], source: ByteSource, dataSta
   let previous: FileTensor | undefined;
   for (const tensor of inOrder) {
     const { key, offset, length } = tensor;
-    if (length < 0) throw damaged(name, `the bytes of ${quoted(key)} end before they begin`);
-    if (offset > end) throw damaged(name, `${formatCount(offset - end, 'byte')} before ${quoted(key)} belong to no tensor`);
-    if (offset < end) throw damaged(name, `the bytes of ${quoted(key)} overlap those of ${quoted(previous?.key ?? '')}`);
+    if (length < 0) throw damaged(name, t`the bytes of ${quoted(key)} end before they begin`);
+    if (offset > end) throw damaged(name, t`${formatCount(offset - end, 'byte')} before ${quoted(key)} belong to no tensor`);
+    if (offset < end) throw damaged(name, t`the bytes of ${quoted(key)} overlap those of ${quoted(previous?.key ?? '')}`);
     const needed = tensorBytes(tensor, name);
-    if (needed !== length) throw damaged(name, `${quoted(key)} is ${tensor.dtype} ${formatShape(tensor.shape)}, which takes ${needed} bytes, but has ${length}`);
+    if (needed !== length) throw damaged(name, t`${quoted(key)} is ${tensor.dtype} ${formatShape(tensor.shape)}, which takes ${needed} bytes, but has ${length}`);
     end = offset + length;
     previous = tensor;
   }
   const expected = dataStart + end;
-  if (size < expected) throw new UserError(`${name} is ${size} bytes, its header needs ${expected}: the download is incomplete. Download it again.`);
-  if (size > expected) throw new UserError(`${name} has ${formatCount(size - expected, 'byte')} after the end of its last tensor (byte ${expected}), which safetensors forbids. It is damaged or has something hidden in it; download it again.`);
+  if (size < expected) throw new UserError(t`${name} is ${size} bytes, its header needs ${expected}: the download is incomplete. Download it again.`);
+  if (size > expected) throw new UserError(t`${name} has ${formatCount(size - expected, 'byte')} after the end of its last tensor (byte ${expected}), which safetensors forbids. It is damaged or has something hidden in it; download it again.`);
 }
 
 /** In 64 bits, as the reference counts: a product that overflows on the way is an error even if a later dimension is 0. */
@@ -210,14 +211,14 @@ function tensorBytes({ key, dtype, shape }: FileTensor, name: string): number {
     let exact = 1n;
     for (const factor of [...shape, dtypeBits(dtype)]) {
       exact *= BigInt(factor);
-      if (exact >= 1n << 64n) throw damaged(name, `the size of ${quoted(key)}, ${dtype} ${formatShape(shape)}, is more than 64 bits can count`);
+      if (exact >= 1n << 64n) throw damaged(name, t`the size of ${quoted(key)}, ${dtype} ${formatShape(shape)}, is more than 64 bits can count`);
     }
     bits = Number(exact);
   }
-  if (bits % 8 !== 0) throw damaged(name, `${quoted(key)}, ${dtype} ${formatShape(shape)}, does not fill whole bytes`);
+  if (bits % 8 !== 0) throw damaged(name, t`${quoted(key)}, ${dtype} ${formatShape(shape)}, does not fill whole bytes`);
   return bits / 8;
 }
 
 function damaged(name: string, what: string): UserError {
-  return new UserError(`The header of ${name} contradicts itself: ${what}. Download or export the file again.`);
+  return new UserError(t`The header of ${name} contradicts itself: ${what}. Download or export the file again.`);
 }

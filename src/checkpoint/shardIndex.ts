@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import type { ByteSource } from './byteSource';
 import { readBytes } from './byteSource';
@@ -25,7 +26,7 @@ export interface ShardIndex {
  * @throws UserError when the file is not an index or one of its shards would lie outside the folder.
  */
 export async function readShardIndex(source: ByteSource, signal?: AbortSignal): Promise<ShardIndex> {
-  if (source.size > MAX_INDEX_BYTES) throw new UserError(`${source.name} is ${source.size} bytes long, too long for a shard index. If it holds weights, give it another name than .json.`);
+  if (source.size > MAX_INDEX_BYTES) throw new UserError(t`${source.name} is ${source.size} bytes long, too long for a shard index. If it holds weights, give it another name than .json.`);
   return parseShardIndex(await readBytes(source, 0, source.size, signal), source.name);
 }
 
@@ -43,7 +44,7 @@ export function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
   }
   json.end();
   if (index === undefined) throw notAnIndex(name);
-  if (index.weightMap.size === 0) throw new UserError(`${name} names no tensors: its "weight_map" is empty. Download it again.`);
+  if (index.weightMap.size === 0) throw new UserError(t`${name} names no tensors: its "weight_map" is empty. Download it again.`);
   return index;
 }
 
@@ -56,12 +57,12 @@ function readWeightMap(json: JsonReader, name: string): ShardIndex {
   for (let key = json.nextKey(); key !== undefined; key = json.nextKey()) {
     if (json.peek() !== 'string') {
       json.skip();
-      throw new UserError(`${name} gives no file name for the key ${quoted(key)}. Download it again.`);
+      throw new UserError(t`${name} gives no file name for the key ${quoted(key)}. Download it again.`);
     }
     const shard = json.string();
     // Neighbours mostly share a shard, and one string for all of them saves the memory of the others.
     if (shard !== last) {
-      if (!shards.has(shard) && !isStoredName(shard)) throw new UserError(`${name} puts the key ${quoted(key)} into ${quoted(shard)}, which does not lie inside the index's folder. Such an index is damaged or malicious; it is refused.`);
+      if (!shards.has(shard) && !isStoredName(shard)) throw new UserError(t`${name} puts the key ${quoted(key)} into ${quoted(shard)}, which does not lie inside the index's folder. Such an index is damaged or malicious; it is refused.`);
       shards.add(shard);
       last = shard;
     }
@@ -71,14 +72,14 @@ function readWeightMap(json: JsonReader, name: string): ShardIndex {
 }
 
 function notAnIndex(name: string): UserError {
-  return new UserError(`${name} is not a shard index: it has no "weight_map" object. Open the weights or the folder instead.`);
+  return new UserError(t`${name} is not a shard index: it has no "weight_map" object. Open the weights or the folder instead.`);
 }
 
 function checkText(bytes: Uint8Array, name: string): void {
   const pointer = lfsPointerSize(bytes.subarray(0, 1024));
-  if (pointer !== undefined) throw new UserError(`${name} ${lfsAdvice(pointer)}`);
-  if (isWebPage(bytes.subarray(0, 1024))) throw new UserError(`${name} ${WEB_PAGE_ADVICE}`);
-  if (!isUtf8(bytes)) throw new UserError(`${name} is not UTF-8 text, so it is no shard index. Download it again.`);
+  if (pointer !== undefined) throw new UserError(t`${name} ${lfsAdvice(pointer)}`);
+  if (isWebPage(bytes.subarray(0, 1024))) throw new UserError(t`${name} ${WEB_PAGE_ADVICE}`);
+  if (!isUtf8(bytes)) throw new UserError(t`${name} is not UTF-8 text, so it is no shard index. Download it again.`);
 }
 
 /** UTF-8's byte order mark, which some editors write. */

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatBytes, formatCount } from '../format';
 import type { ByteSource } from './byteSource';
@@ -18,13 +19,13 @@ const LEGACY_MAGIC_TEXT = 'L119547037146038801333356L';
  * @throws UserError naming what the file is when it is not a checkpoint that can be read.
  */
 export async function sniff(source: ByteSource, signal?: AbortSignal): Promise<CheckpointFile['format']> {
-  if (source.size === 0) throw new UserError(`${source.name} is empty: the download has not begun or has failed. Download it again.`);
+  if (source.size === 0) throw new UserError(t`${source.name} is empty: the download has not begun or has failed. Download it again.`);
   const head = Buffer.from((await readBytes(source, 0, Math.min(source.size, HEAD_BYTES), signal)).buffer);
   if (isSafetensors(head)) return 'safetensors';
   if (hasAt(head, 0, 'PK\x03\x04') || hasAt(head, 0, 'PK\x05\x06')) return 'torch-zip';
   const legacy = head.subarray(0, 40);
   if (legacy.includes(LEGACY_MAGIC) || legacy.includes(LEGACY_MAGIC_TEXT)) return 'torch-legacy';
-  throw new UserError(`${source.name} ${foreignFormat(head, source.size)}`);
+  throw new UserError(t`${source.name} ${foreignFormat(head, source.size)}`);
 }
 
 /** The true size of the file that a Git LFS pointer stands for, when `head` is one. */
@@ -42,10 +43,10 @@ export function isWebPage(head: Uint8Array): boolean {
 
 /** What to say of a Git LFS pointer, after the file's name. */
 export function lfsAdvice(size: number): string {
-  return `is a Git LFS pointer, not the file itself${Number.isSafeInteger(size) ? ` (which is ${size} bytes long, ${formatBytes(size)})` : ''}. Run "git lfs pull" in its folder to fetch it.`;
+  return t`is a Git LFS pointer, not the file itself${Number.isSafeInteger(size) ? t` (which is ${size} bytes long, ${formatBytes(size)})` : ''}. Run "git lfs pull" in its folder to fetch it.`;
 }
 
-export const WEB_PAGE_ADVICE = 'is a web page, not the file itself: the server answered the download with a page. Download it again, signed in if the model needs it.';
+export const WEB_PAGE_ADVICE = t('is a web page, not the file itself: the server answered the download with a page. Download it again, signed in if the model needs it.');
 
 /**
  * A header length, then a JSON object, before which white space may stand. With a length beyond the limit the object
@@ -58,27 +59,27 @@ function isSafetensors(head: Buffer): boolean {
   return length > 0n && (length <= MAX_HEADER ? /^[ \t\r\n]*(?:\{|$)/.test(text) : length < 1n << 48n && /^[ \t\r\n]*\{[ \t\r\n]*["}]/.test(text));
 }
 
-const UNPACK = 'Unpack it and open what it holds.';
-const OPEN_ORIGINAL = 'Open the PyTorch or safetensors version of the checkpoint.';
+const UNPACK = t('Unpack it and open what it holds.');
+const OPEN_ORIGINAL = t('Open the PyTorch or safetensors version of the checkpoint.');
 
 /** Other formats, in the order in which they are looked for, and what to say of them after the file's name. */
 const FOREIGN: readonly (readonly [matches: (head: Buffer) => boolean, is: string])[] = [
   [isWebPage, WEB_PAGE_ADVICE],
-  [magic('GGUF'), 'is a GGUF file (llama.cpp), whose tensors are converted and renamed. Open the original checkpoint instead.'],
-  [magic('lmgg', 'tjgg', 'fmgg', 'algg'), 'is a GGML file (llama.cpp), whose tensors are converted and renamed. Open the original checkpoint instead.'],
-  [magic('\x89HDF\r\n\x1a\n'), `is an HDF5 file (Keras, TensorFlow), which is not read. ${OPEN_ORIGINAL}`],
-  [magic('\x1f\x8b'), `is gzip-compressed. ${UNPACK}`],
-  [magic('BZh'), `is bzip2-compressed. ${UNPACK}`],
-  [magic('\xfd7zXZ\0'), `is xz-compressed. ${UNPACK}`],
-  [magic('\x28\xb5\x2f\xfd'), `is zstd-compressed. ${UNPACK}`],
-  [magic('7z\xbc\xaf\x27\x1c'), `is a 7z archive. ${UNPACK}`],
-  [magic('Rar!\x1a\x07'), `is a RAR archive. ${UNPACK}`],
-  [head => hasAt(head, 257, 'ustar'), 'is a tar archive: a packed folder, to be unpacked first, or a file of PyTorch before 0.1.10, to be loaded and saved again with a newer PyTorch.'],
-  [magic('\x93NUMPY'), `is a NumPy array file, not a checkpoint. ${OPEN_ORIGINAL}`],
-  [head => hasAt(head, 4, 'TFL3'), `is a TensorFlow Lite model, which is not read. ${OPEN_ORIGINAL}`],
-  [isOnnx, `is an ONNX model, which is not read. ${OPEN_ORIGINAL}`],
-  [isPickle, 'is a Python pickle but not one that torch.save writes. Nothing in a pickle is run here, so it cannot be read; load it with the program that wrote it and save its state dict with torch.save.'],
-  [head => head.every(byte => byte === 0), 'begins with zeros only: an interrupted download that had reserved its space, or a damaged disk. Download it again.'],
+  [magic('GGUF'), t('is a GGUF file (llama.cpp), whose tensors are converted and renamed. Open the original checkpoint instead.')],
+  [magic('lmgg', 'tjgg', 'fmgg', 'algg'), t('is a GGML file (llama.cpp), whose tensors are converted and renamed. Open the original checkpoint instead.')],
+  [magic('\x89HDF\r\n\x1a\n'), t`is an HDF5 file (Keras, TensorFlow), which is not read. ${OPEN_ORIGINAL}`],
+  [magic('\x1f\x8b'), t`is gzip-compressed. ${UNPACK}`],
+  [magic('BZh'), t`is bzip2-compressed. ${UNPACK}`],
+  [magic('\xfd7zXZ\0'), t`is xz-compressed. ${UNPACK}`],
+  [magic('\x28\xb5\x2f\xfd'), t`is zstd-compressed. ${UNPACK}`],
+  [magic('7z\xbc\xaf\x27\x1c'), t`is a 7z archive. ${UNPACK}`],
+  [magic('Rar!\x1a\x07'), t`is a RAR archive. ${UNPACK}`],
+  [head => hasAt(head, 257, 'ustar'), t('is a tar archive: a packed folder, to be unpacked first, or a file of PyTorch before 0.1.10, to be loaded and saved again with a newer PyTorch.')],
+  [magic('\x93NUMPY'), t`is a NumPy array file, not a checkpoint. ${OPEN_ORIGINAL}`],
+  [head => hasAt(head, 4, 'TFL3'), t`is a TensorFlow Lite model, which is not read. ${OPEN_ORIGINAL}`],
+  [isOnnx, t`is an ONNX model, which is not read. ${OPEN_ORIGINAL}`],
+  [isPickle, t('is a Python pickle but not one that torch.save writes. Nothing in a pickle is run here, so it cannot be read; load it with the program that wrote it and save its state dict with torch.save.')],
+  [head => head.every(byte => byte === 0), t('begins with zeros only: an interrupted download that had reserved its space, or a damaged disk. Download it again.')],
 ];
 
 function foreignFormat(head: Buffer, size: number): string {
@@ -89,11 +90,11 @@ function foreignFormat(head: Buffer, size: number): string {
   if (isText(head)) {
     const text = head.toString('utf8').trim();
     return /^[[{]/.test(text)
-      ? 'is a JSON file, not weights. Open the weights file or the folder that holds them.'
-      : `is a text file, not weights; it begins with ${quoted(text.slice(0, 60))}. Open the weights file or the folder that holds them.`;
+      ? t('is a JSON file, not weights. Open the weights file or the folder that holds them.')
+      : t`is a text file, not weights; it begins with ${quoted(text.slice(0, 60))}. Open the weights file or the folder that holds them.`;
   }
-  if (size < 9) return `is only ${formatCount(size, 'byte')} long, too short for a checkpoint. Download it again.`;
-  return `is neither safetensors nor a PyTorch checkpoint: it begins with the bytes ${hex(head.subarray(0, 8))}. If it should be one, its beginning is damaged; download it again.`;
+  if (size < 9) return t`is only ${formatCount(size, 'byte')} long, too short for a checkpoint. Download it again.`;
+  return t`is neither safetensors nor a PyTorch checkpoint: it begins with the bytes ${hex(head.subarray(0, 8))}. If it should be one, its beginning is damaged; download it again.`;
 }
 
 function magic(...signatures: string[]): (head: Buffer) => boolean {

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatBytes } from '../format';
 import { readBytes, type ByteSource } from './byteSource';
@@ -53,7 +54,7 @@ async function* plainBytes(source: ByteSource, { offset, length }: Omit<Tensor, 
 async function* stridedBytes(source: ByteSource, tensor: Omit<Tensor, 'file'>, strides: readonly number[], limit: number, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
   const { key, dtype, shape, offset, length } = tensor;
   if (isExpansionBomb(dtype, length, { shape, strides })) {
-    throw new UserError(`${key} in ${source.name} repeats a few stored elements until it claims ${formatBytes(length)}; it was not copied. Leave it out with a rule that excludes it.`);
+    throw new UserError(t`${key} in ${source.name} repeats a few stored elements until it claims ${formatBytes(length)}; it was not copied. Leave it out with a rule that excludes it.`);
   }
   const elementBytes = dtypeBits(dtype) / 8;
   const deflate = tensor.indirect?.deflate;
@@ -65,7 +66,7 @@ async function* stridedBytes(source: ByteSource, tensor: Omit<Tensor, 'file'>, s
 
 async function inflateView(source: ByteSource, tensor: Omit<Tensor, 'file'>, deflate: Deflated, span: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
   if (span > MAX_INFLATED_VIEW) {
-    throw new UserError(`${tensor.key} in ${source.name} is a rearranged view of compressed data of more than ${formatBytes(MAX_INFLATED_VIEW)}, which cannot be read piece by piece. Save the checkpoint again with torch.save, which does not compress.`);
+    throw new UserError(t`${tensor.key} in ${source.name} is a rearranged view of compressed data of more than ${formatBytes(MAX_INFLATED_VIEW)}, which cannot be read piece by piece. Save the checkpoint again with torch.save, which does not compress.`);
   }
   const bytes = new Uint8Array(span);
   let done = 0;

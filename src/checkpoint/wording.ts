@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 /** Characters that could disturb a terminal or a line of text: controls, format characters such as bidi overrides, lone surrogates, line separators. */
 export const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu;
 const MOST_CHARACTERS = 120;
@@ -16,12 +17,12 @@ export function quoted(name: string): string {
 /** The first few names, quoted, and how many there are besides. */
 export function someOf(names: readonly string[], most = 3): string {
   const shown = names.slice(0, most).map(quoted).join(', ');
-  return names.length > most ? `${shown} and ${names.length - most} more` : shown;
+  return names.length > most ? t`${shown} and ${names.length - most} more` : shown;
 }
 
 /** A value from outside as JSON, shortened and on one line, for messages. */
 export function inWords(value: unknown): string {
-  if (value === undefined) return 'absent';
+  if (value === undefined) return t('absent');
   const text = printable(JSON.stringify(value));
   return text.length > 40 ? `${text.slice(0, 40)}...` : text;
 }

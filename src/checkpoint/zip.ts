@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { readBytes, type ByteSource } from './byteSource';
 import { predictDataOffsets } from './zipPrediction';
@@ -125,7 +126,7 @@ interface End {
 async function readEnd(source: ByteSource, tail: Buffer, tailStart: number, signal: AbortSignal | undefined): Promise<End> {
   const at = findEnd(tail);
   if (at < 0) {
-    throw new UserError(`${source.name} is an incomplete zip archive: its directory, which stands at the end, is missing. The download was probably cut off; download it again.`);
+    throw new UserError(t`${source.name} is an incomplete zip archive: its directory, which stands at the end, is missing. The download was probably cut off; download it again.`);
   }
   const narrow: End = { count: tail.readUInt16LE(at + 10), length: tail.readUInt32LE(at + 12), offset: tail.readUInt32LE(at + 16) };
   // PyTorch writes the zip64 records always, needed or not.
@@ -133,19 +134,19 @@ async function readEnd(source: ByteSource, tail: Buffer, tailStart: number, sign
   const directoryEnd = hasWide ? safe(source, tail.readBigUInt64LE(at - LOCATOR64.length + 8)) : tailStart + at;
   const end = hasWide ? await readWideEnd(source, narrow, directoryEnd, tailStart + at, signal) : narrow;
   if (end.count > MAX_ENTRIES || end.length > MAX_DIRECTORY) {
-    throw damaged(source, `its directory claims ${end.count} entries in ${end.length} bytes, more than any checkpoint has`);
+    throw damaged(source, t`its directory claims ${end.count} entries in ${end.length} bytes, more than any checkpoint has`);
   }
-  if (end.offset + end.length > directoryEnd) throw damaged(source, 'its directory lies outside the file');
+  if (end.offset + end.length > directoryEnd) throw damaged(source, t('its directory lies outside the file'));
   if (end.offset + end.length < directoryEnd) {
-    throw damaged(source, `${directoryEnd - end.offset - end.length} bytes stand before the archive or inside it that do not belong to it`);
+    throw damaged(source, t`${directoryEnd - end.offset - end.length} bytes stand before the archive or inside it that do not belong to it`);
   }
   return end;
 }
 
 async function readWideEnd(source: ByteSource, narrow: End, position: number, limit: number, signal: AbortSignal | undefined): Promise<End> {
-  if (position + END64.length > limit) throw damaged(source, 'its zip64 end record lies outside the file');
+  if (position + END64.length > limit) throw damaged(source, t('its zip64 end record lies outside the file'));
   const record = Buffer.from(await readBytes(source, position, END64.length, signal));
-  if (record.readUInt32LE(0) !== END64.signature) throw damaged(source, 'its zip64 end record is not where its locator says');
+  if (record.readUInt32LE(0) !== END64.signature) throw damaged(source, t('its zip64 end record is not where its locator says'));
   const wide: End = {
     count: safe(source, record.readBigUInt64LE(32)),
     length: safe(source, record.readBigUInt64LE(40)),
@@ -153,7 +154,7 @@ async function readWideEnd(source: ByteSource, narrow: End, position: number, li
   };
   const agrees = (narrowValue: number, wideValue: number, allOnes: number): boolean => narrowValue === allOnes || narrowValue === wideValue;
   if (!agrees(narrow.count, wide.count, 0xffff) || !agrees(narrow.length, wide.length, 0xffffffff) || !agrees(narrow.offset, wide.offset, 0xffffffff)) {
-    throw damaged(source, 'its two end records contradict each other');
+    throw damaged(source, t('its two end records contradict each other'));
   }
   return wide;
 }
@@ -171,12 +172,12 @@ function parseDirectory(source: ByteSource, directory: Buffer, count: number): D
   let at = 0;
   for (let i = 0; i < count; i++) {
     if (at + CENTRAL.length > directory.length || directory.readUInt32LE(at) !== CENTRAL.signature) {
-      throw damaged(source, `entry ${i + 1} of ${count} is missing from its directory`);
+      throw damaged(source, t`entry ${i + 1} of ${count} is missing from its directory`);
     }
     const nameEnd = at + CENTRAL.length + directory.readUInt16LE(at + 28);
     const extraEnd = nameEnd + directory.readUInt16LE(at + 30);
     const next = extraEnd + directory.readUInt16LE(at + 32);
-    if (next > directory.length) throw damaged(source, `entry ${i + 1} of ${count} is cut off in its directory`);
+    if (next > directory.length) throw damaged(source, t`entry ${i + 1} of ${count} is cut off in its directory`);
     const name = decodeName(directory.subarray(at + CENTRAL.length, nameEnd));
     entries.push(parseEntry(source, name, directory.subarray(at, at + CENTRAL.length), directory.subarray(nameEnd, extraEnd)));
     at = next;
@@ -187,19 +188,19 @@ function parseDirectory(source: ByteSource, directory: Buffer, count: number): D
 function parseEntry(source: ByteSource, name: string, header: Buffer, extra: Buffer): DescribedEntry {
   const flags = header.readUInt16LE(8);
   const method = header.readUInt16LE(10);
-  if ((flags & ENCRYPTED) !== 0) throw damaged(source, `its entry ${quoted(name)} is encrypted`);
+  if ((flags & ENCRYPTED) !== 0) throw damaged(source, t`its entry ${quoted(name)} is encrypted`);
   // The zip64 field holds, in this order, those values that are all ones here.
   const wide = zip64Values(source, name, extra);
   const value = (narrow: number): number => {
     if (narrow !== 0xffffffff) return narrow;
     const next = wide.shift();
-    if (next === undefined) throw damaged(source, `its entry ${quoted(name)} lacks its 64-bit size or offset`);
+    if (next === undefined) throw damaged(source, t`its entry ${quoted(name)} lacks its 64-bit size or offset`);
     return safe(source, next);
   };
   const length = value(header.readUInt32LE(24));
   const compressedLength = value(header.readUInt32LE(20));
   const headerOffset = value(header.readUInt32LE(42));
-  if (method === 0 && length !== compressedLength) throw damaged(source, `its entry ${quoted(name)} is not compressed and yet has two different sizes`);
+  if (method === 0 && length !== compressedLength) throw damaged(source, t`its entry ${quoted(name)} is not compressed and yet has two different sizes`);
   return {
     name, length, compressedLength, headerOffset,
     method: method === 0 ? 'stored' : method === 8 ? 'deflated' : 'other',
@@ -211,7 +212,7 @@ function zip64Values(source: ByteSource, name: string, extra: Buffer): bigint[] 
   for (let at = 0; at + 4 <= extra.length;) {
     const end = at + 4 + extra.readUInt16LE(at + 2);
     if (extra.readUInt16LE(at) === ZIP64_EXTRA) {
-      if (end > extra.length) throw damaged(source, `the zip64 field of its entry ${quoted(name)} is cut off`);
+      if (end > extra.length) throw damaged(source, t`the zip64 field of its entry ${quoted(name)} is cut off`);
       const values: bigint[] = [];
       for (let value = at + 4; value + 8 <= end; value += 8) values.push(extra.readBigUInt64LE(value));
       return values;
@@ -232,9 +233,9 @@ function withEnds(entries: readonly DescribedEntry[], directoryOffset: number): 
 function refuseOverlaps(source: ByteSource, entries: readonly DescribedEntry[], directoryOffset: number): void {
   let previous: DescribedEntry | undefined;
   for (const entry of entries.slice().sort((a, b) => a.headerOffset - b.headerOffset)) {
-    if (leastEnd(entry) > directoryOffset) throw damaged(source, `its entry ${quoted(entry.name)} (${entry.compressedLength} bytes at ${entry.headerOffset}) does not fit into the file`);
+    if (leastEnd(entry) > directoryOffset) throw damaged(source, t`its entry ${quoted(entry.name)} (${entry.compressedLength} bytes at ${entry.headerOffset}) does not fit into the file`);
     if (previous !== undefined && leastEnd(previous) > entry.headerOffset) {
-      throw damaged(source, `its entries ${quoted(previous.name)} and ${quoted(entry.name)} overlap`);
+      throw damaged(source, t`its entries ${quoted(previous.name)} and ${quoted(entry.name)} overlap`);
     }
     previous = entry;
   }
@@ -246,7 +247,7 @@ function leastEnd(entry: DescribedEntry): number {
 }
 
 function dataOffset(source: ByteSource, entry: ZipEntry, header: Buffer): number {
-  const wrong = (): UserError => damaged(source, `the header of its entry ${quoted(entry.name)} at byte ${entry.headerOffset} contradicts its directory`);
+  const wrong = (): UserError => damaged(source, t`the header of its entry ${quoted(entry.name)} at byte ${entry.headerOffset} contradicts its directory`);
   if (header.length < LOCAL.length || header.readUInt32LE(0) !== LOCAL.signature) throw wrong();
   const nameEnd = LOCAL.length + header.readUInt16LE(26);
   if (decodeName(header.subarray(LOCAL.length, nameEnd)) !== entry.name) throw wrong();
@@ -263,10 +264,10 @@ function decodeName(bytes: Buffer): string {
 }
 
 function safe(source: ByteSource, value: bigint): number {
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw damaged(source, `it names byte ${value}, which no file has`);
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw damaged(source, t`it names byte ${String(value)}, which no file has`);
   return Number(value);
 }
 
 function damaged(source: ByteSource, problem: string): UserError {
-  return new UserError(`${source.name} is not a sound zip archive: ${problem}. Download it again.`);
+  return new UserError(t`${source.name} is not a sound zip archive: ${problem}. Download it again.`);
 }

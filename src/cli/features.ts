@@ -149,7 +149,7 @@ const NAMED = 10;
 /** Says what was written into a folder; gives what `--json` prints. */
 function folderResult({ out, pictures, encoded, shards, skipped, removed, device }: EncodedFolder, preprocessing: Preprocessing, seconds: number, { json }: FeaturesCommandOptions, terminal: Terminal) {
   for (const { reason } of skipped.slice(0, NAMED)) terminal.warn(`Left out: ${reason}`);
-  if (skipped.length > NAMED) terminal.warn(`Left out: ${formatCount(skipped.length - NAMED, 'more picture')}, which index.json names.`);
+  if (skipped.length > NAMED) terminal.warn(`Left out: ${formatCount(skipped.length - NAMED, 'morePicture')}, which index.json names.`);
   if (removed.length > 0) terminal.warn(`Not in the folder any more, and taken out of the index: ${someOf(removed)}.`);
   terminal.note(`Pictures are prepared by ${preprocessing.from}.`);
   if (json !== true) {

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { printable } from '../checkpoint/wording';
 import { formatCount, formatShape } from '../format';
 import { collapse, ranges } from '../validation/collapse';
@@ -16,17 +17,16 @@ export function reportLines(comparison: Comparison): string[] {
   const recast = [...of('equalValues'), ...of('unread')].filter(({ left, right }) => left?.dtype !== right?.dtype);
   const columns = tensors.some(({ outcome }) => outcome.kind === 'different');
   return [
-    `Left   ${comparison.left.location}`,
-    `Right  ${comparison.right.location}`,
+    ...table([[t('Left'), comparison.left.location], [t('Right'), comparison.right.location]]),
     '',
-    ...table([['Module', 'Tensors', 'Result', ...(columns ? MEASURES : [])], ...folded(modulesOf(tensors)).map(row => [row.name, String(row.tensors.length), resultOf(row), ...(columns ? measures(row.difference) : [])])]),
-    ...section('Tensors that differ', of('different'), [['Key', 'Shape', 'Dtype', ...MEASURES], ...of('different').map(({ key, left, right, outcome }) => [
+    ...table([[t('Module'), t('Tensors'), t('Result'), ...(columns ? MEASURES : [])], ...folded(modulesOf(tensors)).map(row => [row.name, String(row.tensors.length), resultOf(row), ...(columns ? measures(row.difference) : [])])]),
+    ...section(t('Tensors that differ'), of('different'), [[t('Key'), t('Shape'), t('Dtype'), ...MEASURES], ...of('different').map(({ key, left, right, outcome }) => [
       key, shapeOf(left), dtypeChange(left, right), ...measures(outcome.kind === 'different' ? outcome.difference : undefined),
     ])]),
-    ...section('Other shapes', of('otherShape'), alike(of('otherShape'), ({ left, right }) => [`${shapeOf(left)} → ${shapeOf(right)}`, dtypeChange(left, right)])),
-    ...section('Other dtypes', recast, alike(recast, ({ left, right }) => [shapeOf(left), dtypeChange(left, right)])),
-    ...section('Only left', of('onlyLeft'), alike(of('onlyLeft'), ({ left }) => [shapeOf(left), left?.dtype ?? ''])),
-    ...section('Only right', of('onlyRight'), alike(of('onlyRight'), ({ right }) => [shapeOf(right), right?.dtype ?? ''])),
+    ...section(t('Other shapes'), of('otherShape'), alike(of('otherShape'), ({ left, right }) => [`${shapeOf(left)} → ${shapeOf(right)}`, dtypeChange(left, right)])),
+    ...section(t('Other dtypes'), recast, alike(recast, ({ left, right }) => [shapeOf(left), dtypeChange(left, right)])),
+    ...section(t('Only left'), of('onlyLeft'), alike(of('onlyLeft'), ({ left }) => [shapeOf(left), left?.dtype ?? ''])),
+    ...section(t('Only right'), of('onlyRight'), alike(of('onlyRight'), ({ right }) => [shapeOf(right), right?.dtype ?? ''])),
   ].map(printable);
 }
 
@@ -39,7 +39,7 @@ export function comparisonToJson({ left, right, tensors, valuesRead, equal }: Co
   };
 }
 
-const MEASURES = ['Relative', 'Largest', 'Cosine', ''];
+const MEASURES = [t('Relative'), t('Largest'), t('Cosine'), ''];
 
 function measures(difference: Difference | undefined): string[] {
   if (difference === undefined) return ['', '', '', ''];
@@ -49,7 +49,7 @@ function measures(difference: Difference | undefined): string[] {
     formatPercent(relativeDifference(difference)),
     Number(maxAbsolute.toPrecision(3)).toString(),
     Number.isNaN(angle) ? '' : angle.toFixed(6),
-    incomparable === 0 ? '' : `${formatCount(incomparable, 'element')} NaN or infinite on one side`,
+    incomparable === 0 ? '' : t`${formatCount(incomparable, 'element')} NaN or infinite on one side`,
   ];
 }
 
@@ -78,19 +78,19 @@ function folded(modules: readonly ComparedModule[]): ComparedModule[] {
 }
 
 const RESULTS: Readonly<Record<Outcome['kind'], string>> = {
-  equalBytes: 'equal', equalValues: 'equal values', different: 'differs', onlyLeft: 'only left', onlyRight: 'only right', otherShape: 'other shape', unread: 'same shapes',
+  equalBytes: t('equal'), equalValues: t('equal values'), different: t('differs'), onlyLeft: t('only left'), onlyRight: t('only right'), otherShape: t('other shape'), unread: t('same shapes'),
 };
 
 function resultOf({ outcome, tensors }: ComparedModule): string {
   if (outcome !== 'different') return RESULTS[outcome];
   const changed = tensors.filter(tensor => tensor.outcome.kind !== 'equalBytes' && tensor.outcome.kind !== 'equalValues' && tensor.outcome.kind !== 'unread').length;
-  return `${changed} of ${tensors.length} differ`;
+  return t`${changed} of ${tensors.length} differ`;
 }
 
 function section(title: string, tensors: readonly ComparedTensor[], rows: readonly (readonly string[])[]): string[] {
   if (tensors.length === 0) return [];
   const rest = rows.length - SHOWN;
-  return ['', `${title}: ${tensors.length}`, ...table(rows.slice(0, SHOWN)).map(line => `  ${line}`), ...(rest > 0 ? [`  … and ${rest} more`] : [])];
+  return ['', t`${title}: ${tensors.length}`, ...table(rows.slice(0, SHOWN)).map(line => `  ${line}`), ...(rest > 0 ? [t`  … and ${rest} more`] : [])];
 }
 
 /** Tensors as rows; those that differ only in their block's number in one. */
@@ -100,8 +100,13 @@ function alike(tensors: readonly ComparedTensor[], factsOf: (tensor: ComparedTen
 
 /** Rows with columns of equal width. */
 function table(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows.reduce<number[]>((widest, row) => row.map((cell, column) => Math.max(widest[column] ?? 0, cell.length)), []);
-  return rows.map(row => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ').trimEnd());
+  const widths = rows.reduce<number[]>((widest, row) => row.map((cell, column) => Math.max(widest[column] ?? 0, widthOf(cell))), []);
+  return rows.map(row => row.map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - widthOf(cell))).join('  ').trimEnd());
+}
+
+/** Columns of a terminal: Chinese characters and their punctuation take two. */
+function widthOf(text: string): number {
+  return text.length + (text.match(/[\p{Script=Han}\u3000-\u303f\uff00-\uffef]/gu)?.length ?? 0);
 }
 
 function dtypeChange(left: TensorFacts | undefined, right: TensorFacts | undefined): string {

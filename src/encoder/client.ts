@@ -1,4 +1,5 @@
 import { fork, type ChildProcess } from 'node:child_process';
+import { t } from '@vscode/l10n';
 import type { Grid } from '../architecture/positions';
 import { UserError } from '../errors';
 import type { RunOptions } from '../progress';
@@ -15,6 +16,8 @@ export interface ClientOptions {
   readonly entry: string;
   /** Milliseconds without a request after which the process ends and its memory is free; the next request starts it anew. */
   readonly idleMs?: number;
+  /** The path of the translation that the process speaks; English without. */
+  readonly words?: string;
   readonly env?: NodeJS.ProcessEnv;
 }
 
@@ -185,7 +188,7 @@ export class EncoderClient {
     const { child } = this;
     if (child === undefined) return;
     const ended = new Promise<void>(resolve => { child.once('exit', () => { resolve(); }); });
-    this.release(child, new UserError('The encoder was stopped.'));
+    this.release(child, new UserError(t('The encoder was stopped.')));
     child.kill('SIGKILL');
     await ended;
   }
@@ -215,7 +218,7 @@ export class EncoderClient {
 
   /** Asks the process that holds pictures: one that was started for the question would know none. */
   private async askHolder(request: Ask, options: RunRequest): Promise<Reply> {
-    if (this.child === undefined || this.loaded.size === 0) throw new UserError('The encoder\'s process has ended, and what it knew of the pictures with it. Start it again.');
+    if (this.child === undefined || this.loaded.size === 0) throw new UserError(t('The encoder\'s process has ended, and what it knew of the pictures with it. Start it again.'));
     return this.ask(request, options);
   }
 
@@ -250,14 +253,14 @@ export class EncoderClient {
 
   private start(): ChildProcess {
     this.stderr = '';
-    const child = fork(this.options.entry, {
+    const child = fork(this.options.entry, this.options.words === undefined ? [] : [this.options.words], {
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: { ...process.env, ...this.options.env, ELECTRON_RUN_AS_NODE: '1' },
     });
     child.stderr?.setEncoding('utf8').on('data', (text: string) => { this.stderr = (this.stderr + text).slice(-STDERR_CHARACTERS); });
     child.on('message', message => { this.receive(message); });
-    child.on('error', error => { this.release(child, new UserError(`The encoder's process could not be started (${error.message}).`, { cause: error })); });
+    child.on('error', error => { this.release(child, new UserError(t`The encoder's process could not be started (${error.message}).`, { cause: error })); });
     // 'close' comes after stderr is read to its end.
     child.on('close', (code, signal) => { this.release(child, this.deathOf(code, signal)); });
     return child;
@@ -287,10 +290,10 @@ export class EncoderClient {
   }
 
   private deathOf(code: number | null, signal: NodeJS.Signals | null): UserError {
-    const how = signal === 'SIGKILL' ? 'was killed, as systems do when memory runs out'
-      : signal !== null ? `crashed (${signal})`
-        : `ended with code ${code ?? 0}`;
-    return new UserError(`The encoder's process ${how}. It starts again with the next run; if it happens again, choose the CPU, fewer layers or half precision.`, { detail: this.stderr.trim() });
+    const how = signal === 'SIGKILL' ? t('was killed, as systems do when memory runs out')
+      : signal !== null ? t`crashed (${signal})`
+        : t`ended with code ${code ?? 0}`;
+    return new UserError(t`The encoder's process ${how}. It starts again with the next run; if it happens again, choose the CPU, fewer layers or half precision.`, { detail: this.stderr.trim() });
   }
 
   private restIfIdle(): void {
@@ -305,5 +308,5 @@ function failure(reply: Extract<Reply, { type: 'failed' }>): Error {
   if (reply.kind === 'cancelled') return new DOMException(reply.message, 'AbortError');
   const detail = reply.detail === undefined ? {} : { detail: reply.detail };
   if (reply.kind === 'user') return new UserError(reply.message, detail);
-  return new UserError(`The encoder failed: ${reply.message.split('\n')[0] ?? ''}`, detail);
+  return new UserError(t`The encoder failed: ${reply.message.split('\n')[0] ?? ''}`, detail);
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
 import type { GraphSpec } from '../architecture/graphSpec';
@@ -67,7 +68,7 @@ class GridStages {
     const total = 1 + blocks + (wanted.pool.length > 0 ? 1 : 0);
     const emit = (name: string, data: Float32Array): Promise<void> => hooks.onOutput(name, { shape: outputShape(graph, name, batch), data });
 
-    hooks.onProgress(0, total, 'patch embedding');
+    hooks.onProgress(0, total, t('patch embedding'));
     let hidden = await this.one('embeddings', {
       input: ['batch', ...graph.inputShape],
       build: (b, weight, input) => new Map([['hidden', graph.embeddings(b, weight, input)]]),
@@ -86,7 +87,7 @@ class GridStages {
     }
     hooks.check();
     if (wanted.pool.length > 0) {
-      hooks.onProgress(1 + blocks, total, 'attention pool');
+      hooks.onProgress(1 + blocks, total, t('attention pool'));
       const stage = await this.stage(`pool ${wanted.pool.join()}`, this.onRows((b, weight, input) => graph.pool(b, weight, input, wanted.pool)));
       for (const [name, data] of await stage.run(this.weights, '', this.rows(hidden))) await emit(name, data);
     }

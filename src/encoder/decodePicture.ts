@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { gridOf, takesAnyGrid, usualSide } from '../architecture/forwardGraphs';
 import type { Grid } from '../architecture/positions';
 import { readBytes } from '../checkpoint/byteSource';
@@ -27,7 +28,7 @@ export async function decodePicture(client: Pick<EncoderClient, 'preprocess' | '
   const source = await openFile(path);
   let bytes: Uint8Array;
   try {
-    if (source.size > MOST_BYTES) throw new UserError(`${path} is too large for a picture. Make it smaller first.`);
+    if (source.size > MOST_BYTES) throw new UserError(t`${path} is too large for a picture. Make it smaller first.`);
     bytes = await readBytes(source, 0, source.size, signal);
   } finally {
     await source.close();
@@ -37,7 +38,7 @@ export async function decodePicture(client: Pick<EncoderClient, 'preprocess' | '
     return { ...decoded, grid: gridFor(model, path, decoded.pixels.shape.slice(1)) };
   } catch (error) {
     if (isAbort(error) || !(error instanceof UserError) || client.pid !== undefined) throw error;
-    throw new UserError(`${path} cannot be decoded: it made the decoder crash. Convert it to PNG or JPEG with another program.`, { detail: error.message, cause: error });
+    throw new UserError(t`${path} cannot be decoded: it made the decoder crash. Convert it to PNG or JPEG with another program.`, { detail: error.message, cause: error });
   }
 }
 
@@ -48,6 +49,6 @@ function gridFor(model: EncoderModel, picture: string, [, height = 0, width = 0]
     if (!(error instanceof UserError)) throw error;
     const side = usualSide(model.graph);
     const wants = takesAnyGrid(model.graph) ? `. ${error.message}` : `, but the encoder takes ${side} x ${side}.`;
-    throw new UserError(`${picture} becomes ${width} x ${height} pixels by the checkpoint's preprocessor_config.json${wants} Say --resize square or --resize crop.`, { cause: error });
+    throw new UserError(t`${picture} becomes ${width} x ${height} pixels by the checkpoint's preprocessor_config.json${wants} Say --resize square or --resize crop.`, { cause: error });
   }
 }

@@ -1,4 +1,5 @@
 import type { InferenceSession } from 'onnxruntime-node';
+import { t } from '@vscode/l10n';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
 import type { GraphSpec } from '../architecture/graphSpec';
@@ -88,7 +89,7 @@ class SessionChain {
       process.chdir(located.folder);
       for (const segment of segments) {
         hooks.check();
-        hooks.onProgress(segment.from, options.blocks, `blocks ${segment.from} to ${segment.to - 1}`);
+        hooks.onProgress(segment.from, options.blocks, t`blocks ${segment.from} to ${segment.to - 1}`);
         const model = segmentModel(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, products: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
         const session = await Session.create(model, { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
         loaded.push({ segment, session });
@@ -112,7 +113,7 @@ class SessionChain {
     for (const { segment, session } of this.loaded) {
       if (segment.from > blocks) break;
       hooks.check();
-      hooks.onProgress(segment.from, graph.layers, `blocks ${segment.from} to ${segment.to - 1}`);
+      hooks.onProgress(segment.from, graph.layers, t`blocks ${segment.from} to ${segment.to - 1}`);
       const fetches = session.outputNames.filter(name => isWanted.has(name) || (name === HIDDEN && blocks > segment.to) || wanted.attentions.has(layerAfter(name)));
       if (fetches.length === 0) break;
       const feed = segment.from === 0 ? PIXELS : `${HIDDEN}.in`;

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { t } from '@vscode/l10n';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import type { Grid } from '../architecture/positions';
@@ -85,7 +86,7 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
         return await loaded(options.precision);
       } catch (error) {
         if (options.precision === 'float32' || !lacksHalf(error)) throw error;
-        return await loaded('float32', `${DEVICE_NAMES[device]} does not calculate in half precision here, so the encoder runs in single precision.`);
+        return await loaded('float32', t`${DEVICE_NAMES[device]} does not calculate in half precision here, so the encoder runs in single precision.`);
       }
     } catch (error) {
       if (isAbort(error)) throw error;
@@ -94,7 +95,7 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
   }
   const onCpu = need('cpu', 'float32');
   const free = await freeMemory();
-  const half = options.precision === 'float16' ? 'The CPU calculates in single precision, whatever is asked for.' : undefined;
+  const half = options.precision === 'float16' ? t('The CPU calculates in single precision, whatever is asked for.') : undefined;
   // A fifth of what a run leaves free is for the page cache, which saves reading the files again.
   const weights = new Weights(model, Math.max(0, (free - onCpu.least) * 0.8));
   return ready(new CpuEncoder(model.graph, weights), { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(onCpu, 'cpu', 'float32', free), half) });
@@ -104,7 +105,7 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
 async function assertThere({ name, weights }: EncoderModel): Promise<void> {
   for (const path of new Set([...weights.values()].map(weight => weight.path))) {
     await stat(path).catch((cause: unknown) => {
-      throw new UserError(`The encoder of ${name} cannot be loaded: ${path} is no longer there. Ask for its preview again: its files are then looked up anew, and downloaded again if need be.`, { cause });
+      throw new UserError(t`The encoder of ${name} cannot be loaded: ${path} is no longer there. Ask for its preview again: its files are then looked up anew, and downloaded again if need be.`, { cause });
     });
   }
 }
@@ -130,12 +131,12 @@ async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, how: Pick<
 async function tryDevice(device: Provider, compare: boolean): Promise<void> {
   const { listSupportedBackends } = await loadRuntime();
   if (!listSupportedBackends().some(({ name }) => name === device)) {
-    throw new UserError(`This build of ONNX Runtime for ${process.platform} has no ${DEVICE_NAMES[device]}.`);
+    throw new UserError(t`This build of ONNX Runtime for ${process.platform} has no ${DEVICE_NAMES[device]}.`);
   }
   if (!compare) return;
   // A software driver (SwiftShader, WARP, llvmpipe) calls itself a GPU too. The small product spares it the large one.
   if (await timeMatrixProduct(device, 256) > SLOWEST_GPU || await timeMatrixProduct(device, 1024) > await timeMatrixProduct('cpu', 1024)) {
-    throw new UserError('It is slower than the CPU here: probably a software driver, not a GPU.');
+    throw new UserError(t('It is slower than the CPU here: probably a software driver, not a GPU.'));
   }
 }
 
@@ -169,8 +170,8 @@ function lacksHalf(error: unknown): boolean {
 /** ONNX Runtime's errors in the words that a person needs. */
 function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  if (/Failed to load shared library|cannot open shared object|LoadLibrary/i.test(message)) return 'Its libraries are not installed.';
-  if (/WebGPU adapter/i.test(message)) return 'No graphics driver offers an adapter.';
-  if (/out of memory|bad_alloc|failed to allocate|allocation failed|E_OUTOFMEMORY/i.test(message)) return 'Its memory does not hold the weights. Half precision needs half as much.';
+  if (/Failed to load shared library|cannot open shared object|LoadLibrary/i.test(message)) return t('Its libraries are not installed.');
+  if (/WebGPU adapter/i.test(message)) return t('No graphics driver offers an adapter.');
+  if (/out of memory|bad_alloc|failed to allocate|allocation failed|E_OUTOFMEMORY/i.test(message)) return t('Its memory does not hold the weights. Half precision needs half as much.');
   return message.split('\n')[0] ?? message;
 }

@@ -1,5 +1,6 @@
 import { open, realpath, stat, writeFile, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { ForwardGraph, WeightPart } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { wantedOutputs } from '../architecture/outputs';
@@ -53,7 +54,7 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
   if (options.overwrite !== true) for (const file of [path, data, ...others]) await refuseExisting(file);
   const graph = forwardGraph(model.graph, options.grid);
   const wanted = wantedOutputs(graph, options.outputs);
-  if (options.outputs.length === 0) throw new UserError('An ONNX model needs at least one output, for example features.');
+  if (options.outputs.length === 0) throw new UserError(t('An ONNX model needs at least one output, for example features.'));
   const weights = new Weights(model, 0);
   const folder = await OutputFolder.prepare(dirname(path));
   try {
@@ -80,7 +81,7 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
 }
 
 async function refuseExisting(file: string): Promise<void> {
-  if (await stat(file).then(() => true, () => false)) throw new UserError(`${file} exists already. Choose another name, or say that it may be overwritten.`);
+  if (await stat(file).then(() => true, () => false)) throw new UserError(t`${file} exists already. Choose another name, or say that it may be overwritten.`);
 }
 
 async function writeBeside(staging: string, file: ExtraFile, signal: AbortSignal | undefined): Promise<void> {
@@ -97,7 +98,7 @@ async function pointInto(model: EncoderModel, graph: ForwardGraph, weights: Weig
   const located = await locateWeights(model, graph, weights);
   const down = relative(await realpath(folder).catch(() => folder), located.folder);
   if (isAbsolute(down) || down.split(sep)[0] === '..') {
-    throw new UserError(`The weights lie in ${located.folder}, and ONNX Runtime reads them only from the model's own folder or below. Write the model there, or copy the weights into one file.`);
+    throw new UserError(t`The weights lie in ${located.folder}, and ONNX Runtime reads them only from the model's own folder or below. Write the model there, or copy the weights into one file.`);
   }
   const prefix = down === '' ? '' : `${down.split(sep).join('/')}/`;
   return part => {
@@ -129,7 +130,7 @@ async function writeData(model: EncoderModel, graph: ForwardGraph, weights: Weig
       end = await write(handle, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), end);
     }
     for (const [key, stored] of model.weights) {
-      if (!isElementType(stored.dtype)) throw new UserError(`${stored.key} is ${stored.dtype}, which ONNX does not have, so the encoder cannot be exported.`);
+      if (!isElementType(stored.dtype)) throw new UserError(t`${stored.key} is ${stored.dtype}, which ONNX does not have, so the encoder cannot be exported.`);
       place(key, stored.dtype);
       const source = await openFile(stored.path);
       try {

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { differenceMap, relativeError } from '../features/difference';
 import { cosine, cosinesTo, matchProbabilities, meanToken } from '../features/similarity';
 import { tokenNorms } from '../features/norms';
@@ -10,6 +11,7 @@ import { decodeImage } from '../image/decode';
 import { preprocess, type PreprocessSpec } from '../image/preprocess';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { gridOf } from '../architecture/forwardGraphs';
+import { mergedNames } from '../architecture/outputs';
 import type { GraphSpec } from '../architecture/graphSpec';
 import type { Grid } from '../architecture/positions';
 import { UserError } from '../errors';
@@ -166,7 +168,7 @@ export class Gallery {
   private similarity(subject: Subject, layer: number, patch: number, from: Subject): Float32Array {
     const matrix = this.patches(subject, layer);
     const reference = this.patches(from, layer);
-    if (reference.channels !== matrix.channels) throw new UserError(`The encoders' features are ${reference.channels} and ${matrix.channels} wide, so a patch of one has no similarity to those of the other.`);
+    if (reference.channels !== matrix.channels) throw new UserError(t`The encoders' features are ${reference.channels} and ${matrix.channels} wide, so a patch of one has no similarity to those of the other.`);
     return cosinesTo(matrix, token(reference, patch));
   }
 
@@ -188,8 +190,8 @@ export class Gallery {
   private async attentionFrom(subject: Subject, layer: number, head: number | undefined, patch: number | undefined, running: ReadonlyMap<EncoderSlot, Running>): Promise<Float32Array> {
     const encoder = running.get(subject.encoder)?.encoder;
     const { heads, prefixTokens } = this.encoded(subject).graph;
-    if (encoder === undefined) throw new UserError('The encoder is not loaded any more. Start it again.');
-    if (patch === undefined && prefixTokens === 0) throw new UserError('This encoder has no class token, so attention is shown from a patch: choose one.');
+    if (encoder === undefined) throw new UserError(t('The encoder is not loaded any more. Start it again.'));
+    if (patch === undefined && prefixTokens === 0) throw new UserError(t('This encoder has no class token, so attention is shown from a patch: choose one.'));
     const { pixels, values, grid } = this.encoded(subject);
     const name = [subject.encoder, subject.picture, layer, head ?? 'mean'].join(' ');
     let map = this.attention?.name === name ? this.attention.map : undefined;
@@ -229,8 +231,8 @@ export class Gallery {
   private errors(picture: string): number[] {
     const main = this.encoded({ picture, encoder: 'main' }).values;
     const other = this.encoded({ picture, encoder: 'other' }).values;
-    const { layers } = this.encoded({ picture, encoder: 'main' }).graph;
-    const names = ['embeddings', ...Array.from({ length: layers }, (_, layer) => `hidden_states.${layer}`), 'features'];
+    const { graph } = this.encoded({ picture, encoder: 'main' });
+    const names = ['embeddings', ...Array.from({ length: graph.layers }, (_, layer) => `hidden_states.${layer}`), 'features', ...mergedNames(graph)];
     // Layers that were not kept, or that one encoder has in another size, have no error.
     return names.map(name => {
       const [reference, values] = [main.get(name)?.data, other.get(name)?.data];
@@ -240,9 +242,10 @@ export class Gallery {
 
   /** A layer's patches without the tokens before them. */
   private patches(subject: Subject, layer: number): TokenMatrix {
-    const { grid: { rows, columns }, graph: { prefixTokens } } = this.encoded(subject);
+    const { grid: { rows, columns }, graph: { prefixTokens, layers } } = this.encoded(subject);
     const { data, tokens, channels } = matrixOf(this.layer(subject, layer));
-    if (tokens !== prefixTokens + rows * columns) throw new UserError('This layer has no features for each patch.');
+    if (layer > layers && tokens > 0) return ofBlocks({ data, tokens, channels }, { rows, columns });
+    if (tokens !== prefixTokens + rows * columns) throw new UserError(t('This layer has no features for each patch.'));
     return tokenMatrix(data.subarray(prefixTokens * channels), rows * columns, channels);
   }
 
@@ -253,25 +256,26 @@ export class Gallery {
   }
 
   private layer(subject: Subject, layer: number): Array32 {
-    const { layers } = this.encoded(subject).graph;
-    return this.value(subject, layer < 0 ? 'embeddings' : layer < layers ? `hidden_states.${layer}` : 'features');
+    const { graph } = this.encoded(subject);
+    const { layers } = graph;
+    return this.value(subject, layer < 0 ? 'embeddings' : layer < layers ? `hidden_states.${layer}` : ['features', ...mergedNames(graph)][layer - layers] ?? 'an output after these');
   }
 
   private value(subject: Subject, name: string): Array32 {
     const value = this.encoded(subject).values.get(name);
-    if (value === undefined) throw new UserError(`${this.picture(subject.picture).name} has no ${name}: it is not encoded yet, only the first blocks ran, or this encoder has none.`);
+    if (value === undefined) throw new UserError(t`${this.picture(subject.picture).name} has no ${name}: it is not encoded yet, only the first blocks ran, or this encoder has none.`);
     return value;
   }
 
   private encoded({ picture, encoder }: Subject): Encoded {
     const encoded = this.picture(picture).encoded.get(encoder);
-    if (encoded === undefined) throw new UserError(`${this.picture(picture).name} is not encoded yet.`);
+    if (encoded === undefined) throw new UserError(t`${this.picture(picture).name} is not encoded yet.`);
     return encoded;
   }
 
   private picture(id: string): Picture {
     const picture = this.pictures.get(id);
-    if (picture === undefined) throw new UserError('The picture is no longer open. Add it again.');
+    if (picture === undefined) throw new UserError(t('The picture is no longer open. Add it again.'));
     return picture;
   }
 
@@ -279,6 +283,17 @@ export class Gallery {
     this.colours.clear();
     this.attention = undefined;
   }
+}
+
+/** Tokens of blocks of patches, told of each patch of its block: they are looked at patch by patch like any layer. */
+function ofBlocks(blocks: TokenMatrix, { rows, columns }: Grid): TokenMatrix {
+  const side = Math.sqrt(rows * columns / blocks.tokens);
+  const data = new Float32Array(rows * columns * blocks.channels);
+  for (let index = 0; index < rows * columns; index++) {
+    const block = Math.floor(Math.floor(index / columns) / side) * (columns / side) + Math.floor(index % columns / side);
+    data.set(token(blocks, block), index * blocks.channels);
+  }
+  return tokenMatrix(data, rows * columns, blocks.channels);
 }
 
 /** Whether a question can be answered without running the encoder: then it need not wait for a run that is under way. */

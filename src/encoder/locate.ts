@@ -1,5 +1,6 @@
 import { realpath } from 'node:fs/promises';
 import { dirname, relative, sep } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { ForwardGraph, WeightPart } from '../architecture/forwardGraph';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import { UserError } from '../errors';
@@ -34,7 +35,7 @@ export async function locateWeights(model: EncoderModel, graph: ForwardGraph, we
   let inlineBytes = 0;
   const put = async (key: string, shape: readonly number[]): Promise<void> => {
     inlineBytes += elementCount(shape) * 4;
-    if (inlineBytes > MOST_INLINE) throw new UserError(`Too many of ${model.name}'s tensors are views or compressed entries to be run from where they lie. Extract the encoder first, then run the result.`);
+    if (inlineBytes > MOST_INLINE) throw new UserError(t`Too many of ${model.name}'s tensors are views or compressed entries to be run from where they lie. Extract the encoder first, then run the result.`);
     inline.set(key, await reader.float32({ key, shape, firstRow: 0 }));
   };
   for (const { key, shape } of graph.derivedTables) await put(key, shape);
@@ -47,7 +48,7 @@ export async function locateWeights(model: EncoderModel, graph: ForwardGraph, we
     if (values !== undefined) return { type: 'F32', data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
     const stored = model.weights.get(part.key);
     if (stored === undefined) throw new Error(`The graph asks for ${part.key}, which the model does not have.`);
-    if (!isElementType(stored.dtype)) throw new UserError(`${stored.key} is ${stored.dtype}, which ONNX does not have, so the encoder cannot be run.`);
+    if (!isElementType(stored.dtype)) throw new UserError(t`${stored.key} is ${stored.dtype}, which ONNX does not have, so the encoder cannot be run.`);
     const bytes = dtypeBits(stored.dtype) / 8;
     const location = relative(folder, real.get(stored.path) ?? stored.path).split(sep).join('/');
     return { type: stored.dtype, data: { location, offset: stored.offset + first * bytes, length: count * bytes } };
@@ -63,7 +64,7 @@ export function commonFolder(paths: readonly string[]): string {
   for (const other of others) {
     while (folder !== other && !other.startsWith(folder.endsWith(sep) ? folder : folder + sep)) {
       const parent = dirname(folder);
-      if (parent === folder) throw new UserError(`The checkpoint's files lie on different drives (${first} and ${other}). Put them on one drive, or extract the encoder first.`);
+      if (parent === folder) throw new UserError(t`The checkpoint's files lie on different drives (${first} and ${other}). Put them on one drive, or extract the encoder first.`);
       folder = parent;
     }
   }

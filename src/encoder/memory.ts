@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { t } from '@vscode/l10n';
 import type { ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { blocksNeeded, wantedOutputs } from '../architecture/outputs';
@@ -79,11 +80,13 @@ export async function peakMemory(): Promise<number> {
 /** A warning with ways out, when the machine is short of memory for `need`. Pure: the caller says what is free. */
 export function memoryWarning(need: MemoryNeed, provider: Provider, precision: Precision, free: number): string | undefined {
   if (need.least > free) {
-    return `A run needs about ${formatBytes(need.least)} of memory, and ${formatBytes(free)} are free. Close other programs, ask for fewer layers, or run fewer pictures at once.`;
+    return t`A run needs about ${formatBytes(need.least)} of memory, and ${formatBytes(free)} are free. Close other programs, ask for fewer layers, or run fewer pictures at once.`;
   }
   if (need.least + need.weights <= free) return undefined;
   if (provider === 'cpu') {
-    return `The weights take ${formatBytes(need.weights)} as float32, and ${formatBytes(free)} of memory are free, so some are read anew for every picture. It works, but slower.`;
+    return t`The weights take ${formatBytes(need.weights)} as float32, and ${formatBytes(free)} of memory are free, so some are read anew for every picture. It works, but slower.`;
   }
-  return `The weights take ${formatBytes(need.weights)} on the device, and ${formatBytes(free)} of this machine's memory are free. That is too little for a device without memory of its own: ${precision === 'float32' ? 'half precision needs half as much, and ' : ''}the CPU runs with less.`;
+  return precision === 'float32'
+    ? t`The weights take ${formatBytes(need.weights)} on the device, and ${formatBytes(free)} of this machine's memory are free. That is too little for a device without memory of its own: half precision needs half as much, and the CPU runs with less.`
+    : t`The weights take ${formatBytes(need.weights)} on the device, and ${formatBytes(free)} of this machine's memory are free. That is too little for a device without memory of its own: the CPU runs with less.`;
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ConfigDocument } from '../architecture/config';
 import type { Family, Hyperparameters } from '../architecture/family';
 import { sizesOf, type Sizes } from '../architecture/forwardGraph';
@@ -31,18 +32,18 @@ export interface EncoderModel {
  * @throws UserError when the family cannot be run, a tensor is missing or has another shape, or the files are not on this machine
  */
 export function encoderModel(plan: Plan, family: Family, hyperparameters: Hyperparameters, config?: ConfigDocument): EncoderModel {
-  if (family.graph === undefined) throw new UserError(`Encoders of the family ${family.title} can be validated and extracted, but not run yet.`);
+  if (family.graph === undefined) throw new UserError(t`Encoders of the family ${family.title} can be validated and extracted, but not run yet.`);
   const { name, files } = plan.checkpoint;
   const planned = new Map(plan.kept.map(({ outputKey, tensor }) => [outputKey, tensor]));
   const weights = new Map<string, StoredWeight>();
   for (const { key, shape } of family.expectedTensors(hyperparameters)) {
     const tensor = planned.get(key);
-    if (tensor === undefined) throw new UserError(`${name} has no tensor for ${key}, so the encoder cannot be run. Validate the checkpoint to see all that is missing.`);
+    if (tensor === undefined) throw new UserError(t`${name} has no tensor for ${key}, so the encoder cannot be run. Validate the checkpoint to see all that is missing.`);
     if (tensor.shape.join() !== shape.join()) {
-      throw new UserError(`${tensor.key} is [${tensor.shape.join(', ')}] where the encoder needs [${shape.join(', ')}], so it cannot be run. Validate the checkpoint to see what disagrees.`);
+      throw new UserError(t`${tensor.key} is [${tensor.shape.join(', ')}] where the encoder needs [${shape.join(', ')}], so it cannot be run. Validate the checkpoint to see what disagrees.`);
     }
     const source = files[tensor.file]?.source;
-    if (source?.path === undefined) throw new UserError(`${source?.name ?? name} is not on this machine, so the encoder cannot be run. Extract the encoder first, then run the result.`);
+    if (source?.path === undefined) throw new UserError(t`${source?.name ?? name} is not on this machine, so the encoder cannot be run. Extract the encoder first, then run the result.`);
     weights.set(key, { ...tensor, key: tensor.key, path: source.path });
   }
   return { name, family: family.id, sizes: sizesOf(hyperparameters), graph: family.graph(hyperparameters, config), weights };

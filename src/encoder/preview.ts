@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
+import { t } from '@vscode/l10n';
 import { forwardGraph, pictureSizes } from '../architecture/forwardGraphs';
+import { mergedNames } from '../architecture/outputs';
 import { isAbort, UserError } from '../errors';
 import type { PreprocessSpec } from '../image/preprocess';
 import { keptLayers } from '../previewLimits';
@@ -65,12 +67,14 @@ interface Loaded {
 const SLOTS: readonly EncoderSlot[] = ['main', 'other'];
 /** Pictures of a folder that stay encoded after they were flipped over. */
 const KEPT_OF_FOLDER = 4;
-const CANCELLED = 'Cancelled.';
+const CANCELLED = t('Cancelled.');
 
 /** The facts of an encoder that the panel's controls need. */
 export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
-  const { layers, heads, width, queries, prefixTokens, poolShapes, tokens } = forwardGraph(model.graph);
-  return { name: model.name, family, layers, heads, width, queries, prefixTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens, ...(temperature !== undefined && { temperature }) };
+  const graph = forwardGraph(model.graph);
+  const { layers, heads, width, queries, prefixTokens, poolShapes, tokens } = graph;
+  const [, mergedWidth] = poolShapes.get('merged') ?? [];
+  return { name: model.name, family, layers, heads, width, queries, prefixTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens, ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
 }
 
 /** The same picture has the same id wherever it comes from, and over a reload. */
@@ -233,7 +237,7 @@ export class Preview {
     while (isAwaited()) await new Promise<void>(resolve => { this.watchers.add(resolve); });
     for (const { picture } of subjects) {
       const info = this.entries.get(picture)?.info;
-      if (info?.status === 'failed') throw new UserError(info.message ?? 'The picture could not be encoded.');
+      if (info?.status === 'failed') throw new UserError(info.message ?? t('The picture could not be encoded.'));
     }
   }
 
@@ -372,7 +376,7 @@ export class Preview {
     }
     this.events.onError(error);
     for (const encoder of this.encoders.values()) encoder.report = undefined;
-    const message = error instanceof UserError ? error.message : 'The encoder failed. The output channel has the details.';
+    const message = error instanceof UserError ? error.message : t('The encoder failed. The output channel has the details.');
     this.update(() => true, info => failed(info, message));
     this.setStatus({ state: 'failed', message, progress: undefined, device: undefined });
   }

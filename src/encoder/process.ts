@@ -1,3 +1,4 @@
+import './language';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { isAbort, UserError } from '../errors';
 import { decodeImage } from '../image/decode';

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { DerivedTable, WeightPart } from '../architecture/forwardGraph';
 import type { ByteSource } from '../checkpoint/byteSource';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
@@ -84,7 +85,7 @@ export class Weights implements WeightReader {
   }
 
   private async read(stored: StoredWeight, target: Float32Array): Promise<Float32Array> {
-    if (castDtype(stored.dtype, 'f32') !== 'F32') throw new UserError(`${stored.key} is ${stored.dtype}, which is not a plain floating-point type, so the encoder cannot be run.`);
+    if (castDtype(stored.dtype, 'f32') !== 'F32') throw new UserError(t`${stored.key} is ${stored.dtype}, which is not a plain floating-point type, so the encoder cannot be run.`);
     const source = await this.source(stored.path);
     const bytes = new Uint8Array(target.buffer, target.byteOffset, target.byteLength);
     const cast = makeCast(stored.dtype, 'F32');

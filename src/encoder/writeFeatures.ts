@@ -1,5 +1,6 @@
 import { open, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { outputShape, wantedOutputs } from '../architecture/outputs';
 import { sameGrid, type Grid } from '../architecture/positions';
@@ -62,7 +63,7 @@ export interface WrittenFeatures {
 export async function writeFeatures(client: EncoderClient, model: EncoderModel, request: FeaturesRequest): Promise<WrittenFeatures> {
   wantedOutputs(forwardGraph(model.graph), request.outputs);
   const out = resolve(request.out);
-  if (!request.overwrite && await stat(out).then(() => true, () => false)) throw new UserError(`${out} exists already. Choose another name, or replace it with --overwrite.`);
+  if (!request.overwrite && await stat(out).then(() => true, () => false)) throw new UserError(t`${out} exists already. Choose another name, or replace it with --overwrite.`);
   const folder = await OutputFolder.prepare(dirname(out));
   try {
     return await writing(out, async () => {
@@ -122,7 +123,7 @@ function planArrays(model: EncoderModel, pictures: readonly Decoded[], { outputs
   if (others.every(({ grid }) => sameGrid(grid, first.grid))) {
     return { arrays: arraysOf(first, pictures.length, ''), put: (file, name, index, value) => file.put(name, index, value) };
   }
-  if (format === 'npy') throw new UserError('The pictures have different numbers of patches, which one .npy array cannot hold. Write .safetensors, or bring them to one size with --resize square.');
+  if (format === 'npy') throw new UserError(t('The pictures have different numbers of patches, which one .npy array cannot hold. Write .safetensors, or bring them to one size with --resize square.'));
   return {
     arrays: pictures.flatMap((picture, index) => arraysOf(picture, 1, `pictures.${index}.`)),
     put: async (file, name, index, { shape: [count = 0, ...shape], data }) => {
@@ -157,7 +158,7 @@ async function decodePictures(client: EncoderClient, model: EncoderModel, reques
   } finally {
     await pixels.close();
   }
-  if (pictures.length === 0) throw new UserError('None of the pictures can be read, so nothing was written.');
+  if (pictures.length === 0) throw new UserError(t('None of the pictures can be read, so nothing was written.'));
   return { pictures, decodeMs, resizeMs };
 }
 
@@ -220,7 +221,7 @@ function* batches(pictures: readonly Decoded[], most: number): Generator<{ reado
 async function readAll(handle: Awaited<ReturnType<typeof open>>, target: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < target.length;) {
     const { bytesRead } = await handle.read(target, done, target.length - done, position + done);
-    if (bytesRead === 0) throw new UserError('A temporary file beside the output ended early. Was it changed? Try again.');
+    if (bytesRead === 0) throw new UserError(t('A temporary file beside the output ended early. Was it changed? Try again.'));
     done += bytesRead;
   }
 }

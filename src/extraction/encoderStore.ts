@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { Checkpoint } from '../checkpoint/checkpoint';
 import { openCheckpoint } from '../checkpoint/open';
 import { systemErrorCode, UserError } from '../errors';
@@ -68,7 +69,7 @@ export class EncoderStore {
    */
   async fetch(plan: Plan, validation: Validation, options: FetchOptions): Promise<Plan> {
     const folder = this.#folderOf(plan);
-    if (folder === undefined) throw new UserError(`The server of ${plan.checkpoint.location} does not say which version of its files it sends, so a copy cannot be kept. Extract the encoder, then open the result.`);
+    if (folder === undefined) throw new UserError(t`The server of ${plan.checkpoint.location} does not say which version of its files it sends, so a copy cannot be kept. Extract the encoder, then open the result.`);
     if (await wholeManifest(folder) === undefined) await this.#download(folder, plan, validation, options);
     const now = new Date();
     await utimes(join(folder, MANIFEST_NAME), now, now);
@@ -115,13 +116,13 @@ export class EncoderStore {
     const { ok, differences } = await verify(folder, options);
     if (ok) return;
     await this.remove({ folder });
-    throw new UserError(`The downloaded encoder is not as it was received, so it was deleted: ${differences[0]?.message ?? ''} Check the disk of ${this.folder} and try again.`, { detail: differences.map(({ message }) => message).join('\n') });
+    throw new UserError(t`The downloaded encoder is not as it was received, so it was deleted: ${differences[0]?.message ?? ''} Check the disk of ${this.folder} and try again.`, { detail: differences.map(({ message }) => message).join('\n') });
   }
 
   /** Removes what was used longest ago until `bytes` more fit. */
   async #makeRoom(bytes: number, target: string): Promise<void> {
     const { mostBytes } = this;
-    if (bytes > mostBytes) throw new UserError(`The encoder is ${formatBytes(bytes)}, and at most ${formatBytes(mostBytes)} are kept. Raise ${this.#limitName}, or extract the encoder and open the result.`);
+    if (bytes > mostBytes) throw new UserError(t`The encoder is ${formatBytes(bytes)}, and at most ${formatBytes(mostBytes)} are kept. Raise ${this.#limitName}, or extract the encoder and open the result.`);
     for (const name of await readdir(this.folder)) if (name.startsWith(REMOVED)) await rm(join(this.folder, name), { recursive: true, force: true });
     const others: StoredEncoder[] = [];
     // What is left of this very download takes part of its room.
@@ -176,7 +177,7 @@ function relocated(plan: Plan, stored: Checkpoint): Plan {
   const tensors = new Map(stored.tensors.map(tensor => [tensor.key, tensor]));
   const kept = plan.kept.map(planned => {
     const tensor = tensors.get(planned.outputKey ?? planned.tensor.key);
-    if (tensor === undefined) throw new UserError(`${stored.location} has no tensor ${planned.outputKey ?? ''}. Delete the folder and try again.`);
+    if (tensor === undefined) throw new UserError(t`${stored.location} has no tensor ${planned.outputKey ?? ''}. Delete the folder and try again.`);
     return { ...planned, tensor };
   });
   return { ...plan, checkpoint: { ...stored, name: plan.checkpoint.name }, tensors: kept, kept };

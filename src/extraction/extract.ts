@@ -1,5 +1,6 @@
 import { constants, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { CheckpointFile } from '../checkpoint/checkpoint';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import { isAbort } from '../errors';
@@ -138,7 +139,7 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
     await journal?.close();
     if (journal !== undefined && error instanceof ConnectionError) {
       output.keep();
-      throw new ConnectionError(`${error.message} What has arrived is kept in ${output.staging}; extract into the same folder again to go on from there.`, { cause: error });
+      throw new ConnectionError(t`${error.message} What has arrived is kept in ${output.staging}; extract into the same folder again to go on from there.`, { cause: error });
     }
     if (journal !== undefined && options.onKept !== undefined && isAbort(error)) {
       const bytes = writtenBytes(await Journal.read(output.staging));

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ByteSource } from '../checkpoint/byteSource';
 import type { Tensor } from '../checkpoint/checkpoint';
 import { tensorBytes } from '../checkpoint/tensorBytes';
@@ -40,7 +41,7 @@ export class GatheringReader {
   async #next(most: number): Promise<Uint8Array> {
     while (this.#rest.length === 0) {
       const next = await this.#chunks.next();
-      if (next.done === true) throw new UserError(`The bytes of ${this.#key} end early.`);
+      if (next.done === true) throw new UserError(t`The bytes of ${this.#key} end early.`);
       this.#rest = next.value;
     }
     const part = this.#rest.subarray(0, most);

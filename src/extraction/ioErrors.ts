@@ -1,18 +1,19 @@
+import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 
 const SENTENCES: Readonly<Record<string, (path: string) => string>> = {
-  ENOSPC: path => `The disk is full: ${path} could not be written. Free some space, or extract to another disk.`,
-  EDQUOT: path => `Your disk quota is used up: ${path} could not be written. Free some space, or extract to another disk.`,
-  EFBIG: path => `${path} would be larger than this file system or your limits allow. Extract with a smaller maximum shard size, or to another disk.`,
-  EACCES: path => `There is no permission to write ${path}. Choose another folder, or change the permissions.`,
-  EPERM: path => `There is no permission to write ${path}. Choose another folder, or change the permissions.`,
-  EROFS: path => `${path} is on a read-only file system. Choose another folder.`,
-  EIO: path => `The disk failed while ${path} was being written (input/output error). Check the disk, or extract to another one.`,
-  ENOENT: path => `${path} could not be written: somebody removed its folder during the extraction. Extract again.`,
-  ENOTDIR: path => `${path} cannot be made: a part of its path is a file, not a folder. Choose another folder.`,
-  EEXIST: path => `${path} was made by somebody else during the extraction. Extract again, or choose another folder.`,
-  ENOTEMPTY: path => `${path} was made by somebody else during the extraction. Extract again, or choose another folder.`,
-  ENAMETOOLONG: path => `The path ${path} is too long. Choose a shorter one.`,
+  ENOSPC: path => t`The disk is full: ${path} could not be written. Free some space, or extract to another disk.`,
+  EDQUOT: path => t`Your disk quota is used up: ${path} could not be written. Free some space, or extract to another disk.`,
+  EFBIG: path => t`${path} would be larger than this file system or your limits allow. Extract with a smaller maximum shard size, or to another disk.`,
+  EACCES: path => t`There is no permission to write ${path}. Choose another folder, or change the permissions.`,
+  EPERM: path => t`There is no permission to write ${path}. Choose another folder, or change the permissions.`,
+  EROFS: path => t`${path} is on a read-only file system. Choose another folder.`,
+  EIO: path => t`The disk failed while ${path} was being written (input/output error). Check the disk, or extract to another one.`,
+  ENOENT: path => t`${path} could not be written: somebody removed its folder during the extraction. Extract again.`,
+  ENOTDIR: path => t`${path} cannot be made: a part of its path is a file, not a folder. Choose another folder.`,
+  EEXIST: path => t`${path} was made by somebody else during the extraction. Extract again, or choose another folder.`,
+  ENOTEMPTY: path => t`${path} was made by somebody else during the extraction. Extract again, or choose another folder.`,
+  ENAMETOOLONG: path => t`The path ${path} is too long. Choose a shorter one.`,
 };
 
 /** What failed to be written, as a sentence; errors that are not the file system's pass through. */

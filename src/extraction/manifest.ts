@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import { DTYPES, isDtype } from '../checkpoint/dtype';
 import type { Dtype } from '../checkpoint/dtype';
 import { systemErrorCode, UserError } from '../errors';
@@ -10,7 +11,7 @@ export const MANIFEST_NAME = 'manifest.json';
 
 const count = z.int().nonnegative();
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-const dtype = z.custom<Dtype>(value => typeof value === 'string' && isDtype(value), { error: `is not one of ${DTYPES.join(', ')}` });
+const dtype = z.custom<Dtype>(value => typeof value === 'string' && isDtype(value), { error: t`is not one of ${DTYPES.join(', ')}` });
 /** A file directly in the output folder. */
 const fileName = z.string().regex(/^[^/\\]+$/).refine(name => name !== '.' && name !== '..');
 
@@ -58,7 +59,7 @@ export const manifestSchema = z.object({
     dtype: z.enum(['keep', 'bf16', 'f16', 'f32']),
     /** Every file written except this one: SHA-256 of JSON files, the tree hash of weight files (see `treeHash`). */
     files: z.array(z.object({ name: fileName, size: count, sha256: sha256.optional(), treeSha256: sha256.optional() })
-      .refine(file => (file.sha256 === undefined) !== (file.treeSha256 === undefined), { error: 'has not one digest' })),
+      .refine(file => (file.sha256 === undefined) !== (file.treeSha256 === undefined), { error: t('has not one digest') })),
     /** In state-dict order. */
     tensors: z.array(z.object({
       key: z.string(),
@@ -88,8 +89,8 @@ export async function readManifest(folder: string): Promise<Manifest> {
     text = await readFile(path, 'utf8');
   } catch (error) {
     const code = systemErrorCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw new UserError(`There is no ${MANIFEST_NAME} in ${folder}, so it is not the output of an extraction that finished. Give the folder that an extraction wrote.`);
-    throw new UserError(`${path} cannot be read${code === undefined ? '' : ` (${code})`}. Check that it is a file and that you may read it.`, { cause: error });
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new UserError(t`There is no ${MANIFEST_NAME} in ${folder}, so it is not the output of an extraction that finished. Give the folder that an extraction wrote.`);
+    throw new UserError(t`${path} cannot be read${code === undefined ? '' : ` (${code})`}. Check that it is a file and that you may read it.`, { cause: error });
   }
   return parseManifest(text, path);
 }
@@ -100,12 +101,12 @@ export function parseManifest(text: string, path: string): Manifest {
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new UserError(`${path} is not JSON: it was changed or cut off. Extract again.`, { cause: error });
+    throw new UserError(t`${path} is not JSON: it was changed or cut off. Extract again.`, { cause: error });
   }
   const parsed = manifestSchema.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
-    throw new UserError(`${path} is not a manifest of this tool: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}. Extract again.`, { detail: z.prettifyError(parsed.error) });
+    throw new UserError(t`${path} is not a manifest of this tool: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}. Extract again.`, { detail: z.prettifyError(parsed.error) });
   }
   return parsed.data;
 }

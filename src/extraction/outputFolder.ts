@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, open, readdir, realpath, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
 import { hostname, uptime } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from './ioErrors';
 import { Journal, writtenBytes, type Unfinished } from './journal';
@@ -117,7 +118,7 @@ export class OutputFolder {
       await takeBack(this.staging);
     } catch (cause) {
       this.#holdsOthers = true;
-      throw new UserError(`${this.#out} could be neither replaced nor put back as it was. The files that were there before lie in ${this.staging}; the next extraction into this folder puts them back.`, { cause });
+      throw new UserError(t`${this.#out} could be neither replaced nor put back as it was. The files that were there before lie in ${this.staging}; the next extraction into this folder puts them back.`, { cause });
     }
   }
 }
@@ -141,10 +142,10 @@ export async function namesIn(path: string): Promise<string[] | undefined> {
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') {
       // Renaming onto a link that leads nowhere would fail, at the very end.
-      if (await isLink(path)) throw new UserError(`${path} is a symbolic link to a folder that does not exist. Make that folder, or choose another for the output.`);
+      if (await isLink(path)) throw new UserError(t`${path} is a symbolic link to a folder that does not exist. Make that folder, or choose another for the output.`);
       return undefined;
     }
-    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(`${path} is a file, or lies below one. Choose a folder for the output.`);
+    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(t`${path} is a file, or lies below one. Choose a folder for the output.`);
     throw error;
   }
 }

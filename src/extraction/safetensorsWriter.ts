@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { DTYPES } from '../checkpoint/dtype';
 import { MAX_HEADER } from '../checkpoint/safetensors';
 import { UserError } from '../errors';
@@ -42,7 +43,7 @@ export function safetensorsHeader(tensors: readonly OutputTensor[], metadata: Re
   }
   const json = Buffer.from(`{${entries.join(',')}}`);
   const padded = Math.ceil(json.length / 8) * 8;
-  if (padded > MAX_HEADER) throw new UserError(`A safetensors header for ${formatCount(tensors.length, 'tensor')} would be ${padded} bytes long, and ${MAX_HEADER} are allowed. Extract with a smaller maximum shard size.`);
+  if (padded > MAX_HEADER) throw new UserError(t`A safetensors header for ${formatCount(tensors.length, 'tensor')} would be ${padded} bytes long, and ${MAX_HEADER} are allowed. Extract with a smaller maximum shard size.`);
   const header = Buffer.alloc(8 + padded, ' ');
   header.writeBigUInt64LE(BigInt(padded), 0);
   json.copy(header, 8);

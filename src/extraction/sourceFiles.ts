@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { t } from '@vscode/l10n';
 import type { CheckpointFile } from '../checkpoint/checkpoint';
 import { systemErrorCode, UserError } from '../errors';
 
@@ -17,7 +18,7 @@ export async function stateOf({ source }: CheckpointFile): Promise<FileState> {
   try {
     found = await stat(source.path);
   } catch (error) {
-    throw new UserError(`${source.path} can no longer be read (${systemErrorCode(error) ?? 'unknown error'}). Open the checkpoint again.`, { cause: error });
+    throw new UserError(t`${source.path} can no longer be read (${systemErrorCode(error) ?? t('unknown error')}). Open the checkpoint again.`, { cause: error });
   }
   if (found.size !== source.size) throw changed(source.path);
   return { size: found.size, mtime: found.mtimeMs };
@@ -30,5 +31,5 @@ export async function assertUnchanged(file: CheckpointFile, before: FileState): 
 }
 
 function changed(path: string): UserError {
-  return new UserError(`${path} changed while it was in use, so nothing was extracted from it. Wait until it is complete, open the checkpoint again and extract again.`);
+  return new UserError(t`${path} changed while it was in use, so nothing was extracted from it. Wait until it is complete, open the checkpoint again and extract again.`);
 }

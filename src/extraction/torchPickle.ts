@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Dtype } from '../checkpoint/dtype';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import { UserError } from '../errors';
@@ -39,7 +40,7 @@ function rebuild(tensor: OutputTensor, storage: number): Buffer {
   }
   const name = UNTYPED[tensor.dtype];
   if (name === undefined) {
-    throw new UserError(`PyTorch has no dtype for ${tensor.key}, which is ${tensor.dtype}. Extract to safetensors instead.`);
+    throw new UserError(t`PyTorch has no dtype for ${tensor.key}, which is ${tensor.dtype}. Extract to safetensors instead.`);
   }
   const common = tensorArguments(global('torch.storage', 'UntypedStorage'), storage, tensor.length, torchShape(tensor));
   return call(global('torch._utils', '_rebuild_tensor_v3'), tuple([...common, FALSE, orderedDict(), global('torch', name)]));

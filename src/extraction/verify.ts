@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { t } from '@vscode/l10n';
 import { readBytes } from '../checkpoint/byteSource';
 import type { ByteSource } from '../checkpoint/byteSource';
 import type { Checkpoint } from '../checkpoint/checkpoint';
@@ -103,7 +104,7 @@ class Verification {
       const source = await this.#openOutput(name);
       if (source === undefined) continue;
       if (source.size === size) sources.set(name, source);
-      else this.#differences.push({ file: name, message: `is ${source.size} bytes, the manifest says ${size}.` });
+      else this.#differences.push({ file: name, message: t`is ${source.size} bytes, the manifest says ${size}.` });
     }
     await this.#findStrays();
     this.#checkPlan();
@@ -116,7 +117,7 @@ class Verification {
       const source = sources.get(name);
       if (source === undefined) continue;
       const found = sha256 === undefined ? await this.#treeHashOf(name, source, checks) : await this.#hashOf(source);
-      if (found !== (sha256 ?? treeSha256)) this.#differences.push({ file: name, message: 'has other bytes than were written: its SHA-256 is not the manifest\'s.' });
+      if (found !== (sha256 ?? treeSha256)) this.#differences.push({ file: name, message: t('has other bytes than were written: its SHA-256 is not the manifest\'s.') });
     }
     const equal = this.#judge(checks);
     return {
@@ -149,7 +150,7 @@ class Verification {
     const known = new Set(this.#manifest.output.files.map(file => file.name));
     for (const name of await readdir(this.#folder)) {
       if (/\.(safetensors|bin|safetensors\.index\.json|bin\.index\.json)$/.test(name) && !known.has(name)) {
-        this.#differences.push({ file: name, message: 'is not part of this output, and a loader may read it instead. Move it elsewhere.' });
+        this.#differences.push({ file: name, message: t('is not part of this output, and a loader may read it instead. Move it elsewhere.') });
       }
     }
   }
@@ -162,13 +163,13 @@ class Verification {
     for (const { tensor, outputKey } of makePlan(source, this.#manifest.recipe).kept) {
       const key = left.get(tensor.key);
       left.delete(tensor.key);
-      if (key === undefined) this.#differences.push({ key: outputKey ?? '', message: `is missing: the recipe takes ${tensor.key} out of the source, and the manifest does not have it.` });
-      else if (key !== outputKey) this.#differences.push({ key, message: `comes from ${tensor.key}, which the recipe calls ${outputKey ?? ''}.` });
+      if (key === undefined) this.#differences.push({ key: outputKey ?? '', message: t`is missing: the recipe takes ${tensor.key} out of the source, and the manifest does not have it.` });
+      else if (key !== outputKey) this.#differences.push({ key, message: t`comes from ${tensor.key}, which the recipe calls ${outputKey ?? ''}.` });
     }
     // Tensors that the source does not have at all are told when they are compared.
     for (const { key: sourceKey } of source.tensors) {
       const key = left.get(sourceKey);
-      if (key !== undefined) this.#differences.push({ key, message: `comes from ${sourceKey}, which the recipe does not take out of the source.` });
+      if (key !== undefined) this.#differences.push({ key, message: t`comes from ${sourceKey}, which the recipe does not take out of the source.` });
     }
   }
 
@@ -182,7 +183,7 @@ class Verification {
       const source = sources.get(name);
       if (source === undefined) {
         // A file that is absent or of another size has been told already.
-        if (!listed.has(name)) this.#differences.push({ file: name, message: 'holds tensors by the manifest, which does not list it among the files.' });
+        if (!listed.has(name)) this.#differences.push({ file: name, message: t('holds tensors by the manifest, which does not list it among the files.') });
         continue;
       }
       try {
@@ -206,7 +207,7 @@ class Verification {
       for (const tensor of tensors) {
         const expected = expectations.get(tensor.key);
         const isExpected = expected?.file === file;
-        if (!isExpected) this.#differences.push({ key: tensor.key, file, message: 'is in the file and not in the manifest.' });
+        if (!isExpected) this.#differences.push({ key: tensor.key, file, message: t('is in the file and not in the manifest.') });
         const original = isExpected ? originals?.get(expected.sourceKey) : undefined;
         checks.push({
           file,
@@ -219,7 +220,7 @@ class Verification {
       }
       const found = new Set(tensors.map(tensor => tensor.key));
       for (const { key, file: name } of expectations.values()) {
-        if (name === file && !found.has(key)) this.#differences.push({ key, file, message: 'is missing: the manifest has it and the file does not.' });
+        if (name === file && !found.has(key)) this.#differences.push({ key, file, message: t('is missing: the manifest has it and the file does not.') });
       }
     }
     return checks;
@@ -246,8 +247,8 @@ class Verification {
         ahead.leave(index);
         check.sha256 = sha256;
         if (expected === undefined) return;
-        if (differsAt !== undefined) check.difference = `differs from ${expected.sourceKey} in the source, first at element ${Math.floor(differsAt * 8 / dtypeBits(expected.dtype))}.`;
-        else if (sha256 !== expected.sha256) check.difference ??= 'has other bytes than were written: its SHA-256 is not the manifest\'s.';
+        if (differsAt !== undefined) check.difference = t`differs from ${expected.sourceKey} in the source, first at element ${Math.floor(differsAt * 8 / dtypeBits(expected.dtype))}.`;
+        else if (sha256 !== expected.sha256) check.difference ??= t('has other bytes than were written: its SHA-256 is not the manifest\'s.');
       });
     } finally {
       await ahead.close();
@@ -315,12 +316,12 @@ function locateAll(checkpoint: Checkpoint): Map<string, Located> {
 
 /** What can be told without reading the bytes. */
 function headerDifference(expected: ExpectedTensor, tensor: Located['tensor'], original: Located['tensor'] | 'absent' | undefined): string | undefined {
-  if (tensor.dtype !== expected.dtype) return `is ${tensor.dtype}, the manifest says ${expected.dtype}.`;
-  if (!sameShape(tensor.shape, expected.shape)) return `has the shape ${formatShape(tensor.shape)}, the manifest says ${formatShape(expected.shape)}.`;
+  if (tensor.dtype !== expected.dtype) return t`is ${tensor.dtype}, the manifest says ${expected.dtype}.`;
+  if (!sameShape(tensor.shape, expected.shape)) return t`has the shape ${formatShape(tensor.shape)}, the manifest says ${formatShape(expected.shape)}.`;
   if (original === undefined) return undefined;
-  if (original === 'absent') return `comes from ${expected.sourceKey}, which the source does not have.`;
-  if (!sameShape(original.shape, expected.shape)) return `has the shape ${formatShape(expected.shape)}, ${expected.sourceKey} in the source ${formatShape(original.shape)}.`;
-  if (original.dtype !== expected.sourceDtype) return `was ${expected.sourceDtype} when it was extracted, ${expected.sourceKey} in the source is ${original.dtype}.`;
+  if (original === 'absent') return t`comes from ${expected.sourceKey}, which the source does not have.`;
+  if (!sameShape(original.shape, expected.shape)) return t`has the shape ${formatShape(expected.shape)}, ${expected.sourceKey} in the source ${formatShape(original.shape)}.`;
+  if (original.dtype !== expected.sourceDtype) return t`was ${expected.sourceDtype} when it was extracted, ${expected.sourceKey} in the source is ${original.dtype}.`;
   return undefined;
 }
 

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { token, type TokenMatrix } from './tokenMatrix';
 
@@ -7,14 +8,14 @@ import { token, type TokenMatrix } from './tokenMatrix';
  * @throws UserError when they are not of one length.
  */
 export function relativeError(values: Float32Array, reference: Float32Array): number {
-  if (values.length !== reference.length) throw new UserError(`${values.length} and ${reference.length} values cannot be compared: the encoders' outputs differ in size.`);
+  if (values.length !== reference.length) throw new UserError(t`${values.length} and ${reference.length} values cannot be compared: the encoders' outputs differ in size.`);
   const difference = distance(values, reference);
   return difference === 0 ? 0 : difference / Math.sqrt(reference.reduce((sum, value) => sum + value * value, 0));
 }
 
 /** The relative error of each layer's hidden state, the patch embedding's first. */
 export function layerErrors(layers: readonly TokenMatrix[], reference: readonly TokenMatrix[]): number[] {
-  if (layers.length !== reference.length) throw new UserError(`${layers.length} and ${reference.length} layers cannot be compared one by one.`);
+  if (layers.length !== reference.length) throw new UserError(t`${layers.length} and ${reference.length} layers cannot be compared one by one.`);
   return reference.map((matrix, i) => {
     const other = layers[i] ?? matrix;
     checkShapes(other, matrix);
@@ -42,5 +43,5 @@ function distance(a: Float32Array, b: Float32Array): number {
 
 function checkShapes(a: TokenMatrix, b: TokenMatrix): void {
   if (a.tokens === b.tokens && a.channels === b.channels) return;
-  throw new UserError(`Features of ${a.tokens} x ${a.channels} and ${b.tokens} x ${b.channels} cannot be compared: choose two encoders with the same patch grid and width.`);
+  throw new UserError(t`Features of ${a.tokens} x ${a.channels} and ${b.tokens} x ${b.channels} cannot be compared: choose two encoders with the same patch grid and width.`);
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import { printable } from '../checkpoint/wording';
 import { UserError } from '../errors';
 import { parseJson } from '../json';
@@ -58,11 +59,11 @@ export function decoderFromConfig(text: string, location: string): Decoder {
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     const where = issue === undefined || issue.path.length === 0 ? 'it' : issue.path.join('.');
-    throw new UserError(`${location} is no config of a language decoder: ${printable(where)} must be ${issue?.path.length === 0 ? 'an object' : 'a positive whole number, or an object with one'}. Give the decoder's config.json.`, { detail: z.prettifyError(parsed.error) });
+    throw new UserError(t`${location} is no config of a language decoder: ${printable(where)} must be ${issue?.path.length === 0 ? 'an object' : 'a positive whole number, or an object with one'}. Give the decoder's config.json.`, { detail: z.prettifyError(parsed.error) });
   }
   const config = parsed.data;
   const described = WITHIN.flatMap(name => config[name] ?? [])[0] ?? config;
   const found = FIELDS.flatMap(name => described[name] ?? [])[0];
-  if (found === undefined) throw new UserError(`${location} does not say how wide the decoder's token embeddings are (${FIELDS.join(', ')}). Give the decoder's config.json.`);
+  if (found === undefined) throw new UserError(t`${location} does not say how wide the decoder's token embeddings are (${FIELDS.join(', ')}). Give the decoder's config.json.`);
   return { title: config._name_or_path === undefined || config._name_or_path === '' ? config.model_type ?? 'the decoder' : config._name_or_path, width: found };
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { outputShape } from '../architecture/outputs';
 import { UserError } from '../errors';
@@ -13,6 +14,6 @@ export function featureWidth({ family, hyperparameters, source }: Encoder, merge
   const merger = hyperparameters.get('output_dim') ?? hyperparameters.get('mlp_size');
   if (merged && hyperparameters.get('merger')?.value === 1 && merger !== undefined) return merger.value;
   const width = family.graph && outputShape(forwardGraph(family.graph(hyperparameters, source)), 'features', 1).at(-1);
-  if (width === undefined) throw new UserError(`How wide the features of ${family.title} are is not known here, so there is no projection for them. Hand the encoder over without a decoder.`);
+  if (width === undefined) throw new UserError(t`How wide the features of ${family.title} are is not known here, so there is no projection for them. Hand the encoder over without a decoder.`);
   return width;
 }

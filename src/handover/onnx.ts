@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { pictureSizes } from '../architecture/forwardGraphs';
 import { UserError } from '../errors';
 import { jsonFile } from '../extraction/extraFiles';
@@ -16,7 +17,7 @@ export const onnx: Target = {
   whyNot: family => (family.graph === undefined ? `The forward pass of ${family.title} is not known here, so there is no ONNX model of it.` : undefined),
   files: ({ preprocessor }) => [jsonFile('preprocessor_config.json', preprocessor)],
   python: ({ family, hyperparameters, source }) => {
-    if (family.graph === undefined) throw new UserError(`The forward pass of ${family.title} is not known here.`);
+    if (family.graph === undefined) throw new UserError(t`The forward pass of ${family.title} is not known here.`);
     const { side } = pictureSizes(family.graph(hyperparameters, source));
     return {
       about: [`${family.title}'s vision encoder as an ONNX model: python FOLDER/load.py`, 'pixel_values are pictures as preprocessor_config.json makes them; their number is free.'],

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { deepSpeedVisualChat } from './deepSpeed';
 import { onnx } from './onnx';
@@ -11,6 +12,6 @@ export const TARGETS: readonly Target[] = [deepSpeedVisualChat, transformers, op
 /** @throws UserError naming the known targets when there is none of this id */
 export function targetById(id: string): Target {
   const target = TARGETS.find(one => one.id === id);
-  if (target === undefined) throw new UserError(`There is no target "${id}". There are: ${TARGETS.map(one => one.id).join(', ')}.`);
+  if (target === undefined) throw new UserError(t`There is no target "${id}". There are: ${TARGETS.map(one => one.id).join(', ')}.`);
   return target;
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { PLAIN, type Target } from './target';
 
@@ -38,7 +39,7 @@ export const transformers: Target = {
   python: ({ config, family }) => {
     const [name] = Array.isArray(config.architectures) ? config.architectures as readonly unknown[] : [];
     const module = typeof name === 'string' && Object.hasOwn(MODULES, name) ? MODULES[name] : undefined;
-    if (typeof name !== 'string' || module === undefined) throw new UserError(`It is not known which class of transformers loads this ${family.title} encoder.`);
+    if (typeof name !== 'string' || module === undefined) throw new UserError(t`It is not known which class of transformers loads this ${family.title} encoder.`);
     return {
       about: [`${family.title}'s vision encoder, for Hugging Face transformers: python FOLDER/load.py`],
       imports: [`from transformers.models.${module}.modeling_${module} import ${name}`],

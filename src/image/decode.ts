@@ -1,5 +1,6 @@
 import type Sharp from 'sharp';
 import type { Metadata } from 'sharp';
+import { t } from '@vscode/l10n';
 import { isAbort, UserError } from '../errors';
 import { decodeBmp } from './bmp';
 import { type ImageFormat, sniff } from './format';
@@ -35,19 +36,19 @@ export interface DecodeOptions {
  * @throws UserError when the bytes are no picture, are damaged or cut off, or exceed a limit.
  */
 export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Promise<RgbImage> {
-  const { name = 'The picture', maxBytes = 256 * 2 ** 20, maxPixels = 100e6, signal } = options;
+  const { name = t('The picture'), maxBytes = 256 * 2 ** 20, maxPixels = 100e6, signal } = options;
   signal?.throwIfAborted();
-  if (bytes.length === 0) throw new UserError(`${name} is empty.`);
-  if (bytes.length > maxBytes) throw new UserError(`${name} has ${bytes.length} bytes, more than the limit of ${maxBytes} for a picture. Make it smaller first.`);
+  if (bytes.length === 0) throw new UserError(t`${name} is empty.`);
+  if (bytes.length > maxBytes) throw new UserError(t`${name} has ${bytes.length} bytes, more than the limit of ${maxBytes} for a picture. Make it smaller first.`);
 
   const sniffed = sniff(bytes);
-  if (sniffed.kind === 'other') throw new UserError(`${name} is ${sniffed.what}. ${sniffed.advice}`);
+  if (sniffed.kind === 'other') throw new UserError(t`${name} is ${sniffed.what}. ${sniffed.advice}`);
   const checkSize: CheckSize = (width, height, bytesPerPixel = PIXEL_BYTES) => {
     const most = maxPixels * Math.min(1, PIXEL_BYTES / bytesPerPixel);
     if (width * height > most) {
-      throw new UserError(`${name} is ${width} x ${height}, ${megapixels(width * height)} million pixels; the limit is ${megapixels(most)} million${most < maxPixels ? ` of ${bytesPerPixel} bytes each` : ''}. Make it smaller first.`);
+      throw new UserError(t`${name} is ${width} x ${height}, ${megapixels(width * height)} million pixels; the limit is ${megapixels(most)} million${most < maxPixels ? t` of ${bytesPerPixel} bytes each` : ''}. Make it smaller first.`);
     }
-    if (Math.max(width, height) > MAX_SIDE) throw new UserError(`${name} is ${width} x ${height}; a side may have ${MAX_SIDE} pixels. Cut it first.`);
+    if (Math.max(width, height) > MAX_SIDE) throw new UserError(t`${name} is ${width} x ${height}; a side may have ${MAX_SIDE} pixels. Cut it first.`);
   };
   try {
     const image = sniffed.format === 'BMP' ? decodeBmp(bytes, checkSize) : await decodeWithSharp(bytes, sniffed.format, checkSize);
@@ -55,7 +56,7 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
     return image;
   } catch (error) {
     if (error instanceof UserError || isAbort(error) || !(error instanceof Error)) throw error;
-    throw new UserError(`${name} cannot be decoded: the ${sniffed.format} data are damaged, cut off or of an unsupported kind (${firstLine(error.message)}).`, { detail: error.message, cause: error });
+    throw new UserError(t`${name} cannot be decoded: the ${sniffed.format} data are damaged, cut off or of an unsupported kind (${firstLine(error.message)}).`, { detail: error.message, cause: error });
   }
 }
 
@@ -93,7 +94,7 @@ async function loadSharp(): Promise<typeof Sharp> {
     sharp.cache(false);
     return sharp;
   } catch (error) {
-    throw new UserError(`The picture decoder cannot be loaded on ${process.platform}-${process.arch}. Reinstall the extension for this platform; BMP pictures can be read without it.`, { detail: String(error), cause: error });
+    throw new UserError(t`The picture decoder cannot be loaded on ${process.platform}-${process.arch}. Reinstall the extension for this platform; BMP pictures can be read without it.`, { detail: String(error), cause: error });
   }
 }
 

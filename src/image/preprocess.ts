@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { freeSize, up, type FreeResize } from './freeSizes';
 import type { Geometry } from './geometry';
@@ -104,7 +105,7 @@ function preprocessPadded(image: RgbImage, spec: PreprocessSpec, colour: Triple)
 
 function checkPixels(image: RgbImage, width: number, height: number, most: number): void {
   if (width * height <= most) return;
-  throw new UserError(`The picture of ${image.width} x ${image.height} would become ${width} x ${height} for this encoder, more than ${most / 1e6} million pixels. Cut or shrink it first.`);
+  throw new UserError(t`The picture of ${image.width} x ${image.height} would become ${width} x ${height} for this encoder, more than ${most / 1e6} million pixels. Cut or shrink it first.`);
 }
 
 function plan({ width, height }: RgbImage, spec: PreprocessSpec): Geometry {

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import { printable } from '../checkpoint/wording';
 import { UserError } from '../errors';
 import type { FreeResize } from './freeSizes';
@@ -35,9 +36,9 @@ const schema = z.object({
   ...colourFields,
   do_resize: flag,
   size: z.union([positive, box, z.object({ shortest_edge: positive, longest_edge: z.undefined().optional() })],
-    'it has to be a number of pixels, {"shortest_edge": ...} or {"height": ..., "width": ...}').nullish(),
+    t('it has to be a number of pixels, {"shortest_edge": ...} or {"height": ..., "width": ...}')).nullish(),
   do_center_crop: flag,
-  crop_size: z.union([positive, box], 'it has to be a number of pixels or {"height": ..., "width": ...}').nullish(),
+  crop_size: z.union([positive, box], t('it has to be a number of pixels or {"height": ..., "width": ...}')).nullish(),
   /** DeepSeek-VL: the longer side, and the colour of the rim that makes a square of it. */
   image_size: positive.nullish(),
   background_color: triple.nullish(),
@@ -143,14 +144,14 @@ export function pictureRule(json: unknown, { side, patch, unit }: PictureSizes, 
   if (tiled !== undefined) {
     return {
       spec: { ...colours(checked(colourSchema, json, name), tiled), resize: { kind: 'exact', width: side, height: side } },
-      note: 'of the tiles that the model cuts a picture into, the one that shows all of it',
+      note: t('of the tiles that the model cuts a picture into, the one that shows all of it'),
     };
   }
   const spec = parsePreprocessorConfig(json, name);
   const fitted = atSize(spec, side);
   const made = spec.crop ?? (spec.resize?.kind === 'exact' ? spec.resize : undefined);
   const other = made !== undefined && (made.width !== side || made.height !== side);
-  return { spec: fitted, ...(other && { note: `at ${side} x ${side} pixels, for which the encoder has positions; the file says ${made.width} x ${made.height}` }) };
+  return { spec: fitted, ...(other && { note: t`at ${side} x ${side} pixels, for which the encoder has positions; the file says ${made.width} x ${made.height}` }) };
 }
 
 const interpolations = { bicubic: 'bicubic', bilinear: 'bilinear', nearest: 'nearest', random: 'bicubic' } as const satisfies Record<string, Filter>;
@@ -231,7 +232,7 @@ function typeOf(json: unknown): string {
 
 function checked<T>(what: z.ZodType<T>, json: unknown, name: string): T {
   const parsed = what.safeParse(json);
-  if (!parsed.success) throw new UserError(`${name}: ${describe(parsed.error)}.`);
+  if (!parsed.success) throw new UserError(t`${name}: ${describe(parsed.error)}.`);
   return parsed.data;
 }
 
@@ -256,11 +257,11 @@ function refuseFreeSizes(json: unknown, name: string): void {
   const { min_pixels, max_pixels, size, image_processor_type: type } = free.data;
   const longest = typeof size === 'object' && size !== null && 'longest_edge' in size;
   if (min_pixels === undefined && max_pixels === undefined && !longest) return;
-  throw new UserError(`${name}: ${printable(type ?? 'this processor')} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
+  throw new UserError(t`${name}: ${printable(type ?? t('this processor'))} gives each picture a size of its own, which is not supported. Choose a fixed size instead.`);
 }
 
 function describe(error: z.ZodError): string {
   const issue = error.issues[0];
-  if (issue === undefined) return 'it is not a preprocessor config';
-  return issue.path.length === 0 ? issue.message : `"${issue.path.join('.')}" is wrong: ${issue.message}`;
+  if (issue === undefined) return t('it is not a preprocessor config');
+  return issue.path.length === 0 ? issue.message : t`"${issue.path.join('.')}" is wrong: ${issue.message}`;
 }

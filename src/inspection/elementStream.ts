@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ByteSource } from '../checkpoint/byteSource';
 import type { Tensor } from '../checkpoint/checkpoint';
 import { dtypeBits } from '../checkpoint/dtype';
@@ -18,7 +19,7 @@ export interface Stretch {
  */
 export async function* elementBytes(source: ByteSource, tensor: Tensor, { start, end }: Stretch, { signal, onProgress }: RunOptions = {}): AsyncGenerator<Uint8Array> {
   const bits = dtypeBits(tensor.dtype);
-  if (bits % 8 !== 0) throw new UserError(`${tensor.key} is ${tensor.dtype}: several elements share a byte, so its values cannot be shown. Its bytes can be extracted all the same.`);
+  if (bits % 8 !== 0) throw new UserError(t`${tensor.key} is ${tensor.dtype}: several elements share a byte, so its values cannot be shown. Its bytes can be extracted all the same.`);
   const width = bits / 8;
   const direct = tensor.indirect === undefined;
   const read = direct ? { ...tensor, offset: tensor.offset + start * width, length: (end - start) * width } : tensor;

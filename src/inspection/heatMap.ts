@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ByteSource } from '../checkpoint/byteSource';
 import type { Tensor } from '../checkpoint/checkpoint';
 import { UserError } from '../errors';
@@ -18,9 +19,9 @@ export const MOST_CELLS = 192;
 export async function heatMap(source: ByteSource, tensor: Tensor, matrix: number, wanted: Region | undefined, options: RunOptions = {}): Promise<HeatMap> {
   const { rows: height, columns: width, count } = matricesOf(tensor.shape);
   const read = tensor.dtype === 'C64' ? undefined : elementReader(tensor.dtype);
-  if (read === undefined) throw new UserError(`${tensor.key} is ${tensor.dtype}, which is not drawn.`);
+  if (read === undefined) throw new UserError(t`${tensor.key} is ${tensor.dtype}, which is not drawn.`);
   const region = clamp(wanted ?? { row: 0, column: 0, rows: height, columns: width }, height, width);
-  if (matrix >= count || region.rows <= 0 || region.columns <= 0) throw new UserError(`${tensor.key} is [${tensor.shape.join(', ')}]: there is nothing to draw at that place.`);
+  if (matrix >= count || region.rows <= 0 || region.columns <= 0) throw new UserError(t`${tensor.key} is [${tensor.shape.join(', ')}]: there is nothing to draw at that place.`);
 
   const cellRows = Math.ceil(region.rows / MOST_CELLS);
   const cellColumns = Math.ceil(region.columns / MOST_CELLS);

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ByteSource } from '../checkpoint/byteSource';
 import type { Tensor } from '../checkpoint/checkpoint';
 import { elementCount } from '../checkpoint/dtype';
@@ -28,7 +29,7 @@ export async function tensorStatistics(source: ByteSource, tensor: Tensor, optio
   }
 
   const read = elementReader(tensor.dtype);
-  if (read === undefined) throw new UserError(`${tensor.key} is ${tensor.dtype}, whose values cannot be shown. Its bytes can be extracted all the same.`);
+  if (read === undefined) throw new UserError(t`${tensor.key} is ${tensor.dtype}, whose values cannot be shown. Its bytes can be extracted all the same.`);
   const moments = new Moments();
   for await (const bytes of elementBytes(source, tensor, all, part(options, 0))) moments.add(read(bytes));
   const statistics = moments.statistics();

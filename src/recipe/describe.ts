@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { PlannedTensor } from './plan';
 import type { Rule } from './recipe';
 
@@ -15,6 +16,6 @@ export function describeRule(rule: Rule): string {
 
 /** What decided a tensor's mark, in one line. */
 export function describeDecision({ decision }: Pick<PlannedTensor, 'decision'>): string {
-  if (decision === undefined) return 'no rule wants it';
-  return decision.source === 'override' ? `${describeRule(decision.rule)} (edited by hand)` : describeRule(decision.rule);
+  if (decision === undefined) return t('no rule wants it');
+  return decision.source === 'override' ? t`${describeRule(decision.rule)} (edited by hand)` : describeRule(decision.rule);
 }

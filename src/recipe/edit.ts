@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import type { Mark, Recipe, Rule } from './recipe';
 import { compileRecipe, stripPrefix } from './rules';
@@ -60,8 +61,8 @@ function replaceOverrides(recipe: Recipe, edits: readonly Edit[]): Recipe {
     }
     const above = remaining.find(other => relate(other, target.module) !== 'apart');
     if (above === undefined) return [];
-    const name = 'module' in above ? `the module ${above.module}` : 'pattern' in above ? `the pattern ${above.pattern}` : above.key;
-    throw new UserError(`${target.module} was edited as part of ${name}, and the rules mark its tensors in different ways. Reset ${name} as a whole.`);
+    const name = 'module' in above ? t`the module ${above.module}` : 'pattern' in above ? t`the pattern ${above.pattern}` : above.key;
+    throw new UserError(t`${target.module} was edited as part of ${name}, and the rules mark its tensors in different ways. Reset ${name} as a whole.`);
   });
   return { ...recipe, overrides: [...added, ...remaining] };
 }
@@ -71,10 +72,10 @@ function choosePrefix(recipe: Recipe, target: Target, wanted: string | undefined
   const name = 'key' in target ? target.key : target.module;
   const fits = (prefix: string): boolean => ('key' in target ? name.length > prefix.length && name.startsWith(prefix) : `${name}.`.startsWith(prefix));
   if (wanted !== undefined && !fits(wanted)) {
-    throw new UserError(`The prefix "${wanted}" cannot be stripped from ${name}, which ${name === wanted ? 'would have no name left' : 'does not start with it'}.`);
+    throw new UserError(t`The prefix "${wanted}" cannot be stripped from ${name}, which ${name === wanted ? t('would have no name left') : t('does not start with it')}.`);
   }
   const prefix = wanted ?? [...recipe.rules, ...recipe.overrides].map(stripPrefix).find(one => one !== undefined && fits(one));
-  if (prefix === undefined && 'key' in target) throw new UserError(`No strip rule of the recipe fits ${name}. Say which prefix to remove from it.`);
+  if (prefix === undefined && 'key' in target) throw new UserError(t`No strip rule of the recipe fits ${name}. Say which prefix to remove from it.`);
   return prefix;
 }
 

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { parseJson } from '../json';
 import { inWords, printable, quoted } from '../checkpoint/wording';
@@ -59,12 +60,12 @@ export type Recipe = z.infer<typeof recipeSchema>;
 export function parseRecipe(text: string, location: string): Recipe {
   const { value } = parseJson(text, location);
   const parsed = recipeSchema.safeParse(value);
-  if (!parsed.success) throw new UserError(`${location} is not a valid recipe: ${describeIssue(parsed.error.issues[0], value)}.`);
+  if (!parsed.success) throw new UserError(t`${location} is not a valid recipe: ${describeIssue(parsed.error.issues[0], value)}.`);
   const recipe = parsed.data;
   for (const list of ['overrides', 'rules'] as const) {
     recipe[list].forEach((rule, index) => {
       const fault = ruleFault(rule);
-      if (fault !== undefined) throw new UserError(`${location} is not a valid recipe: ${list}[${index}] ${fault}.`);
+      if (fault !== undefined) throw new UserError(t`${location} is not a valid recipe: ${list}[${index}] ${fault}.`);
     });
   }
   return recipe;
@@ -90,34 +91,34 @@ function orderFields(rule: Rule): Record<string, string | undefined> {
 }
 
 function ruleFault(rule: Rule): string | undefined {
-  if (rule.mark !== 'strip') return rule.prefix === undefined ? undefined : `has a prefix, which only strip rules take, and its mark is ${rule.mark}`;
+  if (rule.mark !== 'strip') return rule.prefix === undefined ? undefined : t`has a prefix, which only strip rules take, and its mark is ${rule.mark}`;
   if (rule.prefix !== undefined || 'module' in rule) return undefined;
-  return 'strips by key or pattern and must say with "prefix" what to remove from the front of the key';
+  return t('strips by key or pattern and must say with "prefix" what to remove from the front of the key');
 }
 
 type Issue = z.core.$ZodIssue;
 
 function describeIssue(issue: Issue | undefined, root: unknown, base: readonly PropertyKey[] = []): string {
-  if (issue === undefined) return 'it does not fit the schema';
+  if (issue === undefined) return t('it does not fit the schema');
   const path = [...base, ...issue.path];
   const value = path.reduce<unknown>((inner, step) => (isRecord(inner) ? inner[step] : undefined), root);
-  const where = path.length === 0 ? 'the file' : formatPath(path);
+  const where = path.length === 0 ? t('the file') : formatPath(path);
   if (issue.code === 'invalid_union') {
-    if (!isRecord(value) || Array.isArray(value)) return `${where} must be an object, not ${inWords(value)}`;
+    if (!isRecord(value) || Array.isArray(value)) return t`${where} must be an object, not ${inWords(value)}`;
     const named = TARGETS.filter(target => Object.hasOwn(value, target));
-    if (named.length === 0) return `${where} must say with one of "key", "module" or "pattern" which tensors it means`;
-    if (named.length > 1) return `${where} has ${named.map(name => `"${name}"`).join(' and ')}, and a rule takes only one of them; write two rules`;
+    if (named.length === 0) return t`${where} must say with one of "key", "module" or "pattern" which tensors it means`;
+    if (named.length > 1) return t`${where} has ${named.map(name => `"${name}"`).join(t(' and '))}, and a rule takes only one of them; write two rules`;
     const choice = TARGETS.findIndex(target => target === named[0]);
     return describeIssue(issue.errors[choice]?.[0], root, path);
   }
-  if (issue.code === 'unrecognized_keys') return `${where} has ${issue.keys.map(quoted).join(', ')}, which recipes do not know`;
-  if (issue.code === 'invalid_value') return `${where} must be ${issue.values.map(one => JSON.stringify(one)).join(' or ')}, not ${inWords(value)}`;
-  if (issue.code === 'invalid_type') return `${where} must be ${EXPECTED[issue.expected] ?? issue.expected}, not ${inWords(value)}`;
-  if (issue.code === 'too_small') return `${where} must not be empty`;
+  if (issue.code === 'unrecognized_keys') return t`${where} has ${issue.keys.map(quoted).join(', ')}, which recipes do not know`;
+  if (issue.code === 'invalid_value') return t`${where} must be ${issue.values.map(one => JSON.stringify(one)).join(t(' or '))}, not ${inWords(value)}`;
+  if (issue.code === 'invalid_type') return t`${where} must be ${EXPECTED[issue.expected] ?? issue.expected}, not ${inWords(value)}`;
+  if (issue.code === 'too_small') return t`${where} must not be empty`;
   return `${where}: ${issue.message}`;
 }
 
-const EXPECTED: Readonly<Record<string, string>> = { string: 'a string', number: 'a finite number', array: 'a list', object: 'an object', record: 'an object' };
+const EXPECTED: Readonly<Record<string, string>> = { string: t('a string'), number: t('a finite number'), array: t('a list'), object: t('an object'), record: t('an object') };
 
 function formatPath(path: readonly PropertyKey[]): string {
   return path.map((step, index) => (typeof step === 'number' ? `[${step}]` : (index > 0 ? '.' : '') + printable(String(step)))).join('');

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { AccessError } from '../errors';
 
 /** The network or the server failed again and again. What was fetched so far is sound; trying again later can succeed. */
@@ -25,20 +26,20 @@ export function networkError(error: unknown, host: string): unknown {
   const { cause } = error;
   const code = 'code' in cause && typeof cause.code === 'string' ? cause.code : undefined;
   if (code !== undefined && CERTIFICATE.test(code)) {
-    return new AccessError(`${host} has a certificate that is not trusted (${code}), so nothing was fetched from it. If your network inspects traffic, name its certificate in NODE_EXTRA_CA_CERTS.`, { cause: error });
+    return new AccessError(t`${host} has a certificate that is not trusted (${code}), so nothing was fetched from it. If your network inspects traffic, name its certificate in NODE_EXTRA_CA_CERTS.`, { cause: error });
   }
   return new TransientError(code === undefined ? cause.message : `${FAILURES[code] ?? cause.message} (${code})`, { cause: error });
 }
 
 const FAILURES: Readonly<Record<string, string>> = {
-  ENOTFOUND: 'its name is not known; there may be no network',
-  EAI_AGAIN: 'its name could not be looked up; there may be no network',
-  ECONNREFUSED: 'it refused the connection',
-  ECONNRESET: 'the connection was broken off',
-  EPIPE: 'the connection was broken off',
-  ETIMEDOUT: 'it did not answer in time',
-  UND_ERR_CONNECT_TIMEOUT: 'it did not answer in time',
-  UND_ERR_SOCKET: 'the connection was broken off',
-  UND_ERR_HEADERS_TIMEOUT: 'it did not answer in time',
-  UND_ERR_BODY_TIMEOUT: 'it stopped sending',
+  ENOTFOUND: t('its name is not known; there may be no network'),
+  EAI_AGAIN: t('its name could not be looked up; there may be no network'),
+  ECONNREFUSED: t('it refused the connection'),
+  ECONNRESET: t('the connection was broken off'),
+  EPIPE: t('the connection was broken off'),
+  ETIMEDOUT: t('it did not answer in time'),
+  UND_ERR_CONNECT_TIMEOUT: t('it did not answer in time'),
+  UND_ERR_SOCKET: t('the connection was broken off'),
+  UND_ERR_HEADERS_TIMEOUT: t('it did not answer in time'),
+  UND_ERR_BODY_TIMEOUT: t('it stopped sending'),
 };

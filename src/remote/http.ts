@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { formatDuration } from '../format';
 import { TOOL } from '../version';
@@ -84,7 +85,7 @@ export class HttpClient {
     const attempt = new AbortController();
     const cancel = (): void => { attempt.abort(signal?.reason); };
     const idleTimeout = this.#options.idleTimeout ?? 30_000;
-    const timer = setTimeout(() => { attempt.abort(new TransientError(`it sent nothing for ${formatDuration(idleTimeout / 1000)}`)); }, idleTimeout);
+    const timer = setTimeout(() => { attempt.abort(new TransientError(t`it sent nothing for ${formatDuration(idleTimeout / 1000)}`)); }, idleTimeout);
     signal?.addEventListener('abort', cancel, { once: true });
     try {
       signal?.throwIfAborted();
@@ -119,11 +120,11 @@ export class HttpClient {
         if (progress() !== before) failures = 1;
         before = progress();
         const most = this.#reached.has(url.host) ? attempts : Math.min(attempts, FIRST_CONTACT_ATTEMPTS);
-        if (failures >= most) throw new ConnectionError(`${url.host} cannot be read: ${error.message}. ${failures} attempts failed; check the network and try again.`, { cause: error });
+        if (failures >= most) throw new ConnectionError(t`${url.host} cannot be read: ${error.message}. ${failures} attempts failed; check the network and try again.`, { cause: error });
         const growing = Math.min(LONGEST_DELAY, firstDelay * 2 ** (failures - 1)) * (0.5 + Math.random() / 2);
         const delay = error.retryAfter ?? growing;
-        if (delay > LONGEST_WAIT) throw new ConnectionError(`${url.host} asks to wait ${formatDuration(delay / 1000)} before the next request. Try again then.`, { cause: error });
-        if (delay >= NOTICED_WAIT) this.notice(`${url.host}: ${error.message}; trying again in ${formatDuration(delay / 1000)}.`);
+        if (delay > LONGEST_WAIT) throw new ConnectionError(t`${url.host} asks to wait ${formatDuration(delay / 1000)} before the next request. Try again then.`, { cause: error });
+        if (delay >= NOTICED_WAIT) this.notice(t`${url.host}: ${error.message}; trying again in ${formatDuration(delay / 1000)}.`);
         // All requests to a host that asked for a pause wait, not only the one that was told.
         if (error.retryAfter !== undefined) this.#pausedUntil.set(url.host, Date.now() + error.retryAfter);
         await pause(delay, signal);
@@ -141,12 +142,12 @@ export class HttpClient {
       for await (const chunk of answer.chunks()) {
         parts.push(chunk);
         length += chunk.length;
-        if (length > MAX_JSON) throw new UserError(`${url.host} answers with more than ${MAX_JSON} bytes where a short list was expected.`);
+        if (length > MAX_JSON) throw new UserError(t`${url.host} answers with more than ${MAX_JSON} bytes where a short list was expected.`);
       }
       try {
         return { value: JSON.parse(Buffer.concat(parts).toString('utf8')) as unknown, headers: answer.headers };
       } catch (cause) {
-        throw new UserError(`${url.host} does not answer with JSON but perhaps with a page to sign in. Check the address, and whether your network asks for a login.`, { cause });
+        throw new UserError(t`${url.host} does not answer with JSON but perhaps with a page to sign in. Check the address, and whether your network asks for a login.`, { cause });
       }
     }), request.signal);
   }
@@ -161,14 +162,14 @@ export class HttpClient {
       const response = await send(url, { headers, redirect: 'manual', signal });
       alive();
       this.#reached.add(url.host);
-      if (RETRIED.has(response.status)) throw new TransientError(`it answers ${response.status}${response.statusText === '' ? '' : ` ${response.statusText}`}`, { retryAfter: waitAsked(response.headers) });
+      if (RETRIED.has(response.status)) throw new TransientError(t`it answers ${response.status}${response.statusText === '' ? '' : ` ${response.statusText}`}`, { retryAfter: waitAsked(response.headers) });
       if (!REDIRECTS.has(response.status)) {
         return { status: response.status, headers: response.headers, url, redirects, chunks: () => chunksOf(response, alive) };
       }
       redirects.push(response.headers);
       await response.body?.cancel();
       url = redirectTarget(response.headers.get('location'), url);
-      if (redirects.length > MAX_REDIRECTS) throw new UserError(`${request.url.host} redirects in a circle. Check the address.`);
+      if (redirects.length > MAX_REDIRECTS) throw new UserError(t`${request.url.host} redirects in a circle. Check the address.`);
     }
   }
 
@@ -193,8 +194,8 @@ async function* chunksOf(response: Response, alive: () => void): AsyncGenerator<
 
 function redirectTarget(location: string | null, from: URL): URL {
   const target = location !== null && URL.canParse(location, from.href) ? new URL(location, from) : undefined;
-  if (target === undefined || !/^https?:$/.test(target.protocol)) throw new UserError(`${from.host} redirects to nowhere. Check the address.`);
-  if (from.protocol === 'https:' && target.protocol === 'http:') throw new UserError(`${from.host} redirects to ${target.host} without encryption, which is refused. Check the address.`);
+  if (target === undefined || !/^https?:$/.test(target.protocol)) throw new UserError(t`${from.host} redirects to nowhere. Check the address.`);
+  if (from.protocol === 'https:' && target.protocol === 'http:') throw new UserError(t`${from.host} redirects to ${target.host} without encryption, which is refused. Check the address.`);
   return target;
 }
 

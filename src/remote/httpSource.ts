@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ByteSource, RemoteBytes } from '../checkpoint/byteSource';
 import { UserError } from '../errors';
 import { TransientError } from './errors';
@@ -71,7 +72,7 @@ export class HttpSource implements ByteSource {
       if (answer.status !== 200 && answer.status !== 206) throw file.explain(answer);
       refuseEncoded(answer, file.name);
       const size = answer.status === 206 ? rangeOf(answer, file.name).size : Number(answer.headers.get('content-length') ?? NaN);
-      if (size === undefined || !Number.isSafeInteger(size) || size < 0) throw new UserError(`${url.host} does not say how long ${file.name} is, so it cannot be read in parts. Download it and open the copy.`);
+      if (size === undefined || !Number.isSafeInteger(size) || size < 0) throw new UserError(t`${url.host} does not say how long ${file.name} is, so it cannot be read in parts. Download it and open the copy.`);
       if (answer.status === 200 && size > SMALL_FILE) throw ignoresRanges(url, file.name);
       const bytes = new Uint8Array(answer.status === 200 ? size : Math.min(size, READ_AHEAD));
       await fill(bytes, answer, 0);
@@ -135,7 +136,7 @@ export class HttpSource implements ByteSource {
       if (direct !== undefined && answer.status >= 400 && answer.status !== 412 && answer.status !== 416) {
         // Addresses that redirects lead to are signed for a time; the original one gives a new one.
         this.#direct = undefined;
-        throw new TransientError(`${direct.host} answers ${answer.status}`);
+        throw new TransientError(t`${direct.host} answers ${answer.status}`);
       }
       this.#checkAnswer(answer, position, target.length);
       this.#direct = answer.redirects.length > 0 || direct !== undefined ? answer.url : undefined;
@@ -146,30 +147,30 @@ export class HttpSource implements ByteSource {
   /** @throws UserError unless the answer has the bytes from `position` on, of this version. */
   #checkAnswer(answer: Answer, position: number, length: number): void {
     const { name, url } = this.#file;
-    if (answer.status === 412) throw this.#changed('its ETag is another');
+    if (answer.status === 412) throw this.#changed(t('its ETag is another'));
     if (answer.status === 416) {
       const size = sizeOfUnsatisfied(answer);
-      throw size === this.size ? new UserError(`${url.host} refuses bytes ${position} to ${position + length} of ${name}, which is ${this.size} bytes long. Download the file and open the copy.`)
-        : this.#changed(size === undefined ? 'it is shorter' : `it is ${size} bytes long, and was ${this.size}`);
+      throw size === this.size ? new UserError(t`${url.host} refuses bytes ${position} to ${position + length} of ${name}, which is ${this.size} bytes long. Download the file and open the copy.`)
+        : this.#changed(size === undefined ? t('it is shorter') : t`it is ${size} bytes long, and was ${this.size}`);
     }
     if (answer.status !== 200 && answer.status !== 206) throw this.#file.explain(answer);
     refuseEncoded(answer, name);
     const validator = validatorOf(answer);
-    if (this.#validator !== undefined && validator !== this.#validator) throw this.#changed('its ETag is another');
+    if (this.#validator !== undefined && validator !== this.#validator) throw this.#changed(t('its ETag is another'));
     for (const hop of answer.redirects) {
       const hash = hop.get('x-linked-etag')?.replace(/^(?:W\/)?"|"$/g, '');
       // Hashes of another kind (Git's, SHA-256) do not compare.
-      if (hash?.length === this.#file.hash?.length && hash !== this.#file.hash) throw this.#changed('its hash is not the one that its repository lists');
+      if (hash?.length === this.#file.hash?.length && hash !== this.#file.hash) throw this.#changed(t('its hash is not the one that its repository lists'));
     }
     if (answer.status === 200) {
       if (this.size > SMALL_FILE) throw ignoresRanges(url, name);
       const size = answer.headers.get('content-length');
-      if (size !== null && Number(size) !== this.size) throw this.#changed(`it is ${size} bytes long, and was ${this.size}`);
+      if (size !== null && Number(size) !== this.size) throw this.#changed(t`it is ${size} bytes long, and was ${this.size}`);
     } else {
       const range = rangeOf(answer, name);
-      if (range.size !== undefined && range.size !== this.size) throw this.#changed(`it is ${range.size} bytes long, and was ${this.size}`);
+      if (range.size !== undefined && range.size !== this.size) throw this.#changed(t`it is ${range.size} bytes long, and was ${this.size}`);
       if (range.start !== position || range.end > position + length) {
-        throw new UserError(`${answer.url.host} answers with other bytes of ${name} than were asked for (${range.start} to ${range.end} instead of ${position} to ${position + length}). Download the file and open the copy.`);
+        throw new UserError(t`${answer.url.host} answers with other bytes of ${name} than were asked for (${range.start} to ${range.end} instead of ${position} to ${position + length}). Download the file and open the copy.`);
       }
     }
     this.#validator = validator;
@@ -177,12 +178,12 @@ export class HttpSource implements ByteSource {
 
   #checkRange(target: Uint8Array, position: number): void {
     if (position < 0 || position + target.length > this.size) {
-      throw new UserError(`Bytes ${position} to ${position + target.length} lie outside ${this.name}, which is ${this.size} bytes long.`);
+      throw new UserError(t`Bytes ${position} to ${position + target.length} lie outside ${this.name}, which is ${this.size} bytes long.`);
     }
   }
 
   #changed(how: string): UserError {
-    return new UserError(`${this.name} has changed on ${this.#file.url.host} since it was opened: ${how}. Nothing of the two versions was mixed. Open the checkpoint again.`);
+    return new UserError(t`${this.name} has changed on ${this.#file.url.host} since it was opened: ${how}. Nothing of the two versions was mixed. Open the checkpoint again.`);
   }
 }
 
@@ -200,14 +201,14 @@ async function fill(target: Uint8Array, answer: Answer, skip: number, arrived?: 
       left -= chunk.length - bytes.length;
       if (bytes.length > target.length - done && !whole) {
         done = 0;
-        throw new TransientError('it sends more bytes than were asked for');
+        throw new TransientError(t('it sends more bytes than were asked for'));
       }
       const wanted = bytes.subarray(0, target.length - done);
       target.set(wanted, done);
       done += wanted.length;
       if (whole && done === target.length) break;
     }
-    if (done < target.length) throw new TransientError(`it sent ${done} of ${target.length} bytes and then stopped`);
+    if (done < target.length) throw new TransientError(t`it sent ${done} of ${target.length} bytes and then stopped`);
   } catch (error) {
     arrived?.(done);
     throw error;
@@ -218,7 +219,7 @@ async function fill(target: Uint8Array, answer: Answer, skip: number, arrived?: 
 /** `bytes 0-99/1000`; `end` is exclusive, `size` undefined for `*`. */
 function rangeOf(answer: Answer, name: string): { start: number; end: number; size: number | undefined } {
   const [, first, last, size] = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(answer.headers.get('content-range')?.trim() ?? '') ?? [];
-  if (first === undefined || last === undefined) throw new UserError(`${answer.url.host} does not say which bytes of ${name} it sends. Download the file and open the copy.`);
+  if (first === undefined || last === undefined) throw new UserError(t`${answer.url.host} does not say which bytes of ${name} it sends. Download the file and open the copy.`);
   return { start: Number(first), end: Number(last) + 1, size: size === '*' ? undefined : Number(size) };
 }
 
@@ -238,9 +239,9 @@ function isStrong(validator: string | null | undefined): validator is string {
 
 function refuseEncoded({ headers, url }: Answer, name: string): void {
   const encoding = headers.get('content-encoding');
-  if (encoding !== null && encoding !== 'identity') throw new UserError(`${url.host} sends ${name} compressed (${encoding}), so that parts of it cannot be told apart. Download it and open the copy.`);
+  if (encoding !== null && encoding !== 'identity') throw new UserError(t`${url.host} sends ${name} compressed (${encoding}), so that parts of it cannot be told apart. Download it and open the copy.`);
 }
 
 function ignoresRanges(url: URL, name: string): UserError {
-  return new UserError(`${url.host} ignores requests for a part of ${name} and sends all of it. A server that serves byte ranges is needed; or download the file and open the copy.`);
+  return new UserError(t`${url.host} ignores requests for a part of ${name} and sends all of it. A server that serves byte ranges is needed; or download the file and open the copy.`);
 }

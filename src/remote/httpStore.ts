@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { ByteSource, FileStore, StoredFile } from '../checkpoint/byteSource';
 import { readShardIndex } from '../checkpoint/shardIndex';
 import { isStoredName } from '../checkpoint/storedName';
@@ -56,7 +57,7 @@ export function httpStore(client: HttpClient, folder: URL, given?: { readonly na
       return listed;
     },
     async open(name, signal) {
-      if (!isStoredName(name)) throw new UserError(`The file name ${quoted(name)} is refused: it does not lie inside ${location}.`);
+      if (!isStoredName(name)) throw new UserError(t`The file name ${quoted(name)} is refused: it does not lie inside ${location}.`);
       return open(name, signal);
     },
   };
@@ -69,10 +70,10 @@ function explain({ status, url }: Answer, name: string): UserError {
   const address = publicAddress(url);
   switch (status) {
     case 404:
-    case 410: return new RefusedError(`${address} does not exist. Check the address.`);
-    case 401: return new RefusedError(`${address} wants a user and a password. Give them as https://user:password@host/..., or download the file and open the copy.`);
-    case 403: return new RefusedError(`${address} may not be read: the server refuses it, or a signed address has expired. Get a new address.`);
-    default: return new RefusedError(`${url.host} answers ${status} for ${name}. Check the address.`);
+    case 410: return new RefusedError(t`${address} does not exist. Check the address.`);
+    case 401: return new RefusedError(t`${address} wants a user and a password. Give them as https://user:password@host/..., or download the file and open the copy.`);
+    case 403: return new RefusedError(t`${address} may not be read: the server refuses it, or a signed address has expired. Get a new address.`);
+    default: return new RefusedError(t`${url.host} answers ${status} for ${name}. Check the address.`);
   }
 }
 

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { t } from '@vscode/l10n';
 import type { StoredFile } from '../checkpoint/byteSource';
 import { isStoredName } from '../checkpoint/storedName';
 import { UserError } from '../errors';
@@ -95,7 +96,7 @@ export class Hub {
     const files = new Map<string, HubFile>();
     let next: string | undefined = `api/models/${repo}/tree/${commit}${folder === '' ? '' : `/${encodePath(folder)}`}`;
     for (let page = 0; next !== undefined; page++) {
-      if (page === MOST_PAGES) throw new UserError(`${repo} has more than ${MOST_PAGES * 1000} files in one folder. Open a file by its own address.`);
+      if (page === MOST_PAGES) throw new UserError(t`${repo} has more than ${MOST_PAGES * 1000} files in one folder. Open a file by its own address.`);
       const { value, headers }: { value: unknown; headers: Headers } = await this.#api(repo, next, signal);
       for (const { type, path, size, oid, lfs } of this.#parse(treeSchema, value)) {
         const name = path.slice(path.lastIndexOf('/') + 1);
@@ -131,7 +132,7 @@ export class Hub {
     if (!base.pathname.endsWith('/')) base.pathname += '/';
     const url = new URL(path, base);
     // The token goes along: a list's next page must not lead to another host.
-    if (url.origin !== base.origin) throw new UserError(`${base.host} points to ${url.host} for the rest of a list, which is refused. Check HF_ENDPOINT.`);
+    if (url.origin !== base.origin) throw new UserError(t`${base.host} points to ${url.host} for the rest of a list, which is refused. Check HF_ENDPOINT.`);
     return url;
   }
 
@@ -145,7 +146,7 @@ export class Hub {
 
   #parse<T>(schema: z.ZodType<T>, value: unknown): T {
     const parsed = schema.safeParse(value);
-    if (!parsed.success) throw new UserError(`${this.endpoint.host} does not answer as the Hugging Face Hub does. Check HF_ENDPOINT.`, { detail: z.prettifyError(parsed.error) });
+    if (!parsed.success) throw new UserError(t`${this.endpoint.host} does not answer as the Hugging Face Hub does. Check HF_ENDPOINT.`, { detail: z.prettifyError(parsed.error) });
     return parsed.data;
   }
 }

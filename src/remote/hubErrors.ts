@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { quoted } from '../checkpoint/wording';
 import { AccessError } from '../errors';
 import type { Answer } from './http';
@@ -17,7 +18,7 @@ export class HubRefusal extends AccessError {
    * @param tokenHelps whether another token may change the answer
    */
   constructor(readonly sentence: string, readonly page: string, readonly tokenHelps: boolean, endpoint: URL, options: { detail?: string } = {}) {
-    super(tokenHelps ? `${sentence} Give a token (${endpoint.origin}/settings/tokens) in HF_TOKEN or with "hf auth login".` : sentence, options);
+    super(tokenHelps ? t`${sentence} Give a token (${endpoint.origin}/settings/tokens) in HF_TOKEN or with "hf auth login".` : sentence, options);
   }
 }
 
@@ -34,20 +35,20 @@ export function explainHubRefusal({ status, headers, url }: Answer, { repo, endp
 
   if (code === 'GatedRepo') {
     return hasToken
-      ? refusal(`${model} is gated, and the token's account may not read it yet. Accept its licence at ${page}, wait until access is granted, and check that the token may read gated models.`)
-      : refusal(`${model} is gated. Accept its licence at ${page}.`, true);
+      ? refusal(t`${model} is gated, and the token's account may not read it yet. Accept its licence at ${page}, wait until access is granted, and check that the token may read gated models.`)
+      : refusal(t`${model} is gated. Accept its licence at ${page}.`, true);
   }
-  if (code === 'DisabledRepo') return refusal(`${model} was disabled by the Hub. See ${page}.`);
-  if (code === 'RevisionNotFound') return refusal(`${model} has no such revision. See ${page} for its branches and tags.`);
-  if (code === 'EntryNotFound') return refusal(`${model} has no file ${lastSegment(url)} in this revision. See ${page}.`);
-  if (status === 401 && hasToken && code !== 'RepoNotFound') return refusal(`${endpoint.host} refuses the token: it is wrong or has expired. Make a new one.`, true);
+  if (code === 'DisabledRepo') return refusal(t`${model} was disabled by the Hub. See ${page}.`);
+  if (code === 'RevisionNotFound') return refusal(t`${model} has no such revision. See ${page} for its branches and tags.`);
+  if (code === 'EntryNotFound') return refusal(t`${model} has no file ${lastSegment(url)} in this revision. See ${page}.`);
+  if (status === 401 && hasToken && code !== 'RepoNotFound') return refusal(t`${endpoint.host} refuses the token: it is wrong or has expired. Make a new one.`, true);
   if (status === 401 || status === 404 || code === 'RepoNotFound') {
     return hasToken
-      ? refusal(`${endpoint.host} has no model ${model} that the token may read. Check the name; if it is private, use a token of its owner.`)
-      : refusal(`${endpoint.host} has no public model ${model}. Check the name; a private one needs a token.`, true);
+      ? refusal(t`${endpoint.host} has no model ${model} that the token may read. Check the name; if it is private, use a token of its owner.`)
+      : refusal(t`${endpoint.host} has no public model ${model}. Check the name; a private one needs a token.`, true);
   }
-  if (status === 403) return refusal(`${url.host} refuses access to ${model}. Check at ${page} that your account may read it.`, true);
-  return refusal(`${url.host} answers ${status} for ${model}. Try again later.`);
+  if (status === 403) return refusal(t`${url.host} refuses access to ${model}. Check at ${page} that your account may read it.`, true);
+  return refusal(t`${url.host} answers ${status} for ${model}. Try again later.`);
 }
 
 /** The file that an address names, which a server may have encoded as it likes. */

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import { quoted } from '../checkpoint/wording';
 import type { HttpOptions } from './http';
@@ -25,7 +26,7 @@ export function hubEndpoint(options: HubOptions = {}, env: Environment = process
   const text = options.endpoint ?? nonEmpty(env.HF_ENDPOINT) ?? 'https://huggingface.co';
   const endpoint = URL.canParse(text) ? new URL(text) : undefined;
   if (endpoint === undefined || !/^https?:$/.test(endpoint.protocol)) {
-    throw new UserError(`The Hub's address ${quoted(text)} is not valid. Set HF_ENDPOINT to an address such as https://huggingface.co.`);
+    throw new UserError(t`The Hub's address ${quoted(text)} is not valid. Set HF_ENDPOINT to an address such as https://huggingface.co.`);
   }
   return endpoint;
 }

@@ -1,4 +1,5 @@
 import { posix } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { ByteSource, FileStore } from '../checkpoint/byteSource';
 import { isStoredName } from '../checkpoint/storedName';
 import { quoted } from '../checkpoint/wording';
@@ -29,13 +30,13 @@ export function hubStore(hub: Hub, repo: string, commit: string, folder = ''): F
       return [...files.values()].map(({ name, size }) => ({ name, size })).sort((a, b) => (a.name < b.name ? -1 : 1));
     },
     async open(name, signal) {
-      if (!isStoredName(name)) throw new UserError(`The file name ${quoted(name)} is refused: it does not lie inside ${location}.`);
+      if (!isStoredName(name)) throw new UserError(t`The file name ${quoted(name)} is refused: it does not lie inside ${location}.`);
       const path = posix.join(folder, name);
       const known = sources.get(path);
       if (known !== undefined) return known;
       const parent = posix.dirname(path);
       const file = (await filesIn(parent === '.' ? '' : parent, signal)).get(posix.basename(path));
-      if (file === undefined) throw new UserError(`${name} does not exist in ${location}.`);
+      if (file === undefined) throw new UserError(t`${name} does not exist in ${location}.`);
       const source = hub.open(repo, commit, path, file);
       sources.set(path, source);
       return source;

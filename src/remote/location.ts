@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { quoted } from '../checkpoint/wording';
 
@@ -36,7 +37,7 @@ export function parseLocation(text: string, endpoint: URL): Location {
   const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(trimmed)?.[1]?.toLowerCase();
   if (scheme === undefined) return { kind: 'local', path: text };
   if ((scheme !== 'https' && scheme !== 'http') || !URL.canParse(trimmed)) {
-    throw new UserError(`${quoted(trimmed.replace(/\/\/[^/]*@/, '//'))} cannot be opened: addresses are hf://owner/model@revision or https://... .`);
+    throw new UserError(t`${quoted(trimmed.replace(/\/\/[^/]*@/, '//'))} cannot be opened: addresses are hf://owner/model@revision or https://... .`);
   }
   const url = new URL(trimmed);
   url.hash = '';
@@ -106,7 +107,7 @@ function parsePage(url: URL, endpoint: URL): HubLocation | undefined {
   const [first] = segments;
   if (first === 'datasets' || first === 'spaces') throw notAModel(address);
   if (first === undefined || first === 'api' || first === 'models' || first === 'docs') {
-    throw new UserError(`${address} is not the page of a model. Paste the address of a model, such as https://huggingface.co/Qwen/Qwen-VL-Chat.`);
+    throw new UserError(t`${address} is not the page of a model. Paste the address of a model, such as https://huggingface.co/Qwen/Qwen-VL-Chat.`);
   }
   const pageAt = segments[1] !== undefined && PAGES.has(segments[1]) && segments.length > 2 ? 1 : Math.min(2, segments.length);
   const repo = segments.slice(0, pageAt);
@@ -117,7 +118,7 @@ function parsePage(url: URL, endpoint: URL): HubLocation | undefined {
 
 function hubLocation(text: string, repo: readonly string[], revision: string, path: readonly string[]): HubLocation {
   if (!isRepo(repo.join('/')) || revision === '' || path.includes('..') || path.includes('')) {
-    throw new UserError(`${quoted(text)} does not name a model on the Hub. Write hf://owner/model, hf://owner/model@revision or hf://owner/model@revision/file.`);
+    throw new UserError(t`${quoted(text)} does not name a model on the Hub. Write hf://owner/model, hf://owner/model@revision or hf://owner/model@revision/file.`);
   }
   return { kind: 'hub', repo: repo.join('/'), revision, path: path.join('/') };
 }
@@ -132,10 +133,10 @@ export function decoded(segment: string, text: string): string {
   try {
     return decodeURIComponent(segment);
   } catch (cause) {
-    throw new UserError(`${quoted(text)} is not a valid address: ${quoted(segment)} is wrongly encoded.`, { cause });
+    throw new UserError(t`${quoted(text)} is not a valid address: ${quoted(segment)} is wrongly encoded.`, { cause });
   }
 }
 
 function notAModel(text: string): UserError {
-  return new UserError(`${quoted(text)} is a dataset or a space; a model is wanted, such as hf://Qwen/Qwen-VL-Chat.`);
+  return new UserError(t`${quoted(text)} is a dataset or a space; a model is wanted, such as hf://Qwen/Qwen-VL-Chat.`);
 }

@@ -1,11 +1,12 @@
 import { posix } from 'node:path';
+import { t } from '@vscode/l10n';
 import type { FileStore } from '../checkpoint/byteSource';
 import { findInStore } from '../checkpoint/candidates';
 import type { Checkpoint } from '../checkpoint/checkpoint';
 import { findCheckpoints, obviousCandidate, openCheckpoint, openFromStore, type Candidate } from '../checkpoint/open';
 import { localStore } from '../checkpoint/localStore';
 import { someOf } from '../checkpoint/wording';
-import { UserError } from '../errors';
+import { systemErrorCode, UserError } from '../errors';
 import type { RunOptions } from '../progress';
 import { ConnectionError } from './errors';
 import { HttpClient } from './http';
@@ -41,7 +42,7 @@ export async function openLocation(text: string, options: OpenOptions = {}): Pro
   const chosen = obviousCandidate(found.candidates);
   if (chosen === undefined) {
     const { location } = found.store;
-    throw new UserError(`${location} holds ${found.candidates.length} checkpoints: ${someOf(found.candidates.map(({ name }) => name), 12)}. Open one of these files, such as ${location}/${found.candidates[0]?.name ?? ''}.`);
+    throw new UserError(t`${location} holds ${found.candidates.length} checkpoints: ${someOf(found.candidates.map(({ name }) => name), 12)}. Open one of these files, such as ${location}/${found.candidates[0]?.name ?? ''}.`);
   }
   return openFound(found, chosen, options);
 }
@@ -78,7 +79,7 @@ async function findOverHttp(url: URL, { hub, signal }: OpenOptions): Promise<Fou
   const folder = new URL(url);
   if (!folder.pathname.endsWith('/')) folder.pathname += '/';
   const store = httpStore(client, folder);
-  return withSomething({ store, candidates: await findInStore(store, signal) }, 'Give the address of the weights file or of its index (.index.json).');
+  return withSomething({ store, candidates: await findInStore(store, signal) }, t('Give the address of the weights file or of its index (.index.json).'));
 }
 
 async function findOnHub(location: HubLocation, options: HubOptions, signal: AbortSignal | undefined): Promise<FoundCheckpoints> {
@@ -88,10 +89,10 @@ async function findOnHub(location: HubLocation, options: HubOptions, signal: Abo
   const { repo, path } = location;
   const cached = cache === undefined ? undefined : await cachedCheckpoint(cache, repo, commit, path, signal);
   if (cached !== undefined) {
-    hub.client.notice(`${repo} is on this disk already; it is read from ${cached}.`);
+    hub.client.notice(t`${repo} is on this disk already; it is read from ${cached}.`);
     return findLocally(cached, signal);
   }
-  if (isOffline()) throw new UserError(`${hubAddress({ ...location, revision: commit })} is not whole in the Hub's cache, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE.`);
+  if (isOffline()) throw new UserError(t`${hubAddress({ ...location, revision: commit })} is not whole in the Hub's cache, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE.`);
   if (WEIGHTS_OR_INDEX.test(path)) {
     const parent = posix.dirname(path);
     const store = hubStore(hub, repo, commit, parent === '.' ? '' : parent);
@@ -100,7 +101,7 @@ async function findOnHub(location: HubLocation, options: HubOptions, signal: Abo
     return { store, candidates: [fileCandidate(store, name, size)] };
   }
   const store = hubStore(hub, repo, commit, path);
-  return withSomething({ store, candidates: await findInStore(store, signal) }, 'Open the folder that directly holds the weights, as hf://owner/model@revision/folder.');
+  return withSomething({ store, candidates: await findInStore(store, signal) }, t('Open the folder that directly holds the weights, as hf://owner/model@revision/folder.'));
 }
 
 /** Without a network the cache's own knowledge of the revision serves, which may be old. */
@@ -110,7 +111,7 @@ async function resolveCommit(hub: Hub, cache: string | undefined, location: HubL
   const known = (): Promise<string | undefined> => cache === undefined ? Promise.resolve(undefined) : cachedCommit(cache, location);
   if (isOffline()) {
     const commit = await known();
-    if (commit === undefined) throw new UserError(`${repo} is not in the Hub's cache, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE.`);
+    if (commit === undefined) throw new UserError(t`${repo} is not in the Hub's cache, and HF_HUB_OFFLINE forbids fetching it. Unset HF_HUB_OFFLINE.`);
     return commit;
   }
   try {
@@ -119,7 +120,7 @@ async function resolveCommit(hub: Hub, cache: string | undefined, location: HubL
     if (!(error instanceof ConnectionError)) throw error;
     const commit = await known();
     if (cache === undefined || commit === undefined || await cachedCheckpoint(cache, repo, commit, location.path, signal) === undefined) throw error;
-    hub.client.notice(`${error.message} ${repo} is taken as it was when it was last downloaded.`);
+    hub.client.notice(t`${error.message} ${repo} is taken as it was when it was last downloaded.`);
     return commit;
   }
 }
@@ -130,15 +131,15 @@ function fileCandidate(store: FileStore, name: string, bytes: number): Candidate
 
 function withSomething(found: FoundCheckpoints, advice: string): FoundCheckpoints {
   if (found.candidates.length > 0) return found;
-  throw new UserError(`${found.store.location} holds no checkpoint: looked for *.index.json, *.safetensors, *.bin, *.pt, *.pth and *.ckpt. ${advice}`);
+  throw new UserError(t`${found.store.location} holds no checkpoint: looked for *.index.json, *.safetensors, *.bin, *.pt, *.pth and *.ckpt. ${advice}`);
 }
 
 async function openLocalPath(path: string, options: RunOptions): Promise<Checkpoint> {
   try {
     return await openCheckpoint(path, options);
   } catch (error) {
-    if (error instanceof UserError && error.message.includes(' does not exist') && /^[A-Za-z0-9][\w.-]*\/[\w.-]+$/.test(path)) {
-      throw new UserError(`${error.message} For the model on the Hugging Face Hub write hf://${path}.`, { cause: error });
+    if (error instanceof UserError && ['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error.cause) ?? '') && /^[A-Za-z0-9][\w.-]*\/[\w.-]+$/.test(path)) {
+      throw new UserError(t`${error.message} For the model on the Hugging Face Hub write hf://${path}.`, { cause: error });
     }
     throw error;
   }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ByteSource } from '../checkpoint/byteSource';
 import { UserError } from '../errors';
 
@@ -90,7 +91,7 @@ export class Prefetch {
 
   /** Ends what is under way. */
   async close(): Promise<void> {
-    this.#stopped.abort(new UserError('The download was ended.'));
+    this.#stopped.abort(new UserError(t('The download was ended.')));
     await Promise.allSettled(this.#underWay);
   }
 

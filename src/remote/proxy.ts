@@ -3,6 +3,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { isIP, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { connect as tlsConnect } from 'node:tls';
+import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import { quoted } from '../checkpoint/wording';
 
@@ -65,7 +66,7 @@ class TunnelAgent extends HttpsAgent {
           return;
         }
         socket.destroy();
-        fail(new UserError(`The proxy ${this.#proxy.host} answers ${response.statusCode ?? 0} when asked for ${target}. Check HTTPS_PROXY, and the user and password in it.`));
+        fail(new UserError(t`The proxy ${this.#proxy.host} answers ${response.statusCode ?? 0} when asked for ${target}. Check HTTPS_PROXY, and the user and password in it.`));
       })
       .on('error', fail)
       .end();
@@ -87,7 +88,7 @@ export function send(request: typeof httpRequest, { signal, ...options }: Reques
         resolve(toResponse(message));
       } catch (cause) {
         message.destroy();
-        reject(new UserError(`${options.host ?? ''} answers with the status ${message.statusCode ?? 0}, which HTTP does not have. Check the address.`, { cause }));
+        reject(new UserError(t`${options.host ?? ''} answers with the status ${message.statusCode ?? 0}, which HTTP does not have. Check the address.`, { cause }));
       }
     });
     // Not Node's own `signal`: it destroys with an error, which nobody hears when a body is left before its end.
@@ -137,7 +138,7 @@ function proxyOf(env: Readonly<Record<string, string | undefined>>, name: 'https
   if (text === undefined) return undefined;
   const address = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`;
   if (!URL.canParse(address) || new URL(address).protocol !== 'http:') {
-    throw new UserError(`${name.toUpperCase()} is ${quoted(address.replace(/\/\/[^@/]*@/, '//'))}, which is not the address of an HTTP proxy. Set it to http://host:port.`);
+    throw new UserError(t`${name.toUpperCase()} is ${quoted(address.replace(/\/\/[^@/]*@/, '//'))}, which is not the address of an HTTP proxy. Set it to http://host:port.`);
   }
   return new URL(address);
 }

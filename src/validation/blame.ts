@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ConfigDocument } from '../architecture/config';
 import type { Family, Hyperparameter, Hyperparameters, Observed } from '../architecture/family';
 import { sayOrigin } from '../architecture/hyperparameters';
@@ -54,7 +55,7 @@ export function explain(first: Comparison, kept: KeptByKey, grounds: Grounds, hy
     blamed.add(hyperparameter.name);
     const explanation: Explanation = {
       blame: makeBlame(hyperparameter, found, family, config),
-      fixes: fix === undefined || after === undefined ? [] : [{ kind: 'setting', title: `Use ${hyperparameter.name} ${found}, as the checkpoint has it`, settings: fix }],
+      fixes: fix === undefined || after === undefined ? [] : [{ kind: 'setting', title: t`Use ${hyperparameter.name} ${found}, as the checkpoint has it`, settings: fix }],
     };
     const left = after === undefined ? undefined : findingKeys(after.comparison);
     const explained = left === undefined ? keysAbout(hyperparameter.name, step.comparison) : [...findingKeys(step.comparison)].filter(key => !left.has(key));
@@ -139,7 +140,7 @@ function keysAbout(name: string, comparison: Comparison): string[] {
 
 function makeBlame(hyperparameter: Hyperparameter, found: number, family: Family, config: ConfigDocument | undefined): Blame {
   const counts = family.hyperparameters.find(spec => spec.name === hyperparameter.name)?.counts;
-  const has = counts === undefined ? `The checkpoint's ${hyperparameter.name} is ${found}` : `The checkpoint has ${found} ${counts}`;
+  const has = counts === undefined ? t`The checkpoint's ${hyperparameter.name} is ${found}` : t`The checkpoint has ${found} ${counts}`;
   const { origin } = hyperparameter;
   return {
     hyperparameter: hyperparameter.name,

@@ -70,7 +70,7 @@ function headline({ valid, problem, family, config, expectedCount, matchedCount,
   const faults = [
     missing.length > 0 ? `${missing.length} missing` : '',
     unexpected.length > 0 ? `${unexpected.length} unexpected` : '',
-    mismatched.length > 0 ? formatCount(mismatched.length, 'size mismatch', 'size mismatches') : '',
+    mismatched.length > 0 ? formatCount(mismatched.length, 'mismatch') : '',
     duplicates.length > 0 ? formatCount(duplicates.length, 'duplicate') : '',
   ].filter(text => text !== '');
   return `Invalid for ${against}: ${faults.join(', ')}; ${matchedCount} of ${expectedCount} tensors match.`;

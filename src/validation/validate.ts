@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { ConfigError, configName, type ConfigDocument } from '../architecture/config';
 import type { ExpectedTensor, Family, Hyperparameters } from '../architecture/family';
 import { storageOf } from '../architecture/storage';
@@ -78,16 +79,18 @@ export function validate(plan: Plan, family: Family, config: ConfigDocument | un
 
 /** Why an encoder that is not stored in plain weights cannot be compared, and the way out. */
 const STORED = {
-  quantised: (name: string) => `The vision encoder's weights are quantised (${name}): each layer is packed beside its scales, and no strict load of the plain encoder can take them. Extract from the unquantised checkpoint of this model.`,
-  adapter: (name: string) => `The vision encoder holds ${name} adapters beside its weights. Merge them first (merge_and_unload in PEFT), and extract from the merged checkpoint.`,
+  quantised: (name: string) => t`The vision encoder's weights are quantised (${name}): each layer is packed beside its scales, and no strict load of the plain encoder can take them. Extract from the unquantised checkpoint of this model.`,
+  adapter: (name: string) => t`The vision encoder holds ${name} adapters beside its weights. Merge them first (merge_and_unload in PEFT), and extract from the merged checkpoint.`,
 };
 
 /** Said where no config describes the encoder: the tensors are then compared with what they themselves tell. */
 function sizesOfTensors(hyperparameters: Hyperparameters, config: ConfigDocument | undefined): ValidationWarning[] {
   if (hyperparameters.get('width')?.origin.kind !== 'checkpoint') return [];
   const heads = hyperparameters.get('heads');
-  const guessed = heads?.origin.kind === 'default' ? ` Heads cannot be seen in tensors: ${heads.value}, as in published models of this width, unless the setting heads says otherwise.` : '';
-  return [{ message: `${config === undefined ? 'No config.json describes' : `${configName(config)} does not describe`} this encoder: its sizes were read off the tensors, so only their agreement with each other was checked.${guessed}` }];
+  const guessed = heads?.origin.kind === 'default' ? t` Heads cannot be seen in tensors: ${heads.value}, as in published models of this width, unless the setting heads says otherwise.` : '';
+  return [{ message: (config === undefined
+    ? t('No config.json describes this encoder: its sizes were read off the tensors, so only their agreement with each other was checked.')
+    : t`${configName(config)} does not describe this encoder: its sizes were read off the tensors, so only their agreement with each other was checked.`) + guessed }];
 }
 
 function explanation(found: Explanation | undefined, others: readonly Fix[]): { fixes: readonly Fix[]; blame?: Explanation['blame'] } {
@@ -95,13 +98,13 @@ function explanation(found: Explanation | undefined, others: readonly Fix[]): { 
 }
 
 function exclude(key: string): Fix {
-  return { kind: 'mark', title: `Exclude ${key}`, key, mark: 'exclude' };
+  return { kind: 'mark', title: t`Exclude ${key}`, key, mark: 'exclude' };
 }
 
 /** Takes a tensor in under the missing key, when its own key is that or ends with it. */
 function include(missing: string, { tensor: { key } }: PlannedTensor): Fix[] {
   if (!(key === missing || key.endsWith(`.${missing}`))) return [];
-  const title = `Take in ${key} as ${missing}`;
+  const title = t`Take in ${key} as ${missing}`;
   const prefix = key.slice(0, key.length - missing.length);
   return [prefix === '' ? { kind: 'mark', title, key, mark: 'keep' } : { kind: 'mark', title, key, mark: 'strip', prefix }];
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { ConfigDocument } from '../architecture/config';
 import { configName } from '../architecture/config';
 import { storageOf } from '../architecture/storage';
@@ -17,12 +18,12 @@ export function findWarnings(plan: Plan, config: ConfigDocument | undefined): Va
 function nothingKept(plan: Plan, config: ConfigDocument | undefined): ValidationWarning[] {
   const modules = modulePrefixes(plan.tensors.map(({ tensor }) => tensor.key));
   const shown = modules.slice(0, 12).map(([path, count]) => `${path} (${count})`);
-  if (modules.length > shown.length) shown.push(`${modules.length - shown.length} more`);
-  const holds = modules.length === 0 ? 'The checkpoint has no tensors.' : `The checkpoint's modules, with their tensors, are: ${shown.join(', ')}.`;
-  const warnings: ValidationWarning[] = [{ message: `Nothing would be kept: no rule of the recipe wants any of the checkpoint's tensors. ${holds}` }];
+  if (modules.length > shown.length) shown.push(t`${modules.length - shown.length} more`);
+  const holds = modules.length === 0 ? t('The checkpoint has no tensors.') : t`The checkpoint's modules, with their tensors, are: ${shown.join(', ')}.`;
+  const warnings: ValidationWarning[] = [{ message: t`Nothing would be kept: no rule of the recipe wants any of the checkpoint's tensors. ${holds}` }];
   const tower = config?.value.mm_vision_tower ?? config?.value.vision_tower;
   if (config !== undefined && typeof tower === 'string') {
-    warnings.push({ message: `${configName(config)} names "${tower}" as the vision tower: a checkpoint of this kind may hold no vision encoder of its own, and then the encoder is to be found there.` });
+    warnings.push({ message: t`${configName(config)} names "${tower}" as the vision tower: a checkpoint of this kind may hold no vision encoder of its own, and then the encoder is to be found there.` });
   }
   return warnings;
 }
@@ -49,7 +50,7 @@ function mixedDtypes(kept: readonly PlannedTensor[]): ValidationWarning[] {
   if (byDtype.size < 2) return [];
   const groups = [...byDtype].sort((a, b) => b[1].length - a[1].length);
   const rarest = groups.at(-1)?.[1][0];
-  return [about(`The encoder mixes dtypes: ${groups.map(([dtype, tensors]) => `${dtype} (${tensors.length})`).join(', ')}. A loader that expects one dtype will convert some of them.`, rarest)];
+  return [about(t`The encoder mixes dtypes: ${groups.map(([dtype, tensors]) => `${dtype} (${tensors.length})`).join(', ')}. A loader that expects one dtype will convert some of them.`, rarest)];
 }
 
 /** Dtypes in which weights are trained and run as they are. */
@@ -57,23 +58,23 @@ const PLAIN: ReadonlySet<Dtype> = new Set(['F64', 'F32', 'F16', 'BF16']);
 
 function oddDtypes(kept: readonly PlannedTensor[]): ValidationWarning[] {
   const odd = groupBy(kept.filter(({ tensor }) => !PLAIN.has(tensor.dtype)), ({ tensor }) => tensor.dtype);
-  return [...odd].map(([dtype, tensors]) => about(`${quantity(tensors, 'is', 'are')} ${dtype}, a dtype that weights have only when they are quantised; without its scales the encoder computes something else.`, tensors[0]));
+  return [...odd].map(([dtype, tensors]) => about(t`${quantity(tensors)}: ${dtype}, a dtype that weights have only when they are quantised; without its scales the encoder computes something else.`, tensors[0]));
 }
 
 function emptyShapes(kept: readonly PlannedTensor[]): ValidationWarning[] {
   const empty = kept.filter(({ tensor }) => elementCount(tensor.shape) === 0);
-  return empty.length === 0 ? [] : [about(`${quantity(empty, 'has', 'have')} no elements. Sharded training (DeepSpeed ZeRO-3) saves such shells when the weights are not gathered first; gather them and save again.`, empty[0])];
+  return empty.length === 0 ? [] : [about(t`${quantity(empty)}: no elements. Sharded training (DeepSpeed ZeRO-3) saves such shells when the weights are not gathered first; gather them and save again.`, empty[0])];
 }
 
 function tied(kept: readonly PlannedTensor[]): ValidationWarning[] {
   const byPlace = groupBy(kept.filter(({ tensor }) => tensor.length > 0), ({ tensor }) => `${tensor.file} ${tensor.offset} ${tensor.indirect?.deflate?.offset ?? ''}`);
-  return [...byPlace.values()].filter(group => group.length > 1).map(group => about(`${group.map(({ tensor }) => tensor.key).join(' and ')} share the same bytes. Each key gets a copy of its own.`, group[0]));
+  return [...byPlace.values()].filter(group => group.length > 1).map(group => about(t`${group.map(({ tensor }) => tensor.key).join(t(' and '))} share the same bytes. Each key gets a copy of its own.`, group[0]));
 }
 
 function expanded(kept: readonly PlannedTensor[]): ValidationWarning[] {
   const views = kept.filter(({ tensor: { shape, indirect } }) => indirect?.strides?.some((stride, index) => stride === 0 && (shape[index] ?? 0) > 1) ?? false);
   const bytes = views.reduce((sum, { tensor }) => sum + tensor.length, 0);
-  return views.length === 0 ? [] : [about(`${quantity(views, 'is', 'are')} expanded from fewer stored elements and will be written in full, ${formatBytes(bytes)}.`, views[0])];
+  return views.length === 0 ? [] : [about(t`${quantity(views)}: expanded from fewer stored elements and written in full, ${formatBytes(bytes)}.`, views[0])];
 }
 
 /** Said so that nobody takes the language model's quantisation for the encoder's. */
@@ -81,25 +82,25 @@ function storedOtherwise({ tensors, kept }: Plan): ValidationWarning[] {
   if (storageOf(kept.map(({ tensor }) => tensor.key)) !== undefined) return [];
   const storage = storageOf(tensors.map(({ tensor }) => tensor.key));
   if (storage === undefined) return [];
-  const what = storage.kind === 'adapter' ? `This checkpoint holds ${storage.name} adapters` : `This checkpoint is quantised (${storage.name})`;
-  return [{ message: `${what}, but not in its vision encoder, whose weights are plain and go in as they are.` }];
+  const what = storage.kind === 'adapter' ? t`This checkpoint holds ${storage.name} adapters` : t`This checkpoint is quantised (${storage.name})`;
+  return [{ message: t`${what}, but not in its vision encoder, whose weights are plain and go in as they are.` }];
 }
 
 /** Rules that ask for tensors and get none: most often a module's name with a slip of the pen. */
 function idleRules(plan: Plan): ValidationWarning[] {
   const active = new Set(plan.tensors.map(({ decision }) => decision?.rule));
-  return [...plan.recipe.overrides, ...plan.recipe.rules].filter(rule => rule.mark !== 'exclude' && !active.has(rule)).map(rule => ({ message: `The recipe's rule to ${rule.mark} ${describe(rule)} decides about no tensor.` }));
+  return [...plan.recipe.overrides, ...plan.recipe.rules].filter(rule => rule.mark !== 'exclude' && !active.has(rule)).map(rule => ({ message: t`The recipe's rule to ${rule.mark} ${describe(rule)} decides about no tensor.` }));
 }
 
 function describe(rule: Rule): string {
-  if ('key' in rule) return `the key ${rule.key}`;
-  return 'module' in rule ? `the module ${rule.module}` : `the pattern ${rule.pattern}`;
+  if ('key' in rule) return t`the key ${rule.key}`;
+  return 'module' in rule ? t`the module ${rule.module}` : t`the pattern ${rule.pattern}`;
 }
 
-/** "attn_pool.query is", "attn_pool.query and 3 more are". */
-function quantity(tensors: readonly PlannedTensor[], one: string, many: string): string {
+/** "attn_pool.query", "attn_pool.query and 3 more". */
+function quantity(tensors: readonly PlannedTensor[]): string {
   const first = tensors[0]?.tensor.key ?? '';
-  return tensors.length === 1 ? `${first} ${one}` : `${first} and ${tensors.length - 1} more ${many}`;
+  return tensors.length === 1 ? first : t`${first} and ${tensors.length - 1} more`;
 }
 
 function about(message: string, planned: PlannedTensor | undefined): ValidationWarning {

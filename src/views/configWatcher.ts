@@ -45,5 +45,5 @@ function watchable(location: string | undefined): string | undefined {
 /** What an open editor shows wins over what is on disk. */
 async function textOf(location: string): Promise<string> {
   const open = vscode.workspace.textDocuments.find(document => document.uri.scheme === 'file' && document.uri.fsPath === location && !document.isClosed);
-  return open?.isDirty === true ? open.getText() : textOnDisk(location, 'Choose another config, or put it back.');
+  return open?.isDirty === true ? open.getText() : textOnDisk(location, vscode.l10n.t('Choose another config, or put it back.'));
 }

@@ -48,6 +48,6 @@ export async function textOnDisk(location: string, advice: string): Promise<stri
   try {
     return new TextDecoder().decode(await vscode.workspace.fs.readFile(vscode.Uri.file(location)));
   } catch (cause) {
-    throw new UserError(`${location} cannot be read any more. ${advice}`, { cause });
+    throw new UserError(vscode.l10n.t('{0} cannot be read any more. {1}', location, advice), { cause });
   }
 }

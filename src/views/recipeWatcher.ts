@@ -16,7 +16,7 @@ export class RecipeWatcher implements vscode.Disposable {
   }
 
   private async read(location: string): Promise<void> {
-    const recipe = parseRecipe(await textOnDisk(location, 'The recipe that was read from it stays in force.'), location);
+    const recipe = parseRecipe(await textOnDisk(location, vscode.l10n.t('The recipe that was read from it stays in force.')), location);
     const { origin, job } = this.session;
     if (origin.kind !== 'file' || origin.path !== location || job === undefined) return;
     const text = recipeToJson(recipe);

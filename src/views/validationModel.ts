@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { TextRange } from '../architecture/config';
 import type { Blame, DuplicateKey, Fix, MissingKey, SizeMismatch, UnexpectedKey, Validation } from '../validation/validation';
 import { formatShape } from '../format';
@@ -80,9 +81,9 @@ export function sourceKeyOf({ kind, finding }: Finding): string | undefined {
 /** What is wrong with each of the checkpoint's keys that a finding is about, in the words of a strict load. */
 export function problemsBySource(validation: Validation): Map<string, string> {
   const problems = new Map<string, string>();
-  for (const { sourceKey } of validation.unexpected) problems.set(sourceKey, 'Unexpected key: the encoder has no such parameter.');
-  for (const { sourceKey, expected, found } of validation.mismatched) problems.set(sourceKey, `Size mismatch: found ${formatShape(found)}, expected ${formatShape(expected)}.`);
-  for (const { key, sourceKeys } of validation.duplicates) for (const source of sourceKeys) problems.set(source, `Duplicate: ${sourceKeys.length} tensors would be named ${key}.`);
+  for (const { sourceKey } of validation.unexpected) problems.set(sourceKey, t('Unexpected key: the encoder has no such parameter.'));
+  for (const { sourceKey, expected, found } of validation.mismatched) problems.set(sourceKey, t`Size mismatch: found ${formatShape(found)}, expected ${formatShape(expected)}.`);
+  for (const { key, sourceKeys } of validation.duplicates) for (const source of sourceKeys) problems.set(source, t`Duplicate: ${sourceKeys.length} tensors would be named ${key}.`);
   return problems;
 }
 

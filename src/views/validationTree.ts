@@ -110,7 +110,7 @@ function item(node: ValidationNode, job: Job, origin: RecipeOrigin): vscode.Tree
     case 'cause': return causeItem(node.cause);
     case 'finding': return findingItem(node.finding);
     case 'warnings': return row(vscode.l10n.t('Warnings'), { icon: 'warning', colour: 'list.warningForeground', open: true, description: String(warningsOf(job).length) });
-    case 'others': return row(vscode.l10n.t('Beside the Tensors'), { icon: 'list-flat', folded: true, description: formatCount(job.checkpoint.others.length, 'entry', 'entries'), tooltip: [vscode.l10n.t('What the checkpoint holds besides tensors that can be extracted. It stays behind.')] });
+    case 'others': return row(vscode.l10n.t('Beside the Tensors'), { icon: 'list-flat', folded: true, description: formatCount(job.checkpoint.others.length, 'entry'), tooltip: [vscode.l10n.t('What the checkpoint holds besides tensors that can be extracted. It stays behind.')] });
     case 'other': return row(visible(node.other.key), { icon: 'symbol-misc', description: visible(node.other.description) });
     case 'warning': return warningItem(node.warning);
     case 'more': return row(vscode.l10n.t('… and {0} more', node.count.toLocaleString('en-US')), {});

@@ -1,5 +1,6 @@
+import '../language';
 import './style.css';
-import { formatBytes, formatCount } from '../../src/format';
+import { formatBytes } from '../../src/format';
 import type { FromInspector, InspectedFile, InspectorReply, ToInspector } from '../../src/inspectorProtocol';
 import { button } from '../controls';
 import { el } from '../dom';
@@ -7,13 +8,14 @@ import { moduleTree } from './moduleTree';
 import { TensorDetails, type Ask } from './tensorDetails';
 import { TensorTable } from './tensorTable';
 import { Treemap } from './treemap';
+import { words } from './words';
 
 declare function acquireVsCodeApi(): { postMessage(message: FromInspector): void };
 const host = acquireVsCodeApi();
 
 let file: InspectedFile | undefined;
 /** What is typed into the filter, and the module that the treemap shows. */
-let words = '';
+let wanted = '';
 let dtype = '';
 let module = '';
 
@@ -45,15 +47,15 @@ const banner = el('div', 'banner');
 banner.setAttribute('role', 'alert');
 const search = el('input', 'search');
 search.type = 'search';
-search.placeholder = 'Filter by name: words in any order';
+search.placeholder = words.filter;
 search.setAttribute('aria-label', search.placeholder);
 search.addEventListener('input', () => {
-  words = search.value;
+  wanted = search.value;
   filter();
 });
 const chips = el('div', 'chips');
 chips.setAttribute('role', 'group');
-chips.setAttribute('aria-label', 'Dtypes');
+chips.setAttribute('aria-label', words.dtypes);
 const found = el('span', 'found');
 found.setAttribute('role', 'status');
 const content = el('div', 'content', el('div', 'list', el('div', 'tools', search, chips, found), table.element), details.element);
@@ -65,7 +67,7 @@ window.addEventListener('message', (event: MessageEvent<ToInspector>) => {
     case 'file': show(message.file); break;
     case 'unreadable': refuse(message.name, message.message); break;
     case 'changed':
-      banner.replaceChildren(el('span', '', 'The file has changed on the disk.'), button({ label: 'Reload' }, () => { host.postMessage({ type: 'reload' }); }));
+      banner.replaceChildren(el('span', '', words.changed), button({ label: words.reload }, () => { host.postMessage({ type: 'reload' }); }));
       break;
     case 'select': {
       const tensor = file?.tensors.findIndex(({ key }) => key === message.key) ?? -1;
@@ -93,8 +95,8 @@ function show(next: InspectedFile): void {
   const formats = [...new Set(files.map(({ format }) => format))].join(', ');
   header.replaceChildren(
     el('h1', '', name),
-    el('p', 'facts', `${formatCount(tensors.length, 'tensor')} · ${elements.toLocaleString('en-US', { notation: 'compact', maximumFractionDigits: 2 })} elements · ${formatBytes(bytes)}${files.length > 1 ? ` in ${files.length} files` : ''} · ${formats}`),
-    button({ label: 'Open as Checkpoint', title: 'Mark, validate and extract its vision encoder in the views' }, () => { host.postMessage({ type: 'open' }); }),
+    el('p', 'facts', words.summary(tensors.length, elements.toLocaleString('en-US', { notation: 'compact', maximumFractionDigits: 2 }), formatBytes(bytes), files.length, formats)),
+    button({ label: words.open, title: words.openHint }, () => { host.postMessage({ type: 'open' }); }),
     ...lists(files, others),
   );
   banner.replaceChildren(...warnings.map(warning => el('p', '', warning)));
@@ -109,7 +111,7 @@ function show(next: InspectedFile): void {
 function refuse(name: string, message: string): void {
   file = undefined;
   header.replaceChildren(el('h1', '', name));
-  banner.replaceChildren(el('p', '', message), button({ label: 'Try again' }, () => { host.postMessage({ type: 'reload' }); }));
+  banner.replaceChildren(el('p', '', message), button({ label: words.tryAgain }, () => { host.postMessage({ type: 'reload' }); }));
   content.hidden = treemap.element.hidden = true;
 }
 
@@ -117,9 +119,9 @@ function refuse(name: string, message: string): void {
 function lists(files: InspectedFile['files'], others: InspectedFile['others']): HTMLElement[] {
   const metadata = files.flatMap(each => each.metadata.map(([key, value]) => [files.length > 1 ? `${each.name}: ${key}` : key, value] as const));
   const fold = (title: string, entries: readonly (readonly [string, string])[]): HTMLElement[] => entries.length === 0 ? [] : [
-    el('details', '', el('summary', '', `${title} (${entries.length})`), el('table', '', ...entries.map(([key, value]) => el('tr', '', el('th', '', key), el('td', '', value))))),
+    el('details', '', el('summary', '', words.folded(title, entries.length)), el('table', '', ...entries.map(([key, value]) => el('tr', '', el('th', '', key), el('td', '', value))))),
   ];
-  return [...fold('Metadata', metadata), ...fold('Not tensors', others.map(({ key, description }) => [key, description] as const))];
+  return [...fold(words.metadata, metadata), ...fold(words.others, others.map(({ key, description }) => [key, description] as const))];
 }
 
 function drawChips(): void {
@@ -128,7 +130,7 @@ function drawChips(): void {
   chips.replaceChildren(...[...totals].sort(([, a], [, b]) => b - a).map(([name, bytes]) => {
     const chip = el('button', 'chip', `${name.toLowerCase()} ${formatBytes(bytes)}`);
     chip.setAttribute('aria-pressed', String(dtype === name));
-    chip.title = `Only ${name.toLowerCase()}`;
+    chip.title = words.onlyDtype(name.toLowerCase());
     chip.addEventListener('click', () => {
       dtype = dtype === name ? '' : name;
       drawChips();
@@ -140,14 +142,14 @@ function drawChips(): void {
 
 function filter(): void {
   if (file === undefined) return;
-  const wanted = words.toLowerCase().split(/\s+/).filter(word => word !== '');
+  const parts = wanted.toLowerCase().split(/\s+/).filter(word => word !== '');
   const rows = file.tensors.flatMap((tensor, index) => {
     const key = tensor.key.toLowerCase();
     const inside = module === '' || tensor.key === module || tensor.key.startsWith(`${module}.`);
-    return inside && (dtype === '' || tensor.dtype === dtype) && wanted.every(word => key.includes(word)) ? [index] : [];
+    return inside && (dtype === '' || tensor.dtype === dtype) && parts.every(word => key.includes(word)) ? [index] : [];
   });
   const bytes = rows.reduce((sum, row) => sum + (file?.tensors[row]?.bytes ?? 0), 0);
-  found.textContent = rows.length === file.tensors.length ? '' : `${rows.length.toLocaleString('en-US')} of ${file.tensors.length.toLocaleString('en-US')}, ${formatBytes(bytes)}`;
+  found.textContent = rows.length === file.tensors.length ? '' : words.found(rows.length.toLocaleString('en-US'), file.tensors.length.toLocaleString('en-US'), formatBytes(bytes));
   table.show(rows);
 }
 

@@ -5,6 +5,7 @@ import type { Distribution } from '../../src/features/statistics';
 import type { InspectedFile, InspectorAnswers, InspectorQuestion, ListedTensor } from '../../src/inspectorProtocol';
 import { button } from '../controls';
 import { el, number } from '../dom';
+import { words } from './words';
 
 /** A question under way. */
 export interface Asked<Answer> {
@@ -25,41 +26,41 @@ export class TensorDetails {
   private readonly running = new Set<{ cancel(): void }>();
 
   constructor(private readonly ask: Ask, private readonly onCopy: (text: string) => void) {
-    this.element.setAttribute('aria-label', 'Tensor');
+    this.element.setAttribute('aria-label', words.tensor);
     this.clear();
   }
 
   clear(): void {
     this.stop();
-    this.element.replaceChildren(el('p', 'hint', 'Choose a tensor to see its statistics, a histogram of its values and a picture of them.'));
+    this.element.replaceChildren(el('p', 'hint', words.choose));
   }
 
   show(index: number, tensor: ListedTensor, file: InspectedFile['files'][number] | undefined): void {
     this.stop();
     const title = el('h2', '', tensor.key);
-    const copy = el('button', 'small', 'Copy');
-    copy.title = 'Copy the name';
+    const copy = el('button', 'small', words.copy);
+    copy.title = words.copyHint;
     copy.addEventListener('click', () => { this.onCopy(tensor.key); });
     const facts = rows([
-      ['dtype', tensor.dtype.toLowerCase()],
-      ['shape', formatShape(tensor.shape)],
-      ['elements', tensor.elements.toLocaleString('en-US')],
-      ['bytes', `${formatBytes(tensor.bytes)} (${tensor.bytes.toLocaleString('en-US')})`],
-      ['file', file?.name ?? ''],
-      ['from byte', tensor.offset.toLocaleString('en-US')],
+      [words.facts.dtype, tensor.dtype.toLowerCase()],
+      [words.facts.shape, formatShape(tensor.shape)],
+      [words.facts.elements, tensor.elements.toLocaleString('en-US')],
+      [words.facts.bytes, words.exactly(formatBytes(tensor.bytes), tensor.bytes.toLocaleString('en-US'))],
+      [words.facts.file, file?.name ?? ''],
+      [words.facts.offset, tensor.offset.toLocaleString('en-US')],
     ]);
     const values = el('div', 'values');
     this.element.replaceChildren(el('div', 'title', title, copy), facts, values);
-    if (tensor.elements === 0) values.append(el('p', 'hint', 'It has no elements.'));
+    if (tensor.elements === 0) values.append(el('p', 'hint', words.empty));
     else if (tensor.bytes <= READ_AT_ONCE) this.read(index, tensor, values);
-    else values.append(el('p', 'hint', `Its ${formatBytes(tensor.bytes)} are read only when you say so.`), button({ label: 'Read values', primary: true }, () => { this.read(index, tensor, values); }));
+    else values.append(el('p', 'hint', words.readWhenAsked(formatBytes(tensor.bytes))), button({ label: words.read, primary: true }, () => { this.read(index, tensor, values); }));
   }
 
   private read(index: number, tensor: ListedTensor, values: HTMLElement): void {
     const numbers = el('section', 'numbers');
-    const picture = new HeatMapView((matrix, region, into) => this.wait(into, 'The picture', onProgress => this.ask({ type: 'heatMap', tensor: index, matrix, ...(region !== undefined && { region }) }, onProgress)), tensor.shape);
+    const picture = new HeatMapView((matrix, region, into) => this.wait(into, words.picture, onProgress => this.ask({ type: 'heatMap', tensor: index, matrix, ...(region !== undefined && { region }) }, onProgress)), tensor.shape);
     values.replaceChildren(numbers, picture.element);
-    void this.wait(numbers, 'Statistics', onProgress => this.ask({ type: 'statistics', tensor: index }, onProgress)).then(found => {
+    void this.wait(numbers, words.statistics, onProgress => this.ask({ type: 'statistics', tensor: index }, onProgress)).then(found => {
       if (found !== undefined) numbers.replaceChildren(...statistics(found));
       return picture.load();
     });
@@ -70,7 +71,7 @@ export class TensorDetails {
     const bar = el('progress');
     bar.setAttribute('aria-label', what);
     const asked = start(share => { bar.value = share; });
-    const cancel = el('button', 'small', 'Cancel');
+    const cancel = el('button', 'small', words.cancel);
     cancel.addEventListener('click', () => { asked.cancel(); });
     const waiting = el('div', 'waiting', bar, cancel);
     // What is read in a moment shows no bar that flickers.
@@ -117,7 +118,7 @@ class HeatMapView {
     });
     this.canvas.addEventListener('mousemove', event => { this.tell(event.offsetX / this.canvas.clientWidth, event.offsetY / this.canvas.clientHeight); });
     this.canvas.addEventListener('mouseleave', () => { this.readout.textContent = ''; });
-    this.element.append(el('h3', '', 'Values'), this.canvas, this.readout, this.caption, this.status);
+    this.element.append(el('h3', '', words.values), this.canvas, this.readout, this.caption, this.status);
     if (this.matrices.count > 1) this.element.append(this.matrixChooser());
   }
 
@@ -153,8 +154,8 @@ class HeatMapView {
     if (region === undefined || rows === undefined || columns === undefined) return;
     const averaged = rows < region.rows || columns < region.columns;
     const whole = region.rows === this.matrices.rows && region.columns === this.matrices.columns;
-    const place = whole ? `${region.rows} × ${region.columns}` : `rows ${region.row} to ${region.row + region.rows - 1}, columns ${region.column} to ${region.column + region.columns - 1}`;
-    this.caption.textContent = `${place}${averaged ? `, averaged to ${rows} × ${columns}` : ''}. Blue below zero, red above. ${region.rows <= CLOSEST && region.columns <= CLOSEST ? 'Click for the whole.' : 'Click to go closer.'}`;
+    const place = whole ? words.whole(region.rows, region.columns) : words.part(region.row, region.row + region.rows - 1, region.column, region.column + region.columns - 1);
+    this.caption.textContent = words.caption(averaged ? words.averaged(place, rows, columns) : place, region.rows <= CLOSEST && region.columns <= CLOSEST);
     this.canvas.setAttribute('aria-label', this.caption.textContent);
   }
 
@@ -164,7 +165,7 @@ class HeatMapView {
     const row = Math.min(rows - 1, Math.floor(y * rows));
     const column = Math.min(columns - 1, Math.floor(x * columns));
     const value = values[row * columns + column];
-    if (value !== undefined) this.readout.textContent = `[${region.row + Math.floor(row * region.rows / rows)}, ${region.column + Math.floor(column * region.columns / columns)}]${rows < region.rows || columns < region.columns ? ' mean' : ''} = ${number(value)}`;
+    if (value !== undefined) this.readout.textContent = words.valueAt(region.row + Math.floor(row * region.rows / rows), region.column + Math.floor(column * region.columns / columns), number(value), rows < region.rows || columns < region.columns);
   }
 
   private matrixChooser(): HTMLElement {
@@ -178,34 +179,34 @@ class HeatMapView {
       input.value = String(this.matrix);
       void this.load();
     });
-    return el('label', 'chooser', `Matrix of ${this.matrices.count.toLocaleString('en-US')}`, input);
+    return el('label', 'chooser', words.matrixOf(this.matrices.count.toLocaleString('en-US')), input);
   }
 }
 
 function statistics({ statistics: found, histogram: { low, high, counts } }: Distribution): HTMLElement[] {
-  const share = (part: number): string => part === 0 ? 'none' : `${part.toLocaleString('en-US')} (${(100 * part / found.count).toPrecision(3)} %)`;
+  const share = (part: number): string => part === 0 ? words.none : words.share(part.toLocaleString('en-US'), (100 * part / found.count).toPrecision(3));
   const most = Math.max(1, ...counts);
   const step = (high - low) / counts.length;
   const bars = [...counts].map((count, bin) => {
     const bar = el('div', 'bar');
     bar.style.height = `${count === 0 ? 0 : Math.max(1, 100 * count / most)}%`;
-    bar.title = `${number(low + bin * step)} to ${number(low + (bin + 1) * step)}: ${count.toLocaleString('en-US')}`;
+    bar.title = words.histogramBar(number(low + bin * step), number(low + (bin + 1) * step), count.toLocaleString('en-US'));
     return bar;
   });
   const chart = el('div', 'histogram', ...bars);
   chart.setAttribute('role', 'img');
-  chart.setAttribute('aria-label', `Histogram from ${number(low)} to ${number(high)}`);
+  chart.setAttribute('aria-label', words.histogram(number(low), number(high)));
   const scale = el('div', 'scale', el('span', '', number(low)), el('span', '', number(high)));
   return [
-    el('h3', '', 'Statistics'),
+    el('h3', '', words.statistics),
     rows([
-      ['mean', number(found.mean)],
-      ['std', number(found.standardDeviation)],
-      ['min', number(found.min)],
-      ['max', number(found.max)],
-      ['zeros', share(found.zeros)],
-      ['NaN', share(found.nans)],
-      ['infinite', share(found.infinities)],
+      [words.figures.mean, number(found.mean)],
+      [words.figures.std, number(found.standardDeviation)],
+      [words.figures.min, number(found.min)],
+      [words.figures.max, number(found.max)],
+      [words.figures.zeros, share(found.zeros)],
+      [words.figures.nan, share(found.nans)],
+      [words.figures.infinite, share(found.infinities)],
     ]),
     chart, scale,
   ];

@@ -1,6 +1,7 @@
 import { formatBytes, formatShape } from '../../src/format';
 import type { ListedTensor } from '../../src/inspectorProtocol';
 import { el } from '../dom';
+import { words } from './words';
 
 const ROW_PX = 22;
 /** Rows drawn beyond what is seen, so that scrolling shows no gaps. */
@@ -11,13 +12,13 @@ type Column = 'key' | 'dtype' | 'shape' | 'elements' | 'bytes' | 'share';
 /** Rows beyond this many pixels are reached by stretching the scale: browsers cap an element's height. */
 const MOST_PX = 8_000_000;
 
-const COLUMNS: readonly { readonly id: Column; readonly title: string; readonly compare: (a: ListedTensor, b: ListedTensor) => number }[] = [
-  { id: 'key', title: 'Name', compare: (a, b) => natural(a.key, b.key) },
-  { id: 'dtype', title: 'Dtype', compare: (a, b) => natural(a.dtype, b.dtype) },
-  { id: 'shape', title: 'Shape', compare: (a, b) => a.shape.length - b.shape.length || a.elements - b.elements },
-  { id: 'elements', title: 'Elements', compare: (a, b) => a.elements - b.elements },
-  { id: 'bytes', title: 'Size', compare: (a, b) => a.bytes - b.bytes },
-  { id: 'share', title: 'Share', compare: (a, b) => a.bytes - b.bytes },
+const COLUMNS: readonly { readonly id: Column; readonly compare: (a: ListedTensor, b: ListedTensor) => number }[] = [
+  { id: 'key', compare: (a, b) => natural(a.key, b.key) },
+  { id: 'dtype', compare: (a, b) => natural(a.dtype, b.dtype) },
+  { id: 'shape', compare: (a, b) => a.shape.length - b.shape.length || a.elements - b.elements },
+  { id: 'elements', compare: (a, b) => a.elements - b.elements },
+  { id: 'bytes', compare: (a, b) => a.bytes - b.bytes },
+  { id: 'share', compare: (a, b) => a.bytes - b.bytes },
 ];
 
 const collator = new Intl.Collator('en', { numeric: true });
@@ -41,10 +42,10 @@ export class TensorTable {
 
   constructor(private readonly onChoose: (tensor: number) => void) {
     this.element.setAttribute('role', 'grid');
-    this.element.setAttribute('aria-label', 'Tensors');
+    this.element.setAttribute('aria-label', words.tensors);
     this.head.setAttribute('role', 'row');
     this.scroller.tabIndex = 0;
-    this.scroller.setAttribute('aria-label', 'Tensors');
+    this.scroller.setAttribute('aria-label', words.tensors);
     this.scroller.append(this.spacer, this.body);
     this.element.append(this.head, this.scroller);
     this.scroller.addEventListener('scroll', () => { this.draw(); });
@@ -85,13 +86,14 @@ export class TensorTable {
   }
 
   private drawHead(): void {
-    this.head.replaceChildren(...COLUMNS.map(({ id, title }) => {
+    this.head.replaceChildren(...COLUMNS.map(({ id }) => {
+      const title = words.columns[id];
       const sorted = this.sorting?.column === id;
       const cell = el('div', `cell ${id}`);
       cell.setAttribute('role', 'columnheader');
       cell.setAttribute('aria-sort', !sorted ? 'none' : this.sorting?.descending === true ? 'descending' : 'ascending');
       const sort = el('button', '', title, el('span', 'arrow', !sorted ? '' : this.sorting?.descending === true ? ' ▾' : ' ▴'));
-      sort.title = sorted ? 'Sort the other way; a third time as in the file' : `Sort by ${title.toLowerCase()}`;
+      sort.title = sorted ? words.sortOtherwise : words.sortBy(title);
       sort.addEventListener('click', () => { this.sortBy(id); });
       cell.append(sort);
       return cell;

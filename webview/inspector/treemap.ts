@@ -2,6 +2,7 @@ import { hierarchy, treemap, treemapSquarify, type HierarchyRectangularNode } fr
 import { formatBytes } from '../../src/format';
 import { el } from '../dom';
 import type { ModuleNode } from './moduleTree';
+import { words } from './words';
 
 /** More rectangles are not drawn: the smallest cannot be told apart anyway. */
 const MOST_RECTANGLES = 400;
@@ -16,8 +17,8 @@ export class Treemap {
   private trail: readonly ModuleNode[] = [];
 
   constructor(private readonly onTensor: (tensor: number) => void, private readonly onModule: (path: string) => void) {
-    this.element.setAttribute('aria-label', 'Where the bytes are');
-    this.path.setAttribute('aria-label', 'Module');
+    this.element.setAttribute('aria-label', words.map);
+    this.path.setAttribute('aria-label', words.path);
     this.element.append(this.path, this.area);
     new ResizeObserver(() => { this.draw(); }).observe(this.area);
   }
@@ -54,7 +55,7 @@ export class Treemap {
       if (depth === this.trail.length - 1) button.setAttribute('aria-current', 'location');
       button.addEventListener('click', () => { this.enter(node); });
       return button;
-    }), el('span', 'sum', `${formatBytes(shown.bytes)} in ${shown.tensors.toLocaleString('en-US')} tensors`));
+    }), el('span', 'sum', words.sum(formatBytes(shown.bytes), shown.tensors)));
 
     const twoLevels = hierarchy<ModuleNode>(shown, node => node === shown || shown.children.includes(node) ? node.children : [])
       .sum(node => (node === shown || (shown.children.includes(node) && node.children.length > 0) ? 0 : node.bytes))
@@ -74,7 +75,7 @@ export class Treemap {
     box.style.width = `${x1 - x0}px`;
     box.style.height = `${y1 - y0}px`;
     box.style.setProperty('--colour', `var(--vscode-charts-${COLOURS[(order.get(group) ?? 0) % COLOURS.length] ?? 'blue'})`);
-    box.title = `${data.path}\n${formatBytes(data.bytes)}${data.tensor === undefined ? ` in ${data.tensors.toLocaleString('en-US')} tensors` : ''}`;
+    box.title = `${data.path}\n${data.tensor === undefined ? words.sum(formatBytes(data.bytes), data.tensors) : formatBytes(data.bytes)}`;
     box.setAttribute('aria-label', box.title.replace('\n', ', '));
     if (x1 - x0 > 28 && y1 - y0 > 13) box.textContent = data.name;
     box.addEventListener('click', event => {

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily } from '../encoderFamily';
 import { flag, part, positions, size } from '../sizes';
 import { module, modules, tensor } from '../vitSpec';
@@ -20,8 +21,8 @@ export const aimv2 = encoderFamily({
     size('patch_size', 'patch_size', 14),
     size('image_size', 'image_size', 224),
     positions(0),
-    flag('qkv_bias', '1 when attention has biases.', 'qkv_bias', 0),
-    flag('mlp_bias', '1 when the MLPs have biases.', 'mlp_bias', 0),
+    flag('qkv_bias', t('1 when attention has biases.'), 'qkv_bias', 0),
+    flag('mlp_bias', t('1 when the MLPs have biases.'), 'mlp_bias', 0),
     part('head', '1 when the attention pooling head is kept.', 1, { config: ['use_head'], toConfig: value => value === 1 }),
   ],
   tensors: t => {
@@ -51,7 +52,7 @@ export const aimv2 = encoderFamily({
   },
   anchors: { all: ['embeddings.rms_norm.weight', 'embeddings.patch_embed.weight', 'encoder.layers.0.ffn.gate_proj.weight'] },
   buffers: ['embeddings.position_ids'],
-  parts: [{ id: 'head', title: 'Attention pooling head', modules: ['head'], kept: true, why: 'The pooling head, which gives one vector for the picture.' }],
+  parts: [{ id: 'head', title: t('Attention pooling head'), modules: ['head'], kept: true, why: t('The pooling head, which gives one vector for the picture.') }],
   config: { own: { aimv2_vision_model: {} }, within: { aimv2: { type: 'aimv2_vision_model', absent: {} } } },
   class: { model_type: 'aimv2_vision_model', architecture: 'Aimv2VisionModel' },
   fields: { hidden_act: 'silu', rms_norm_eps: 1e-5, num_channels: 3, is_native: false },

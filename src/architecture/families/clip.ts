@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
 import { flag, headsOf, mlpByRatio, ownSize, part, positions, size, type Size } from '../sizes';
@@ -49,7 +50,7 @@ export const clip = encoderFamily({
     size('image_size', 'image_size', 224),
     positions(1),
     part('projection', '1 when visual_projection is kept.', 0),
-    ownSize('projection_dim', 'Width of the embedding shared with the text encoder.', { config: [['projection_dim'], 'projection_dim'], default: 512, guess: () => 512, max: 65_536 }),
+    ownSize('projection_dim', t('Width of the embedding shared with the text encoder.'), { config: [['projection_dim'], 'projection_dim'], default: 512, guess: () => 512, max: 65_536 }),
   ],
   level: 'vision_model',
   tensors: t => {
@@ -66,7 +67,7 @@ export const clip = encoderFamily({
   // Upstream's misspelling tells it from all others.
   anchors: { all: ['pre_layrnorm.weight', 'embeddings.class_embedding', 'embeddings.patch_embedding.weight'] },
   buffers: ['embeddings.position_ids'],
-  parts: [{ id: 'projection', title: 'Projection into the space shared with text', modules: ['visual_projection'], beside: true, kept: false, why: 'CLIP\'s projection into the space shared with text; CLIPVisionModel has no such tensor.' }],
+  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['visual_projection'], beside: true, kept: false, why: t('CLIP\'s projection into the space shared with text; CLIPVisionModel has no such tensor.') }],
   config: {
     own: { clip_vision_model: {} },
     within: {
@@ -129,11 +130,11 @@ export const openClip = encoderFamily({
     part('layer_scale', '1 when blocks scale what they add (ls_init_value is given).', 0),
     part('attention_pool', '1 when an attention pool gathers the tokens, as in CoCa.', 0),
     part('projection', '1 when proj, into the space shared with text, is kept.', 1),
-    ownSize('embed_dim', 'Width of the space shared with text, which is also the attention pool\'s.', { config: [['embed_dim'], ['model_cfg', 'embed_dim']], default: 512, guess: value => value('width'), max: 65_536 }),
+    ownSize('embed_dim', t('Width of the space shared with text, which is also the attention pool\'s.'), { config: [['embed_dim'], ['model_cfg', 'embed_dim']], default: 512, guess: value => value('width'), max: 65_536 }),
     // OpenAI's own files come without config; LAION's with one.
-    { ...flag('quick_gelu', '1 when the MLPs use OpenAI\'s quick GELU, as its own weights need.', '', 0), config: [['quick_gelu'], ['model_cfg', 'quick_gelu']], guess: () => 1 },
-    ownSize('pool_heads', 'Heads of the attention pool.', { config: ['attn_pooler_heads'], default: 8, guess: () => 8, max: 1024 }),
-    ownSize('n_queries', 'Queries of the attention pool.', { config: ['attn_pooler_queries'], default: 256, guess: () => 256, max: 65_536 }),
+    { ...flag('quick_gelu', t('1 when the MLPs use OpenAI\'s quick GELU, as its own weights need.'), '', 0), config: [['quick_gelu'], ['model_cfg', 'quick_gelu']], guess: () => 1 },
+    ownSize('pool_heads', t('Heads of the attention pool.'), { config: ['attn_pooler_heads'], default: 8, guess: () => 8, max: 1024 }),
+    ownSize('n_queries', t('Queries of the attention pool.'), { config: ['attn_pooler_queries'], default: 256, guess: () => 256, max: 65_536 }),
   ],
   tensors: t => {
     t.add('class_embedding', 'width');
@@ -165,7 +166,7 @@ export const openClip = encoderFamily({
     t.norm('ln_post', t.value('attention_pool') === 1 ? 'embed_dim' : 'width');
   },
   anchors: { all: ['conv1.weight', 'class_embedding', 'transformer.resblocks.0.attn.in_proj_weight', 'ln_post.weight'] },
-  parts: [{ id: 'projection', title: 'Projection into the space shared with text', modules: ['proj'], kept: true, why: 'OpenCLIP\'s projection into the space shared with text.' }],
+  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['proj'], kept: true, why: t('OpenCLIP\'s projection into the space shared with text.') }],
   config: {
     own: {},
     places: [['vision_cfg'], ['model_cfg', 'vision_cfg']],
@@ -178,8 +179,8 @@ export const openClip = encoderFamily({
   graph: (value, field) => {
     const pool = field('pool_type') ?? 'tok';
     const gathers = value('attention_pool') === 1;
-    if (pool !== 'tok' && (pool !== 'avg' || gathers)) throw new UserError(`OpenCLIP encoders with pool_type ${JSON.stringify(pool)}${gathers ? ' and an attention pool' : ''} can be extracted, but not run.`);
-    if (typeof (field('attentional_pool') ?? true) === 'string') throw new UserError('OpenCLIP encoders with two attention pools (attentional_pool as a word) can be extracted, but not run.');
+    if (pool !== 'tok' && (pool !== 'avg' || gathers)) throw new UserError(t`OpenCLIP encoders with pool_type ${JSON.stringify(pool)}${gathers ? ' and an attention pool' : ''} can be extracted, but not run.`);
+    if (typeof (field('attentional_pool') ?? true) === 'string') throw new UserError(t('OpenCLIP encoders with two attention pools (attentional_pool as a word) can be extracted, but not run.'));
     // Some models norm what was pooled, the others every token before; of the class token both give the same.
     const after = !gathers && (pool === 'tok' || field('final_ln_after_pool') === true);
     const width = value('embed_dim');

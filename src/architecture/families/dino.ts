@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { flag, headsOf, mlpByRatio, ownSize, positions, size, type Size, type ValueOf } from '../sizes';
 import type { TensorList } from '../tensorList';
@@ -6,7 +7,7 @@ import { BICUBIC, BILINEAR, IMAGENET_STATISTICS, squash } from './preprocessing'
 
 /** Small, base, large, giant; DINOv3's huge-plus and 7B. */
 const HEADS = headsOf({ 384: 6, 768: 12, 1024: 16, 1280: 20, 1536: 24, 4096: 32 });
-const REGISTERS: Size = ownSize('registers', 'Number of register tokens.', { config: ['num_register_tokens'], default: 0, min: 0, max: 1024 });
+const REGISTERS: Size = ownSize('registers', t('Number of register tokens.'), { config: ['num_register_tokens'], default: 0, min: 0, max: 1024 });
 
 /** SwiGLUFFN of DINOv2 takes two thirds of the MLP's width, in eights. */
 function swigluSize(value: ValueOf): number {
@@ -18,14 +19,14 @@ const V2_SIZES: readonly Size[] = [
   size('layers', 'num_hidden_layers', 12),
   size('heads', 'num_attention_heads', 12, { guess: HEADS }),
   mlpByRatio('mlp_ratio', 4),
-  { ...ownSize('swiglu_size', 'Width inside a gated MLP.'), derived: { basis: 'mlp_size', from: swigluSize, back: (found, value) => (swigluSize(() => value('width') * 4) === found ? value('width') * 4 : Math.round(found * 3 / 2)) } },
+  { ...ownSize('swiglu_size', t('Width inside a gated MLP.')), derived: { basis: 'mlp_size', from: swigluSize, back: (found, value) => (swigluSize(() => value('width') * 4) === found ? value('width') * 4 : Math.round(found * 3 / 2)) } },
   size('patch_size', 'patch_size', 14),
   size('image_size', 'image_size', 224),
   positions(1),
   REGISTERS,
-  flag('swiglu', '1 when the MLPs are gated (SwiGLU), as in the giant model.', 'use_swiglu_ffn', 0),
-  flag('qkv_bias', '1 when the projections to queries, keys and values have a bias.', 'qkv_bias', 1),
-  { ...flag('mask_token', '1 when there is a mask token, which only training uses.', 'use_mask_token', 1), part: true },
+  flag('swiglu', t('1 when the MLPs are gated (SwiGLU), as in the giant model.'), 'use_swiglu_ffn', 0),
+  flag('qkv_bias', t('1 when the projections to queries, keys and values have a bias.'), 'qkv_bias', 1),
+  { ...flag('mask_token', t('1 when there is a mask token, which only training uses.'), 'use_mask_token', 1), part: true },
 ];
 
 function linearWithFlag(t: TensorList, path: string, bias: string): void {
@@ -178,7 +179,7 @@ export const dinov3 = encoderFamily({
   models: 'DINOv3 ViT (Hugging Face)',
   support: 'preview',
   sizes: [
-    { name: 'model_level', description: '1 when the blocks lie under model, as in dumps from transformers 5.', default: 0, min: 0, max: 1, part: true },
+    { name: 'model_level', description: t('1 when the blocks lie under model, as in dumps from transformers 5.'), default: 0, min: 0, max: 1, part: true },
     size('width', 'hidden_size', 384),
     size('layers', 'num_hidden_layers', 12),
     size('heads', 'num_attention_heads', 6, { guess: HEADS }),
@@ -186,12 +187,12 @@ export const dinov3 = encoderFamily({
     size('patch_size', 'patch_size', 16),
     size('image_size', 'image_size', 224, { guess: () => 224 }),
     REGISTERS,
-    flag('query_bias', '1 when queries have a bias.', 'query_bias', 1),
-    flag('key_bias', '1 when keys have a bias.', 'key_bias', 0),
-    flag('value_bias', '1 when values have a bias.', 'value_bias', 1),
-    flag('proj_bias', '1 when the attention\'s output has a bias.', 'proj_bias', 1),
-    flag('mlp_bias', '1 when the MLPs have biases.', 'mlp_bias', 1),
-    flag('gated_mlp', '1 when the MLPs are gated.', 'use_gated_mlp', 0),
+    flag('query_bias', t('1 when queries have a bias.'), 'query_bias', 1),
+    flag('key_bias', t('1 when keys have a bias.'), 'key_bias', 0),
+    flag('value_bias', t('1 when values have a bias.'), 'value_bias', 1),
+    flag('proj_bias', t('1 when the attention\'s output has a bias.'), 'proj_bias', 1),
+    flag('mlp_bias', t('1 when the MLPs have biases.'), 'mlp_bias', 1),
+    flag('gated_mlp', t('1 when the MLPs are gated.'), 'use_gated_mlp', 0),
   ],
   tensors: t => {
     t.add('embeddings.cls_token', 1, 1, 'width');

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { flag, headsOf, positions, size } from '../sizes';
 import { modules, stacked, tensor } from '../vitSpec';
@@ -16,7 +17,7 @@ const GIANT: Pick<EncoderSpec, 'support' | 'sizes' | 'config' | 'fields' | 'clas
     size('patch_size', 'patch_size', 14),
     size('image_size', 'image_size', 224),
     positions(1),
-    flag('qkv_bias', '1 when the projections to queries, keys and values have a bias.', 'qkv_bias', 1),
+    flag('qkv_bias', t('1 when the projections to queries, keys and values have a bias.'), 'qkv_bias', 1),
   ],
   config: {
     own: { blip_2_vision_model: {}, instructblip_vision_model: {} },
@@ -138,7 +139,7 @@ export const cogVlm = encoderFamily({
     });
   },
   anchors: { all: ['patch_embedding.cls_embedding', 'patch_embedding.position_embedding.weight', 'transformer.layers.0.attention.query_key_value.weight'] },
-  excluded: [{ modules: ['linear_proj', 'boi', 'eoi', 'conv'], why: 'Joins the encoder to the language model.' }],
+  excluded: [{ modules: ['linear_proj', 'boi', 'eoi', 'conv'], why: t('Joins the encoder to the language model.') }],
   config: { own: {}, looksOwn: object => typeof object.hidden_size === 'number' && typeof object.num_heads === 'number' && typeof object.num_positions === 'number' },
   fields: { hidden_act: 'gelu', layer_norm_eps: 1e-6 },
   wrapConfig: (fields, value) => ({ vision_config: { ...fields, num_positions: value('positions') } }),

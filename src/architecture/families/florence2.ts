@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily } from '../encoderFamily';
 import { ownSize } from '../sizes';
 import { IMAGENET_STATISTICS, squash } from './preprocessing';
@@ -17,8 +18,8 @@ export const florence2 = encoderFamily({
   models: 'Florence-2 (original)',
   support: 'validate',
   sizes: STAGES.flatMap(stage => [
-    ownSize(`width_${stage}`, `Width of stage ${stage}.`, { config: [`dim_embed.${stage}`, `embed_dim.${stage}`], default: WIDTHS[stage], max: 65_536 }),
-    ownSize(`blocks_${stage}`, `Pairs of blocks in stage ${stage}.`, { config: [`depths.${stage}`], default: DEPTHS[stage], counts: `block pairs in stage ${stage}`, max: 1024 }),
+    ownSize(`width_${stage}`, t`Width of stage ${stage}.`, { config: [`dim_embed.${stage}`, `embed_dim.${stage}`], default: WIDTHS[stage], max: 65_536 }),
+    ownSize(`blocks_${stage}`, t`Pairs of blocks in stage ${stage}.`, { config: [`depths.${stage}`], default: DEPTHS[stage], counts: t`block pairs in stage ${stage}`, max: 1024 }),
   ]),
   tensors: t => {
     for (const stage of STAGES) {

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
 import { flag, headsOf, positions, size } from '../sizes';
@@ -25,9 +26,9 @@ export const internVit = encoderFamily({
     size('patch_size', 'patch_size', 14),
     size('image_size', 'image_size', 224),
     positions(1),
-    flag('qkv_bias', '1 when the projections to queries, keys and values have a bias.', 'qkv_bias', 0),
-    flag('qk_norm', '1 when queries and keys are normed.', 'qk_normalization', 1),
-    { ...flag('norm_bias', '1 when norms have a bias: LayerNorm, not RMSNorm.', 'norm_type', 0), fromWord: { layer_norm: 1, rms_norm: 0 }, toConfig: value => (value === 1 ? 'layer_norm' : 'rms_norm') },
+    flag('qkv_bias', t('1 when the projections to queries, keys and values have a bias.'), 'qkv_bias', 0),
+    flag('qk_norm', t('1 when queries and keys are normed.'), 'qk_normalization', 1),
+    { ...flag('norm_bias', t('1 when norms have a bias: LayerNorm, not RMSNorm.'), 'norm_type', 0), fromWord: { layer_norm: 1, rms_norm: 0 }, toConfig: value => (value === 1 ? 'layer_norm' : 'rms_norm') },
   ],
   tensors: t => {
     t.add('embeddings.class_embedding', 1, 1, 'width');
@@ -83,12 +84,12 @@ export const internVlHf = encoderFamily({
     size('patch_size', 'patch_size', 14, { toConfig: side => [side, side] }),
     size('image_size', 'image_size', 448, { toConfig: side => [side, side] }),
     positions(1),
-    flag('qkv_bias', '1 when the projections to queries, keys and values have a bias.', 'attention_bias', 0),
-    flag('qk_norm', '1 when queries and keys are normed.', 'use_qk_norm', 0),
-    { ...flag('norm_bias', '1 when norms have a bias: LayerNorm, not RMSNorm.', 'norm_type', 1), fromWord: { layer_norm: 1, rms_norm: 0 }, toConfig: value => (value === 1 ? 'layer_norm' : 'rms_norm') },
-    flag('mask_token', '1 when there is a mask token.', 'use_mask_token', 0),
-    flag('position_table', '1 when there is a position table.', 'use_absolute_position_embeddings', 1),
-    flag('mean_pooling', '1 when there is no final norm.', 'use_mean_pooling', 1),
+    flag('qkv_bias', t('1 when the projections to queries, keys and values have a bias.'), 'attention_bias', 0),
+    flag('qk_norm', t('1 when queries and keys are normed.'), 'use_qk_norm', 0),
+    { ...flag('norm_bias', t('1 when norms have a bias: LayerNorm, not RMSNorm.'), 'norm_type', 1), fromWord: { layer_norm: 1, rms_norm: 0 }, toConfig: value => (value === 1 ? 'layer_norm' : 'rms_norm') },
+    flag('mask_token', t('1 when there is a mask token.'), 'use_mask_token', 0),
+    flag('position_table', t('1 when there is a position table.'), 'use_absolute_position_embeddings', 1),
+    flag('mean_pooling', t('1 when there is no final norm.'), 'use_mean_pooling', 1),
   ],
   tensors: t => {
     t.add('embeddings.cls_token', 1, 1, 'width');
@@ -123,7 +124,7 @@ export const internVlHf = encoderFamily({
   fields: { hidden_act: 'gelu', layer_norm_eps: 1e-6, num_channels: 3, layer_scale_init_value: 0.1 },
   preprocessor: squash('GotOcr2ImageProcessor', IMAGENET_STATISTICS),
   graph: (value, field) => {
-    if (value('position_table') === 0) throw new UserError('InternVL encoders without a position table can be extracted, but not run yet.');
+    if (value('position_table') === 0) throw new UserError(t('InternVL encoders without a position table can be extracted, but not run yet.'));
     return {
       outer: {
         ...tensor('class', 'embeddings.cls_token'), ...tensor('positions', 'embeddings.position_embeddings'),

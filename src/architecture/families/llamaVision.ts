@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily } from '../encoderFamily';
 import { ownSize, part, patchValues, positions, size } from '../sizes';
 import { CLIP_STATISTICS, HALF_STATISTICS, squash } from './preprocessing';
@@ -11,17 +12,17 @@ export const mllama = encoderFamily({
   sizes: [
     size('width', 'hidden_size', 1280),
     size('layers', 'num_hidden_layers', 32),
-    ownSize('global_layers', 'Number of gated blocks after the others.', { config: ['num_global_layers'], default: 8, counts: 'global blocks', max: 1024 }),
+    ownSize('global_layers', t('Number of gated blocks after the others.'), { config: ['num_global_layers'], default: 8, counts: t('global blocks'), max: 1024 }),
     size('heads', ['attention_heads'], 16, { guess: () => 16 }),
     size('mlp_size', 'intermediate_size', 5120),
     size('patch_size', 'patch_size', 14),
     size('image_size', 'image_size', 448),
     positions(1),
-    ownSize('tiles', 'Most tiles that a picture is cut into.', { config: ['max_num_tiles'], default: 4, max: 1024 }),
-    { ...ownSize('aspect_ratios', 'Number of ways to lay out tiles.', { config: ['supported_aspect_ratios'], default: 8, counts: 'aspect ratios', max: 4096 }), toConfig: (count, value) => aspectRatios(value('tiles')).slice(0, count) },
-    ownSize('aspect_rows', 'Rows of the tile tables: aspect ratios, and one for none.', { derived: { basis: 'aspect_ratios', from: value => value('aspect_ratios') + 1, back: found => found - 1 } }),
-    ownSize('tile_values', 'Numbers in a row of the tile position table.', { max: 2 ** 40, derived: { basis: 'tiles', from: value => value('tiles') * value('positions') * value('width'), back: (found, value) => found / (value('positions') * value('width')) } }),
-    ownSize('tile_widths', 'Numbers in a row of a tile table.', { max: 2 ** 30, derived: { basis: 'tiles', from: value => value('tiles') * value('width'), back: (found, value) => found / value('width') } }),
+    ownSize('tiles', t('Most tiles that a picture is cut into.'), { config: ['max_num_tiles'], default: 4, max: 1024 }),
+    { ...ownSize('aspect_ratios', t('Number of ways to lay out tiles.'), { config: ['supported_aspect_ratios'], default: 8, counts: t('aspect ratios'), max: 4096 }), toConfig: (count, value) => aspectRatios(value('tiles')).slice(0, count) },
+    ownSize('aspect_rows', t('Rows of the tile tables: aspect ratios, and one for none.'), { derived: { basis: 'aspect_ratios', from: value => value('aspect_ratios') + 1, back: found => found - 1 } }),
+    ownSize('tile_values', t('Numbers in a row of the tile position table.'), { max: 2 ** 40, derived: { basis: 'tiles', from: value => value('tiles') * value('positions') * value('width'), back: (found, value) => found / (value('positions') * value('width')) } }),
+    ownSize('tile_widths', t('Numbers in a row of a tile table.'), { max: 2 ** 30, derived: { basis: 'tiles', from: value => value('tiles') * value('width'), back: (found, value) => found / value('width') } }),
   ],
   tensors: t => {
     const block = (): void => {
@@ -77,8 +78,8 @@ export const llama4 = encoderFamily({
     size('image_size', 'image_size', 448),
     positions(1),
     part('adapter', '1 when the adapter to the projector is kept.', 0),
-    ownSize('adapter_input', 'Width after the adapter\'s first layer.', { config: ['projector_input_dim'], default: 4096, guess: () => 4096, max: 65_536 }),
-    ownSize('adapter_output', 'Width after the adapter.', { config: ['projector_output_dim'], default: 4096, guess: () => 4096, max: 65_536 }),
+    ownSize('adapter_input', t('Width after the adapter\'s first layer.'), { config: ['projector_input_dim'], default: 4096, guess: () => 4096, max: 65_536 }),
+    ownSize('adapter_output', t('Width after the adapter.'), { config: ['projector_output_dim'], default: 4096, guess: () => 4096, max: 65_536 }),
   ],
   tensors: t => {
     t.add('class_embedding', 'width');
@@ -99,7 +100,7 @@ export const llama4 = encoderFamily({
     });
   },
   anchors: { all: ['positional_embedding_vlm', 'class_embedding', 'patch_embedding.linear.weight'] },
-  parts: [{ id: 'adapter', title: 'Adapter (pixel shuffle and MLP)', modules: ['vision_adapter'], kept: false, why: 'The adapter to the projector. The encoder\'s class in transformers has it too: take it in to load that class strictly.' }],
+  parts: [{ id: 'adapter', title: t('Adapter (pixel shuffle and MLP)'), modules: ['vision_adapter'], kept: false, why: t('The adapter to the projector. The encoder\'s class in transformers has it too: take it in to load that class strictly.') }],
   config: { own: { llama4_vision_model: {} }, within: { llama4: { type: 'llama4_vision_model', absent: {} } } },
   class: { model_type: 'llama4_vision_model', architecture: 'Llama4VisionModel' },
   fields: { hidden_act: 'gelu', norm_eps: 1e-5, num_channels: 3, rope_theta: 10_000, pixel_shuffle_ratio: 0.5, vision_output_dim: 7680 },

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily, type EncoderSpec, type PartSpec } from '../encoderFamily';
 import { mlpByRatio, ownSize, part, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
@@ -15,14 +16,14 @@ import { CLIP_STATISTICS, HALF_STATISTICS } from './preprocessing';
  */
 const MERGER: PartSpec = {
   id: 'merger',
-  title: 'Merger into the language model',
+  title: t('Merger into the language model'),
   modules: ['merger'],
   kept: false,
-  why: 'The merger into the language model\'s width. The encoder\'s class in transformers has it too: take it in to load that class strictly.',
+  why: t('The merger into the language model\'s width. The encoder\'s class in transformers has it too: take it in to load that class strictly.'),
 };
 const MERGER_SIZE: Size = part('merger', '1 when the merger into the language model is kept.', 0);
-const FRAMES: Size = ownSize('temporal_patch_size', 'Frames in a patch.', { config: ['temporal_patch_size'], default: 2, guess: () => 2, max: 64 });
-const MERGE: Size = ownSize('spatial_merge_size', 'Patches that the merger joins, along each side.', { config: ['spatial_merge_size'], default: 2, guess: () => 2, max: 64 });
+const FRAMES: Size = ownSize('temporal_patch_size', t('Frames in a patch.'), { config: ['temporal_patch_size'], default: 2, guess: () => 2, max: 64 });
+const MERGE: Size = ownSize('spatial_merge_size', t('Patches that the merger joins, along each side.'), { config: ['spatial_merge_size'], default: 2, guess: () => 2, max: 64 });
 /** Head dimension 80 in the first two (1280 / 16), 72 in Qwen3-VL (1152 / 16). */
 const heads = size('heads', 'num_heads', 16, { guess: () => 16 });
 
@@ -100,10 +101,10 @@ function common(value: ValueOf, field: (name: string) => unknown, mlp: Readonly<
 /** Qwen2.5-VL's windows; blocks in `fullatt_block_indexes` have none. */
 const windowed: ChooseVit = (value, field) => {
   const everywhere = field('fullatt_block_indexes');
-  if (!isIndexes(everywhere)) throw new UserError(`The config's fullatt_block_indexes is ${JSON.stringify(everywhere)}, not a list of blocks, so the encoder cannot be run.`);
+  if (!isIndexes(everywhere)) throw new UserError(t`The config's fullatt_block_indexes is ${JSON.stringify(everywhere)}, not a list of blocks, so the encoder cannot be run.`);
   const merge = value('spatial_merge_size');
   const side = Math.floor(Math.floor(value('window_size') / merge) / value('patch_size')) * merge;
-  if (side < 1) throw new UserError(`The config's window_size of ${value('window_size')} pixels has no room for ${merge} x ${merge} patches, so the encoder cannot be run.`);
+  if (side < 1) throw new UserError(t`The config's window_size of ${value('window_size')} pixels has no room for ${merge} x ${merge} patches, so the encoder cannot be run.`);
   return { ...common(value, field, { gate: 'mlp.gate_proj', fc1: 'mlp.up_proj', fc2: 'mlp.down_proj' }, OLD_NAMES, 'rms'), windows: { side, everywhere } };
 };
 
@@ -124,7 +125,7 @@ export const qwen2Vl = encoderFamily({
     size('patch_size', ['patch_size'], 14),
     FRAMES, MERGE, MERGER_SIZE,
     // hidden_size is the language model's width here, and the encoder's own in the later families.
-    ownSize('output_dim', 'Width of the merger\'s output, the language model\'s.', { config: ['hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
+    ownSize('output_dim', t('Width of the merger\'s output, the language model\'s.'), { config: ['hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
   ],
   tensors: t => {
     t.add('patch_embed.proj.weight', 'width', 3, 'temporal_patch_size', 'patch_size', 'patch_size');
@@ -160,8 +161,8 @@ function qwen25(attend: (t: TensorList) => void, own: Pick<Family, 'id' | 'title
       size('mlp_size', 'intermediate_size', 3420),
       size('patch_size', 'patch_size', 14),
       FRAMES, MERGE, MERGER_SIZE,
-      ownSize('output_dim', 'Width of the merger\'s output, the language model\'s.', { config: ['out_hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
-      ownSize('window_size', 'Side of an attention window, in pixels.', { config: ['window_size'], default: 112, guess: () => 112, max: 65_536 }),
+      ownSize('output_dim', t('Width of the merger\'s output, the language model\'s.'), { config: ['out_hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
+      ownSize('window_size', t('Side of an attention window, in pixels.'), { config: ['window_size'], default: 112, guess: () => 112, max: 65_536 }),
     ],
     tensors: t => {
       t.add('patch_embed.proj.weight', 'width', 3, 'temporal_patch_size', 'patch_size', 'patch_size');
@@ -228,9 +229,9 @@ function qwen3(names: MergerNames, list: string, own: Pick<Family, 'id' | 'title
       size('mlp_size', 'intermediate_size', 4304),
       size('patch_size', 'patch_size', 16),
       FRAMES, MERGE, MERGER_SIZE,
-      ownSize('positions', 'Rows of the position table, a square grid that is interpolated.', { config: ['num_position_embeddings'], default: 2304 }),
-      ownSize('deepstack', 'Blocks whose hidden states go into the language model\'s first layers too.', { config: ['deepstack_visual_indexes'], toConfig: count => DEEPSTACK.slice(0, count), default: DEEPSTACK.length, min: 0, max: 1024, counts: 'deepstack mergers' }),
-      ownSize('output_dim', 'Width of the merger\'s output, the language model\'s.', { config: ['out_hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
+      ownSize('positions', t('Rows of the position table, a square grid that is interpolated.'), { config: ['num_position_embeddings'], default: 2304 }),
+      ownSize('deepstack', t('Blocks whose hidden states go into the language model\'s first layers too.'), { config: ['deepstack_visual_indexes'], toConfig: count => DEEPSTACK.slice(0, count), default: DEEPSTACK.length, min: 0, max: 1024, counts: t('deepstack mergers') }),
+      ownSize('output_dim', t('Width of the merger\'s output, the language model\'s.'), { config: ['out_hidden_size'], default: 3584, guess: () => 3584, max: 65_536 }),
     ],
     tensors: t => {
       t.add('patch_embed.proj.weight', 'width', 3, 'temporal_patch_size', 'patch_size', 'patch_size');
@@ -274,7 +275,7 @@ function qwen3(names: MergerNames, list: string, own: Pick<Family, 'id' | 'title
 function deepstackBlocks(value: ValueOf, field: (name: string) => unknown): readonly number[] {
   const blocks = field('deepstack_visual_indexes');
   if (!isIndexes(blocks) || blocks.length !== value('deepstack') || blocks.some(block => block >= value('layers'))) {
-    throw new UserError(`The config's deepstack_visual_indexes is ${JSON.stringify(blocks)}, not a list of ${value('deepstack')} of the encoder's ${value('layers')} blocks, so the encoder cannot be run with its mergers.`);
+    throw new UserError(t`The config's deepstack_visual_indexes is ${JSON.stringify(blocks)}, not a list of ${value('deepstack')} of the encoder's ${value('layers')} blocks, so the encoder cannot be run with its mergers.`);
   }
   return blocks;
 }

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily } from '../encoderFamily';
 import { flag, headsOf, ownSize, part, positions, size, type Size, type ValueOf } from '../sizes';
 import { modules, rotaryOf, stacked, tensor } from '../vitSpec';
@@ -111,8 +112,8 @@ export const moonVit = encoderFamily({
     size('heads', ['num_attention_heads', 'vt_num_attention_heads'], 16, { guess: headsOf({ 1152: 16 }) }),
     size('mlp_size', ['intermediate_size', 'vt_intermediate_size'], 4304),
     size('patch_size', 'patch_size', 14),
-    ownSize('table_height', 'Rows of the position table.', { config: ['init_pos_emb_height'], default: 64, max: 4096 }),
-    ownSize('table_width', 'Columns of the position table.', { config: ['init_pos_emb_width'], default: 64, max: 4096 }),
+    ownSize('table_height', t('Rows of the position table.'), { config: ['init_pos_emb_height'], default: 64, max: 4096 }),
+    ownSize('table_width', t('Columns of the position table.'), { config: ['init_pos_emb_width'], default: 64, max: 4096 }),
   ],
   tensors: t => {
     t.add('patch_embed.proj.weight', 'width', 3, 'patch_size', 'patch_size');
@@ -159,11 +160,11 @@ export const glm4v = encoderFamily({
     size('image_size', 'image_size', 336),
     positions(0),
     size('mlp_size', 'out_hidden_size', 4096),
-    flag('qkv_bias', '1 when the projections to queries, keys and values have a bias.', 'attention_bias', 0),
-    ownSize('temporal_patch_size', 'Frames in a patch.', { config: ['temporal_patch_size'], default: 2, max: 64 }),
-    ownSize('spatial_merge_size', 'Patches that are joined, along each side.', { config: ['spatial_merge_size'], default: 2, guess: () => 2, max: 64 }),
+    flag('qkv_bias', t('1 when the projections to queries, keys and values have a bias.'), 'attention_bias', 0),
+    ownSize('temporal_patch_size', t('Frames in a patch.'), { config: ['temporal_patch_size'], default: 2, max: 64 }),
+    ownSize('spatial_merge_size', t('Patches that are joined, along each side.'), { config: ['spatial_merge_size'], default: 2, guess: () => 2, max: 64 }),
     part('merger', '1 when the merger into the language model is kept.', 0),
-    ownSize('merger_size', 'Width inside the merger\'s MLP.', { config: ['intermediate_size'], default: 13_696, guess: () => 13_696 }),
+    ownSize('merger_size', t('Width inside the merger\'s MLP.'), { config: ['intermediate_size'], default: 13_696, guess: () => 13_696 }),
   ],
   tensors: t => {
     t.add('embeddings.position_embedding.weight', 'positions', 'width');
@@ -193,7 +194,7 @@ export const glm4v = encoderFamily({
   },
   anchors: { all: ['post_conv_layernorm.weight', 'patch_embed.proj.bias', 'embeddings.position_embedding.weight', 'blocks.0.attn.qkv.weight'] },
   buffers: ['rotary_pos_emb.inv_freq', 'embeddings.position_ids'],
-  parts: [{ id: 'merger', title: 'Merger into the language model', modules: ['merger', 'downsample'], kept: false, why: 'The merger into the language model\'s width. The encoder\'s class in transformers has it too: take it in to load that class strictly.' }],
+  parts: [{ id: 'merger', title: t('Merger into the language model'), modules: ['merger', 'downsample'], kept: false, why: t('The merger into the language model\'s width. The encoder\'s class in transformers has it too: take it in to load that class strictly.') }],
   config: { own: { glm4v: {}, glm4v_vision: {}, glm4v_moe: {}, glm4v_moe_vision: {} }, within: { glm4v: { type: 'glm4v', absent: {} }, glm4v_moe: { type: 'glm4v_moe' } } },
   class: { model_type: 'glm4v', architecture: 'Glm4vVisionModel' },
   fields: { hidden_act: 'silu', rms_norm_eps: 1e-5, in_channels: 3 },

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { encoderFamily, type EncoderSpec } from '../encoderFamily';
 import { headsOf, ownSize, part, patchValues, positions, size, type Size, type ValueOf } from '../sizes';
@@ -55,7 +56,7 @@ function siglipGraph(flexible: boolean): ChooseVit {
   };
 }
 
-const PARTS: NonNullable<EncoderSpec['parts']> = [{ id: 'head', title: 'Attention pooling head', modules: ['head'], kept: true, why: 'The pooling head, which gives one vector for the picture.' }];
+const PARTS: NonNullable<EncoderSpec['parts']> = [{ id: 'head', title: t('Attention pooling head'), modules: ['head'], kept: true, why: t('The pooling head, which gives one vector for the picture.') }];
 const ANCHORS = ['embeddings.patch_embedding.bias', 'embeddings.position_embedding.weight', 'encoder.layers.0.layer_norm1.weight', 'encoder.layers.0.mlp.fc1.bias'];
 
 /**
@@ -116,7 +117,7 @@ export const siglip = encoderFamily({
 /** Rows and columns of NaFlex's position table, which is a square whatever a picture's grid is. */
 function tableSide(value: ValueOf): number {
   const side = Math.sqrt(value('num_patches'));
-  if (!Number.isInteger(side)) throw new UserError(`The position table has ${value('num_patches')} rows, which are no square, so the encoder cannot be run.`);
+  if (!Number.isInteger(side)) throw new UserError(t`The position table has ${value('num_patches')} rows, which are no square, so the encoder cannot be run.`);
   return side;
 }
 
@@ -132,7 +133,7 @@ export const siglip2 = encoderFamily({
   support: 'preview',
   sizes: [
     ...SHARED,
-    ownSize('num_patches', 'Rows of the position table, which is resized to each picture\'s patches.', { config: ['num_patches'], default: 256 }),
+    ownSize('num_patches', t('Rows of the position table, which is resized to each picture\'s patches.'), { config: ['num_patches'], default: 256 }),
     patchValues(3),
     HEAD,
   ],

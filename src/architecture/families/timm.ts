@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { encoderFamily } from '../encoderFamily';
 import type { Observed } from '../family';
 import { headsOf, mlpByRatio, ownSize, part, positions, size, type Size, type ValueOf } from '../sizes';
@@ -50,8 +51,8 @@ export const timmVit = encoderFamily({
     mlpByRatio('mlp_ratio', 4),
     size('patch_size', 'patch_size', 16),
     part('class_token', '1 when there is a class token.', 0),
-    ownSize('registers', 'Number of register tokens.', { default: 0, min: 0, max: 1024, part: true }),
-    ownSize('placed_prefix', 'Tokens before the patches that have a position.', { min: 0, max: 1025, part: true, usual: value => value('class_token') }),
+    ownSize('registers', t('Number of register tokens.'), { default: 0, min: 0, max: 1024, part: true }),
+    ownSize('placed_prefix', t('Tokens before the patches that have a position.'), { min: 0, max: 1025, part: true, usual: value => value('class_token') }),
     size('image_size', 'image_size', 224),
     POSITIONS,
     part('layer_scale', '1 when blocks scale what they add.', 0),
@@ -87,8 +88,8 @@ export const timmVit = encoderFamily({
   },
   alsoObserve: placedPrefix,
   anchors: { all: ['pos_embed', 'patch_embed.proj.bias', 'blocks.0.attn.qkv.weight', 'blocks.0.mlp.fc1.weight'], none: ['blocks.0.attn.q_bias', 'blocks.0.mlp.w12.weight'] },
-  parts: [{ id: 'head', title: 'Attention pooling head', modules: ['attn_pool'], kept: true, why: 'The pooling head, which gives one vector for the picture.' }],
-  excluded: [{ modules: ['head'], why: 'A classifier.' }],
+  parts: [{ id: 'head', title: t('Attention pooling head'), modules: ['attn_pool'], kept: true, why: t('The pooling head, which gives one vector for the picture.') }],
+  excluded: [{ modules: ['head'], why: t('A classifier.') }],
   config: { own: {}, looksOwn: object => typeof object.width === 'number' && typeof object.layers === 'number' },
   fields: {},
   wrapConfig: fields => ({ vision_config: fields }),

@@ -1,6 +1,8 @@
+import { t } from '@vscode/l10n';
 import {
   dictEntries, PickleDict, PickleGlobal, PickleList, PickleObject, PicklePersistent, PickleSet, PickleTuple, type PickleValue,
 } from './pickleValue';
+import { formatCount } from '../../format';
 import { printable, quoted } from '../wording';
 
 const MAX_TEXT = 80;
@@ -12,22 +14,22 @@ export function describeValue(value: PickleValue): string {
   if (typeof value === 'bigint') return `int ${shorten(value.toString())}`;
   if (typeof value === 'number') return `${Number.isInteger(value) ? 'int' : 'float'} ${value}`;
   if (typeof value === 'string') return `str ${quoted(shorten(value))}`;
-  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  if (value instanceof Uint8Array) return formatCount(value.length, 'byte');
   if (value instanceof PickleGlobal) return nameOf(value);
-  if (value instanceof PickleTuple) return `tuple of ${count(value.items.length)}`;
-  if (value instanceof PickleList) return `list of ${count(value.items.length)}`;
-  if (value instanceof PickleSet) return `set of ${count(value.items.length)}`;
-  if (value instanceof PickleDict) return `dict of ${count(value.entries.size)}`;
-  if (value instanceof PicklePersistent) return 'storage without a tensor';
+  if (value instanceof PickleTuple) return t`tuple of ${count(value.items.length)}`;
+  if (value instanceof PickleList) return t`list of ${count(value.items.length)}`;
+  if (value instanceof PickleSet) return t`set of ${count(value.items.length)}`;
+  if (value instanceof PickleDict) return t`dict of ${count(value.entries.size)}`;
+  if (value instanceof PicklePersistent) return t('storage without a tensor');
   return describeObject(value);
 }
 
 function describeObject(object: PickleObject): string {
   const entries = dictEntries(object);
-  if (entries !== undefined) return `${printable(shorten(object.callable.name))} of ${count(entries.size)}`;
+  if (entries !== undefined) return t`${printable(shorten(object.callable.name))} of ${count(entries.size)}`;
   const [first] = object.args;
-  if (object.callable.name === '_reconstruct' && first instanceof PickleGlobal) return `${nameOf(first)} (not loaded)`;
-  return `${nameOf(object.callable)} (not loaded)`;
+  if (object.callable.name === '_reconstruct' && first instanceof PickleGlobal) return t`${nameOf(first)} (not loaded)`;
+  return t`${nameOf(object.callable)} (not loaded)`;
 }
 
 function nameOf(global: PickleGlobal): string {
@@ -35,7 +37,7 @@ function nameOf(global: PickleGlobal): string {
 }
 
 function count(values: number): string {
-  return values === 1 ? '1 value' : `${values} values`;
+  return formatCount(values, 'value');
 }
 
 function shorten(text: string): string {

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { PickleByteReader } from './pickleBytes';
 import {
@@ -36,7 +37,7 @@ export function unpickle(bytes: Uint8Array, start: number, options: UnpickleOpti
     const opcode = machine.reader.uint8();
     if (opcode === STOP) break;
     const handler = HANDLERS[opcode];
-    if (handler === undefined) throw machine.reader.error(`byte 0x${opcode.toString(16).padStart(2, '0')} is not a pickle instruction`);
+    if (handler === undefined) throw machine.reader.error(t`byte 0x${opcode.toString(16).padStart(2, '0')} is not a pickle instruction`);
     handler(machine);
   }
   return { value: machine.pop(), persistents: machine.persistents, end: machine.reader.position };
@@ -63,21 +64,21 @@ class Machine {
 
   push(value: PickleValue): void {
     if (typeof value === 'object' && value !== null && ++this.containers > MAX_CONTAINERS) {
-      throw this.reader.error(`it makes more than ${MAX_CONTAINERS} objects`);
+      throw this.reader.error(t`it makes more than ${MAX_CONTAINERS} objects`);
     }
     this.pushShared(value);
   }
 
   /** Pushes a value that exists already, so that it does not count again. */
   private pushShared(value: PickleValue): void {
-    if (this.stack.length >= MAX_STACK) throw this.reader.error('its stack grows without bound');
+    if (this.stack.length >= MAX_STACK) throw this.reader.error(t('its stack grows without bound'));
     this.stack.push(value);
   }
 
   pop(): PickleValue {
-    if (this.stack.length <= (this.marks.at(-1) ?? 0)) throw this.reader.error('it takes more from its stack than it put there');
+    if (this.stack.length <= (this.marks.at(-1) ?? 0)) throw this.reader.error(t('it takes more from its stack than it put there'));
     const value = this.stack.pop();
-    if (value === undefined) throw this.reader.error('its stack is empty');
+    if (value === undefined) throw this.reader.error(t('its stack is empty'));
     return value;
   }
 
@@ -88,13 +89,13 @@ class Machine {
   }
 
   mark(): void {
-    if (this.marks.length >= MAX_STACK) throw this.reader.error('its stack grows without bound');
+    if (this.marks.length >= MAX_STACK) throw this.reader.error(t('its stack grows without bound'));
     this.marks.push(this.stack.length);
   }
 
   popMark(): PickleValue[] {
     const height = this.marks.pop();
-    if (height === undefined) throw this.reader.error('it needs a MARK that is not there');
+    if (height === undefined) throw this.reader.error(t('it needs a MARK that is not there'));
     return this.stack.splice(height);
   }
 
@@ -109,12 +110,12 @@ class Machine {
 
   get(index: number): void {
     const value = this.memo[index];
-    if (value === undefined) throw this.reader.error(`it refers to memo ${index}, which was never stored`);
+    if (value === undefined) throw this.reader.error(t`it refers to memo ${index}, which was never stored`);
     this.pushShared(value);
   }
 
   put(index: number): void {
-    if (index >= MAX_MEMO) throw this.reader.error('its memo grows without bound');
+    if (index >= MAX_MEMO) throw this.reader.error(t('its memo grows without bound'));
     if (this.memo[index] === undefined) this.memoized++;
     this.memo[index] = this.top();
   }
@@ -139,9 +140,7 @@ class Machine {
     const global = new PickleGlobal(RENAMED_MODULES.get(module) ?? module, name);
     if (!this.options.allowGlobal(global)) {
       throw new ForbiddenGlobal(
-        `${this.options.name} wants Python to import ${quoted(global.path)} when it is loaded, which tensors do not need. `
-        + 'It was refused and nothing was run. Get the safetensors version of this checkpoint, '
-        + 'or, if you trust its source, save the weights alone again with torch.save(model.state_dict(), ...).',
+        t`${this.options.name} wants Python to import ${quoted(global.path)} when it is loaded, which tensors do not need. It was refused and nothing was run. Get the safetensors version of this checkpoint, or, if you trust its source, save the weights alone again with torch.save(model.state_dict(), ...).`,
         { detail: `Pickle global ${quoted(global.module)} ${quoted(global.name)} at byte ${this.reader.position}.` },
       );
     }
@@ -151,7 +150,7 @@ class Machine {
   stackGlobal(): void {
     const name = this.pop();
     const module = this.pop();
-    if (typeof name !== 'string' || typeof module !== 'string') throw this.reader.error('it names a global by something that is not text');
+    if (typeof name !== 'string' || typeof module !== 'string') throw this.reader.error(t('it names a global by something that is not text'));
     this.push(this.global(module, name));
   }
 
@@ -159,32 +158,32 @@ class Machine {
   reduce(): void {
     const args = this.pop();
     const callable = this.pop();
-    if (!(args instanceof PickleTuple)) throw this.reader.error('it calls something with arguments that are no tuple');
+    if (!(args instanceof PickleTuple)) throw this.reader.error(t('it calls something with arguments that are no tuple'));
     this.makeObject(callable, args.items);
   }
 
   newObjectWithKeywords(): void {
     const keywords = this.pop();
-    if (!(keywords instanceof PickleDict)) throw this.reader.error('it passes keyword arguments that are no dict');
+    if (!(keywords instanceof PickleDict)) throw this.reader.error(t('it passes keyword arguments that are no dict'));
     this.reduce();
   }
 
   /** OBJ: the class is the first value after the MARK. */
   object(): void {
     const [callable, ...args] = this.popMark();
-    if (callable === undefined) throw this.reader.error('it makes an object without a class');
+    if (callable === undefined) throw this.reader.error(t('it makes an object without a class'));
     this.makeObject(callable, args);
   }
 
   makeObject(callable: PickleValue, args: readonly PickleValue[]): void {
-    if (!(callable instanceof PickleGlobal)) throw this.reader.error('it calls something that is not a global');
+    if (!(callable instanceof PickleGlobal)) throw this.reader.error(t('it calls something that is not a global'));
     this.push(new PickleObject(callable, args));
   }
 
   build(): void {
     const state = this.pop();
     const target = this.top();
-    if (!(target instanceof PickleObject)) throw this.reader.error('it sets the state of something that is not an object');
+    if (!(target instanceof PickleObject)) throw this.reader.error(t('it sets the state of something that is not an object'));
     target.state = state;
   }
 
@@ -192,30 +191,30 @@ class Machine {
     const target = this.top();
     if (target instanceof PickleList) pushAll(target.items, items);
     else if (target instanceof PickleObject) pushAll(target.items ??= [], items);
-    else throw this.reader.error('it appends to something that is not a list');
+    else throw this.reader.error(t('it appends to something that is not a list'));
   }
 
   addItems(items: readonly PickleValue[]): void {
     const target = this.top();
     if (target instanceof PickleSet) pushAll(target.items, items);
     else if (target instanceof PickleObject) pushAll(target.items ??= [], items);
-    else throw this.reader.error('it adds to something that is not a set');
+    else throw this.reader.error(t('it adds to something that is not a set'));
   }
 
   setItems(items: readonly PickleValue[]): void {
     const target = this.top();
     if (target instanceof PickleDict) this.setEntries(target.entries, items);
     else if (target instanceof PickleObject) this.setEntries(target.entries ??= new Map<PickleValue, PickleValue>(), items);
-    else throw this.reader.error('it sets items of something that is not a dict');
+    else throw this.reader.error(t('it sets items of something that is not a dict'));
   }
 
   private setEntries(entries: Map<PickleValue, PickleValue>, items: readonly PickleValue[]): void {
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i];
       const value = items[i + 1];
-      if (key === undefined || value === undefined) throw this.reader.error('it gives a dict a key without a value');
+      if (key === undefined || value === undefined) throw this.reader.error(t('it gives a dict a key without a value'));
       if (key instanceof PickleList || key instanceof PickleDict || key instanceof PickleSet) {
-        throw this.reader.error('it uses a list, dict or set as the key of a dict');
+        throw this.reader.error(t('it uses a list, dict or set as the key of a dict'));
       }
       entries.set(key, value);
     }
@@ -229,11 +228,11 @@ class Machine {
 
   protocol(): void {
     const version = this.reader.uint8();
-    if (version > 5) throw this.reader.error(`it is of pickle protocol ${version}, and 5 is the newest known`);
+    if (version > 5) throw this.reader.error(t`it is of pickle protocol ${version}, and 5 is the newest known`);
   }
 
   refuse(what: string): never {
-    throw this.reader.error(`it needs ${what}, which a checkpoint never does`);
+    throw this.reader.error(t`it needs ${what}, which a checkpoint never does`);
   }
 }
 
@@ -318,11 +317,11 @@ const OPCODES: Readonly<Record<string, (m: Machine) => void>> = {
   // Framing
   '\x80': m => { m.protocol(); },
   '\x95': m => { m.reader.uint64(); },
-  '\x82': m => m.refuse('the extension registry'),
-  '\x83': m => m.refuse('the extension registry'),
-  '\x84': m => m.refuse('the extension registry'),
-  '\x97': m => m.refuse('buffers from outside the file'),
-  '\x98': m => m.refuse('buffers from outside the file'),
+  '\x82': m => m.refuse(t('the extension registry')),
+  '\x83': m => m.refuse(t('the extension registry')),
+  '\x84': m => m.refuse(t('the extension registry')),
+  '\x97': m => m.refuse(t('buffers from outside the file')),
+  '\x98': m => m.refuse(t('buffers from outside the file')),
 };
 
 const HANDLERS: readonly (((m: Machine) => void) | undefined)[] = Array.from({ length: 256 }, (_, byte) => OPCODES[String.fromCharCode(byte)]);

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 
 /** The pickle goes on after the last byte that was given. */
@@ -16,7 +17,7 @@ export class PickleByteReader {
   }
 
   error(problem: string): UserError {
-    return new UserError(`${this.name} is damaged or is not a PyTorch checkpoint: ${problem} (byte ${this.position} of its pickle). Download it again or get its safetensors version.`);
+    return new UserError(t`${this.name} is damaged or is not a PyTorch checkpoint: ${problem} (byte ${this.position} of its pickle). Download it again or get its safetensors version.`);
   }
 
   /** The next `length` bytes, as a view. */
@@ -52,7 +53,7 @@ export class PickleByteReader {
 
   /** A two's complement little-endian integer of `length` bytes. */
   long(length: number): number | bigint {
-    if (length > MAX_NUMBER_BYTES) throw this.error(`it holds a number of ${length} bytes`);
+    if (length > MAX_NUMBER_BYTES) throw this.error(t`it holds a number of ${length} bytes`);
     const bytes = this.take(length);
     if (length === 0) return 0;
     const unsigned = BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`);
@@ -66,7 +67,7 @@ export class PickleByteReader {
 
   decimalLine(): number {
     const text = this.textLine();
-    if (!/^\d{1,15}$/.test(text)) throw this.error('a number is expected and something else stands there');
+    if (!/^\d{1,15}$/.test(text)) throw this.error(t('a number is expected and something else stands there'));
     return Number(text);
   }
 
@@ -87,7 +88,7 @@ export class PickleByteReader {
     const special = /^([+-]?)(nan|inf|infinity)$/.exec(text);
     if (special !== null) return special[2] === 'nan' ? NaN : special[1] === '-' ? -Infinity : Infinity;
     const value = text === '' ? NaN : Number(text);
-    if (Number.isNaN(value)) throw this.error('a number is expected and something else stands there');
+    if (Number.isNaN(value)) throw this.error(t('a number is expected and something else stands there'));
     return value;
   }
 
@@ -103,7 +104,7 @@ export class PickleByteReader {
   quotedLine(): Uint8Array {
     const text = this.line().toString('latin1').trim();
     const quote = text.charAt(0);
-    if (text.length < 2 || (quote !== '\'' && quote !== '"') || !text.endsWith(quote)) throw this.error('a quoted text is expected and something else stands there');
+    if (text.length < 2 || (quote !== '\'' && quote !== '"') || !text.endsWith(quote)) throw this.error(t('a quoted text is expected and something else stands there'));
     const unescaped = text.slice(1, -1).replace(/\\(?:x([0-9a-fA-F]{2})|([nrt\\'"]))/g, (_, hex?: string, letter?: string) =>
       hex === undefined ? ESCAPES[letter ?? ''] ?? letter ?? '' : String.fromCharCode(parseInt(hex, 16)));
     return Buffer.from(unescaped, 'latin1');
@@ -136,12 +137,12 @@ export class PickleByteReader {
   }
 
   private strict(bytes: Buffer): string {
-    if (!isUtf8(bytes)) throw this.error('it holds text that is not UTF-8');
+    if (!isUtf8(bytes)) throw this.error(t('it holds text that is not UTF-8'));
     return bytes.toString('utf8');
   }
 
   private integer(text: string): number | bigint {
-    if (text.length > MAX_NUMBER_BYTES || !/^\s*[+-]?\d+\s*$/.test(text)) throw this.error('a number is expected and something else stands there');
+    if (text.length > MAX_NUMBER_BYTES || !/^\s*[+-]?\d+\s*$/.test(text)) throw this.error(t('a number is expected and something else stands there'));
     const sign = text.includes('-') ? -1n : 1n;
     return narrow(sign * BigInt(text.replace(/[\s+-]/g, '')));
   }
@@ -162,7 +163,7 @@ export class PickleByteReader {
   }
 
   private truncated(): PickleTruncated {
-    return new PickleTruncated(`${this.name} is incomplete or damaged: its pickle ends in the middle (byte ${this.buffer.length}). Download it again.`);
+    return new PickleTruncated(t`${this.name} is incomplete or damaged: its pickle ends in the middle (byte ${this.buffer.length}). Download it again.`);
   }
 }
 

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { describeValue } from './describe';
 import { isScriptClass } from './globals';
@@ -44,20 +45,20 @@ export function findStateDict(name: string, root: PickleValue): StateDict {
   const has = (value: PickleValue): boolean => (counts.get(value) ?? 0) > 0;
   const listing = new Listing(name, has);
   const distinct = [...counts.keys()].filter(value => asTensor(value) !== undefined).length;
-  if ((counts.get(root) ?? 0) > MAX_TENSORS) throw listing.absurd(`holds more than ${MAX_TENSORS} tensors`);
-  if ((counts.get(root) ?? 0) > SHARED_ALWAYS + MAX_SHARING * distinct) throw listing.absurd(`names its ${distinct} tensors ${counts.get(root)} times`);
+  if ((counts.get(root) ?? 0) > MAX_TENSORS) throw listing.absurd(t`holds more than ${MAX_TENSORS} tensors`);
+  if ((counts.get(root) ?? 0) > SHARED_ALWAYS + MAX_SHARING * distinct) throw listing.absurd(t`names its ${distinct} tensors ${counts.get(root) ?? 0} times`);
   let inner = root;
   for (let depth = 0; depth < MAX_WRAPPERS; depth++) {
     const wrapper = wrapperKey(inner, has);
     if (wrapper === undefined) break;
     const entries = dictEntries(inner) ?? new Map<PickleValue, PickleValue>();
     for (const [key, value] of entries) {
-      if (key !== wrapper) listing.addOther(segment(key), has(value) ? `${describeValue(value)} with tensors, not part of the model's weights` : describeValue(value));
+      if (key !== wrapper) listing.addOther(segment(key), has(value) ? t`${describeValue(value)} with tensors, not part of the model's weights` : describeValue(value));
     }
     inner = entries.get(wrapper) ?? null;
   }
   listing.walk(inner);
-  if (listing.tensors.length === 0) throw new UserError(`${name} holds no tensors, only ${describeValue(root)}. Choose the file with the model's weights.`);
+  if (listing.tensors.length === 0) throw new UserError(t`${name} holds no tensors, only ${describeValue(root)}. Choose the file with the model's weights.`);
   return listing;
 }
 
@@ -132,8 +133,8 @@ class Listing implements StateDict {
     const path: { value: PickleValue; prefix: string; rest: Iterator<[PickleValue, PickleValue]> }[] = [];
     const enter = (value: PickleValue, prefix: string): void => {
       if (path.some(frame => frame.value === value)) return;
-      if (path.length >= MAX_DEPTH) throw this.absurd(`nests its tensors more than ${MAX_DEPTH} levels deep`);
-      if (++this.entered > MAX_TENSORS) throw this.absurd('repeats its parts without end');
+      if (path.length >= MAX_DEPTH) throw this.absurd(t`nests its tensors more than ${MAX_DEPTH} levels deep`);
+      if (++this.entered > MAX_TENSORS) throw this.absurd(t('repeats its parts without end'));
       path.push({ value, prefix, rest: (children(value) ?? [])[Symbol.iterator]() });
     };
     enter(root, '');
@@ -158,14 +159,14 @@ class Listing implements StateDict {
       this.others.push({ key, description });
     } else if (!this.othersLeftOut) {
       this.othersLeftOut = true;
-      this.warnings.push(`${this.name} holds more than ${MAX_OTHERS} values that are not tensors; only the first are shown.`);
+      this.warnings.push(t`${this.name} holds more than ${MAX_OTHERS} values that are not tensors; only the first are shown.`);
     }
   }
 
   private addTensor(key: string, value: PickleObject): void {
     this.countKey(key);
     if (this.keys.has(key)) {
-      this.warnings.push(`${this.name} holds the key ${quoted(key)} twice, once nested and once spelt out; the first one counts.`);
+      this.warnings.push(t`${this.name} holds the key ${quoted(key)} twice, once nested and once spelt out; the first one counts.`);
       return;
     }
     this.keys.add(key);
@@ -174,11 +175,11 @@ class Listing implements StateDict {
 
   private countKey(key: string): void {
     this.keyCharacters += key.length;
-    if (this.keyCharacters > MAX_KEY_CHARACTERS) throw this.absurd(`has keys of more than ${MAX_KEY_CHARACTERS} characters together`);
+    if (this.keyCharacters > MAX_KEY_CHARACTERS) throw this.absurd(t`has keys of more than ${MAX_KEY_CHARACTERS} characters together`);
   }
 
   absurd(what: string): UserError {
-    return new UserError(`${this.name} ${what}, which no model does. It is damaged or made to do harm.`);
+    return new UserError(t`${this.name} ${what}, which no model does. It is damaged or made to do harm.`);
   }
 }
 

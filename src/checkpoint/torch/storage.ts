@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { STORAGE_CLASSES, type ElementType } from './elementType';
 import { isSequence, PickleGlobal, PickleTuple, type PicklePersistent, type PickleValue } from './pickleValue';
@@ -34,14 +35,14 @@ export function readStorages(name: string, persistents: readonly PicklePersisten
     const known = byKey.get(storage.key);
     if (known === undefined) byKey.set(storage.key, storage);
     else if (known.element !== storage.element || known.count !== storage.count) {
-      throw new UserError(`${name} is damaged: it describes its storage ${quoted(storage.key)} once as ${describeStorage(known)} and once as ${describeStorage(storage)}. Download it again.`);
+      throw new UserError(t`${name} is damaged: it describes its storage ${quoted(storage.key)} once as ${describeStorage(known)} and once as ${describeStorage(storage)}. Download it again.`);
     }
   }
   return { byPersistent, byKey };
 }
 
 export function describeStorage({ element, count }: Storage): string {
-  return `${count} ${element.name} elements`;
+  return t`${count} ${element.name} elements`;
 }
 
 /** An integer from 0 to 2^53. */
@@ -50,14 +51,14 @@ export function isSize(value: unknown): value is number {
 }
 
 function parseStorage(name: string, id: PickleValue): Storage {
-  const wrong = (problem: string): UserError => new UserError(`${name} is damaged: ${problem}. Download it again.`);
-  if (!(id instanceof PickleTuple) || id.items[0] !== 'storage') throw wrong('its pickle refers to something outside itself that is not a storage');
+  const wrong = (problem: string): UserError => new UserError(t`${name} is damaged: ${problem}. Download it again.`);
+  if (!(id instanceof PickleTuple) || id.items[0] !== 'storage') throw wrong(t('its pickle refers to something outside itself that is not a storage'));
   const [, storageClass, rawKey, , count, view] = id.items;
   const element = storageClass instanceof PickleGlobal ? STORAGE_CLASSES.get(storageClass.name) : undefined;
   const key = typeof rawKey === 'number' ? String(rawKey) : rawKey;
-  if (element === undefined || typeof key !== 'string') throw wrong('its pickle describes a storage without a known type or a key');
-  if (!isSize(count) || !isSize(count * element.bytes)) throw wrong(`its storage ${quoted(key)} has an impossible number of elements`);
-  return { key, element, count, view: parseView(view, count) ?? fail(wrong(`the view of its storage ${quoted(key)} lies outside the storage`)) };
+  if (element === undefined || typeof key !== 'string') throw wrong(t('its pickle describes a storage without a known type or a key'));
+  if (!isSize(count) || !isSize(count * element.bytes)) throw wrong(t`its storage ${quoted(key)} has an impossible number of elements`);
+  return { key, element, count, view: parseView(view, count) ?? fail(wrong(t`the view of its storage ${quoted(key)} lies outside the storage`)) };
 }
 
 /** (key, offset, size) of a legacy storage that is a slice of another. */

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { formatBytes } from '../../format';
 import type { ParsedFile } from '../checkpoint';
@@ -34,7 +35,7 @@ export function listTensors(sources: TensorSources): Pick<ParsedFile, 'tensors' 
   const tensors: ParsedTensor[] = [];
   const skip = (key: string, description: string): void => {
     others.push({ key, description });
-    warnings.push(`${key} in ${name} is ${description}: it can be seen but not extracted.`);
+    warnings.push(t`${key} in ${name} is ${description}: it can be seen but not extracted.`);
   };
   for (const { key, value } of stateDict.tensors) {
     const rebuilt = rebuildTensor(name, key, value, storages);
@@ -49,7 +50,7 @@ export function listTensors(sources: TensorSources): Pick<ParsedFile, 'tensors' 
     }
     tensors.push(tensor);
     if (isExpansionBomb(tensor.dtype, tensor.length, rebuilt)) {
-      warnings.push(`${key} in ${name} repeats a few stored elements until it claims ${formatBytes(tensor.length)}: it is listed but cannot be extracted.`);
+      warnings.push(t`${key} in ${name} repeats a few stored elements until it claims ${formatBytes(tensor.length)}: it is listed but cannot be extracted.`);
     }
   }
   return { tensors, others, warnings };
@@ -57,13 +58,13 @@ export function listTensors(sources: TensorSources): Pick<ParsedFile, 'tensors' 
 
 /** The tensor, or why it cannot be expressed. */
 function place({ name, locations, bigEndian }: TensorSources, key: string, { element, storage, offset, shape, strides }: RebuiltTensor): ParsedTensor | string {
-  if (element.dtype === undefined) return `a tensor of ${element.name} values, a dtype that safetensors does not have`;
+  if (element.dtype === undefined) return t`a tensor of ${element.name} values, a dtype that safetensors does not have`;
   const location = locations.get(storage.key);
-  if (location === undefined) throw new UserError(`${name} is damaged: the storage ${quoted(storage.key)} of its tensor ${quoted(key)} is missing. Download it again.`);
+  if (location === undefined) throw new UserError(t`${name} is damaged: the storage ${quoted(storage.key)} of its tensor ${quoted(key)} is missing. Download it again.`);
   const empty = shape.includes(0);
   const contiguous = isContiguous({ shape, strides });
   const last = shape.at(-1);
-  if (element.packed !== undefined && (!contiguous || last === undefined)) return `a tensor of packed ${element.name} values that is not contiguous`;
+  if (element.packed !== undefined && (!contiguous || last === undefined)) return t`a tensor of packed ${element.name} values that is not contiguous`;
   const indirect = {
     ...(contiguous ? {} : { strides }),
     ...(location.deflate === undefined || empty ? {} : { deflate: location.deflate }),

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { readBytes, type ByteSource } from '../byteSource';
 import type { ParsedFile } from '../checkpoint';
@@ -58,21 +59,21 @@ function parsePickles(source: ByteSource, bytes: Uint8Array): Pickles {
   const read = (start: number): Unpickled => unpickle(bytes, start, { name: source.name, allowGlobal: isAllowedGlobal });
   const magic = readMagic(source, bytes);
   const protocol = read(magic.end);
-  if (protocol.value !== PROTOCOL) throw damaged(source, `its protocol is ${describeValue(protocol.value)}, and ${PROTOCOL} is the only one there is`);
+  if (protocol.value !== PROTOCOL) throw damaged(source, t`its protocol is ${describeValue(protocol.value)}, and ${PROTOCOL} is the only one there is`);
   const system = read(protocol.end);
   const object = read(system.end);
   const list = read(object.end);
   const keys = list.value instanceof PickleList ? list.value.items.map(key => typeof key === 'number' ? String(key) : key) : [];
-  if (!(list.value instanceof PickleList) || !keys.every(key => typeof key === 'string')) throw damaged(source, 'the list of its storages is not a list of keys');
+  if (!(list.value instanceof PickleList) || !keys.every(key => typeof key === 'string')) throw damaged(source, t('the list of its storages is not a list of keys'));
   return { object, keys, end: list.end };
 }
 
 function readMagic(source: ByteSource, bytes: Uint8Array): Unpickled {
-  if (bytes.length === 0) throw new UserError(`${source.name} is empty. Download it again.`);
+  if (bytes.length === 0) throw new UserError(t`${source.name} is empty. Download it again.`);
   if (Buffer.from(bytes.subarray(257, 262)).toString('latin1') === 'ustar') {
-    throw new UserError(`${source.name} is in PyTorch's tar format, which only versions before 0.2 wrote. Load it with an old PyTorch and save it again.`);
+    throw new UserError(t`${source.name} is in PyTorch's tar format, which only versions before 0.2 wrote. Load it with an old PyTorch and save it again.`);
   }
-  const other = (): UserError => new UserError(`${source.name} is not a PyTorch checkpoint: it begins with neither a zip archive nor PyTorch's magic number. Choose the file with the model's weights.`);
+  const other = (): UserError => new UserError(t`${source.name} is not a PyTorch checkpoint: it begins with neither a zip archive nor PyTorch's magic number. Choose the file with the model's weights.`);
   let magic: Unpickled;
   try {
     magic = unpickle(bytes, 0, { name: source.name, allowGlobal: isAllowedGlobal });
@@ -92,20 +93,20 @@ async function locate(source: ByteSource, keys: readonly string[], storages: Rea
   let position = start;
   for (const key of keys) {
     const storage = storages.get(key);
-    if (storage === undefined || locations.has(key)) throw damaged(source, `it lists a storage ${quoted(key)} that no tensor uses, or lists it twice`);
+    if (storage === undefined || locations.has(key)) throw damaged(source, t`it lists a storage ${quoted(key)} that no tensor uses, or lists it twice`);
     checks.push({ storage, position });
     locations.set(key, { offset: position + COUNT_BYTES });
     position += COUNT_BYTES + storage.count * storage.element.bytes;
   }
   if (!(position <= source.size)) {
-    throw new UserError(`${source.name} is incomplete: its tensors need ${position} bytes and the file has ${source.size}. Download it again.`);
+    throw new UserError(t`${source.name} is incomplete: its tensors need ${position} bytes and the file has ${source.size}. Download it again.`);
   }
   const queue = checks.values();
   const lane = async (): Promise<void> => {
     for (const { storage, position } of queue) {
       const bytes = Buffer.from(await readBytes(source, position, COUNT_BYTES, signal));
       const count = bytes.readBigInt64LE(0);
-      if (count !== BigInt(storage.count)) throw damaged(source, `its storage ${quoted(storage.key)} at byte ${position} has ${count} elements where its pickle says ${storage.count}`);
+      if (count !== BigInt(storage.count)) throw damaged(source, t`its storage ${quoted(storage.key)} at byte ${position} has ${String(count)} elements where its pickle says ${storage.count}`);
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));
@@ -113,5 +114,5 @@ async function locate(source: ByteSource, keys: readonly string[], storages: Rea
 }
 
 function damaged(source: ByteSource, problem: string): UserError {
-  return new UserError(`${source.name} is damaged: ${problem}. Download it again.`);
+  return new UserError(t`${source.name} is damaged: ${problem}. Download it again.`);
 }

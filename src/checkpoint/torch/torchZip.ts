@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { readBytes, type ByteSource } from '../byteSource';
 import type { ParsedFile } from '../checkpoint';
@@ -27,9 +28,9 @@ export async function readTorchZip(source: ByteSource, signal?: AbortSignal): Pr
   const archive = new Archive(source, directory, findRoot(source, directory), signal);
   const isScript = archive.find('constants.pkl') !== undefined;
 
-  const warnings = directory.duplicates.map(name => `${source.name} holds two files called ${quoted(name)}; the first one counts, as for torch.load.`);
+  const warnings = directory.duplicates.map(name => t`${source.name} holds two files called ${quoted(name)}; the first one counts, as for torch.load.`);
   const version = await archive.readVersion();
-  if (version === undefined) warnings.push(`${source.name} does not say which version of the format it is; torch.load refuses such a file.`);
+  if (version === undefined) warnings.push(t`${source.name} does not say which version of the format it is; torch.load refuses such a file.`);
   const bigEndian = await archive.readByteOrder() === 'big';
   const pickle = unpickle(await archive.read(archive.pickle, MAX_PICKLE), 0, {
     name: source.name,
@@ -47,7 +48,7 @@ function findRoot(source: ByteSource, { entries }: ZipDirectory): string {
   const root = first.slice(0, first.indexOf('/') + 1);
   for (const name of entries.keys()) {
     if (root === '' || !name.startsWith(root)) {
-      throw new UserError(`${source.name} is a zip archive but not a PyTorch checkpoint: ${quoted(name)} is not in the one folder that all of a checkpoint's files share. If it was packed by hand, unpack it and open what is inside.`);
+      throw new UserError(t`${source.name} is a zip archive but not a PyTorch checkpoint: ${quoted(name)} is not in the one folder that all of a checkpoint's files share. If it was packed by hand, unpack it and open what is inside.`);
     }
   }
   return root;
@@ -64,7 +65,7 @@ class Archive {
   ) {
     const pickle = this.find('data.pkl');
     if (pickle === undefined) {
-      throw new UserError(`${source.name} is a zip archive but not a PyTorch checkpoint: it has no ${quoted(`${root}data.pkl`)}. Choose the file that torch.save wrote.`);
+      throw new UserError(t`${source.name} is a zip archive but not a PyTorch checkpoint: it has no ${quoted(`${root}data.pkl`)}. Choose the file that torch.save wrote.`);
     }
     this.pickle = pickle;
   }
@@ -77,9 +78,9 @@ class Archive {
     const entry = this.find('version') ?? this.find('.data/version');
     if (entry === undefined) return undefined;
     const text = Buffer.from(await this.read(entry, 100)).toString('latin1').trim();
-    if (!/^\d{1,9}$/.test(text)) throw this.damaged(`its version is ${quoted(text)}, which is not a number`);
+    if (!/^\d{1,9}$/.test(text)) throw this.damaged(t`its version is ${quoted(text)}, which is not a number`);
     const version = Number(text);
-    if (version > MAX_VERSION) throw new UserError(`${this.source.name} is of version ${version} of PyTorch's file format, and ${MAX_VERSION} is the newest known. Save it with an older PyTorch, or get its safetensors version.`);
+    if (version > MAX_VERSION) throw new UserError(t`${this.source.name} is of version ${version} of PyTorch's file format, and ${MAX_VERSION} is the newest known. Save it with an older PyTorch, or get its safetensors version.`);
     return version;
   }
 
@@ -87,13 +88,13 @@ class Archive {
     const entry = this.find('byteorder');
     if (entry === undefined) return 'little';
     const text = Buffer.from(await this.read(entry, 100)).toString('latin1').trim();
-    if (text !== 'little' && text !== 'big') throw this.damaged(`its byte order is ${quoted(text)}, neither "little" nor "big"`);
+    if (text !== 'little' && text !== 'big') throw this.damaged(t`its byte order is ${quoted(text)}, neither "little" nor "big"`);
     return text;
   }
 
   /** All bytes of an entry. */
   async read(entry: ZipEntry, limit: number): Promise<Uint8Array> {
-    if (entry.length > limit || entry.compressedLength > limit) throw this.damaged(`${quoted(entry.name)} claims ${entry.length} bytes, far more than it can need`);
+    if (entry.length > limit || entry.compressedLength > limit) throw this.damaged(t`${quoted(entry.name)} claims ${entry.length} bytes, far more than it can need`);
     const offset = (await zipDataOffsets(this.source, [entry], this.signal)).get(entry) ?? 0;
     if (entry.method === 'stored') return readBytes(this.source, offset, entry.length, this.signal);
     this.refuseUnknownMethod(entry);
@@ -113,8 +114,8 @@ class Archive {
     for (const { key, element, count } of storages) {
       const entry = this.find(`data/${key}`);
       const name = quoted(`${this.root}data/${key}`);
-      if (entry === undefined) throw this.damaged(`its storage ${name} is missing`);
-      if (entry.length !== count * element.bytes) throw this.damaged(`its storage ${name} has ${entry.length} bytes where ${count} ${element.name} elements have ${count * element.bytes}`);
+      if (entry === undefined) throw this.damaged(t`its storage ${name} is missing`);
+      if (entry.length !== count * element.bytes) throw this.damaged(t`its storage ${name} has ${entry.length} bytes where ${count} ${element.name} elements have ${count * element.bytes}`);
       if (entry.method !== 'stored') this.refuseUnknownMethod(entry);
       entries.set(key, entry);
     }
@@ -127,10 +128,10 @@ class Archive {
   }
 
   private refuseUnknownMethod(entry: ZipEntry): void {
-    if (entry.method === 'other') throw this.damaged(`${quoted(entry.name)} is compressed in a way that PyTorch does not use`);
+    if (entry.method === 'other') throw this.damaged(t`${quoted(entry.name)} is compressed in a way that PyTorch does not use`);
   }
 
   private damaged(problem: string): UserError {
-    return new UserError(`${this.source.name} is damaged: ${problem}. Download it again.`);
+    return new UserError(t`${this.source.name} is damaged: ${problem}. Download it again.`);
   }
 }

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { CONTROL, PULL } from './messages';
 import type { Advance, Checked, CheckJob, Copied, CopyJob, Failure, Job, Message, Pull } from './messages';
@@ -141,7 +142,7 @@ class CopyThread {
     switch (failure.kind) {
       case 'stopped': return signal?.reason;
       case 'pull': return this.#pullError;
-      case 'damaged': return new UserError('What an interrupted extraction had written is damaged, so it was deleted. Extract again.');
+      case 'damaged': return new UserError(t('What an interrupted extraction had written is damaged, so it was deleted. Extract again.'));
       case 'error': {
         const error = Object.assign(new Error(failure.message), failure.code !== undefined && { code: failure.code });
         error.stack = failure.stack ?? error.stack ?? '';
@@ -151,7 +152,7 @@ class CopyThread {
   }
 
   #die(cause: Error): void {
-    this.#dead ??= new UserError('A thread that reads and writes the tensors has died, most likely because memory ran out. Close what else needs memory and run it again.', { detail: cause.stack ?? cause.message, cause });
+    this.#dead ??= new UserError(t('A thread that reads and writes the tensors has died, most likely because memory ran out. Close what else needs memory and run it again.'), { detail: cause.stack ?? cause.message, cause });
     this.#running?.reject(this.#dead);
   }
 }

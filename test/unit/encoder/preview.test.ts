@@ -7,16 +7,17 @@ import { openCheckpoint } from '../../../src/checkpoint/open';
 import { EncoderClient } from '../../../src/encoder/client';
 import { modelInfo, Preview, type PictureFile, type PreviewModel } from '../../../src/encoder/preview';
 import { UserError } from '../../../src/errors';
-import { openJob } from '../../../src/job';
+import { openJob, type Job } from '../../../src/job';
+import { switchParts } from '../../../src/parts';
 import { previewModel } from '../../../src/previewModel';
 import { answerSchemas, toWebviewSchema, type EncoderStatus, type PictureInfo, type Subject } from '../../../src/protocol';
 import { FIXTURES } from '../support/checkpoints';
 import { ENTRY, expected, fixturePath, readFloats, relativeError, type Known } from './fixture';
 
-async function modelAt(folder: string): Promise<PreviewModel> {
+async function modelAt(folder: string, change = (job: Job): Job => job): Promise<PreviewModel> {
   const checkpoint = await openCheckpoint(folder);
   try {
-    return await previewModel(await openJob(checkpoint));
+    return await previewModel(change(await openJob(checkpoint)));
   } finally {
     await checkpoint.close();
   }
@@ -146,6 +147,31 @@ describe('the preview', function () {
     const pool = (await expected('qwen-vl-tiny-safetensors')).get('attn_pool.weights')?.data ?? new Float32Array();
     const { values = [] } = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'pool', query: 2 } });
     assert.ok(relativeError(values, pool.subarray(2 * 64, 3 * 64)) < 1e-5);
+  });
+
+  it('shows what mergers that were taken in make of the picture, as layers after the output', async () => {
+    const folder = join(FIXTURES, 'families', 'qwen3-vl');
+    const withMerger = await modelAt(folder, job => switchParts(job, { merger: true }));
+    const { preview, told, model } = await open(folder, ({ preprocessing }) => ({ ...withMerger, preprocessing: { ...preprocessing, model: REFERENCE_PIXELS } }));
+    const known = await readFloats(join(folder, 'expected/outputs.safetensors'));
+    const pixels = known.get('pixel_values');
+    assert.ok(pixels);
+    preview.add([await pictureOf(pixels)]);
+    const { layers, merged } = modelInfo(model);
+    assert.deepEqual(merged, { names: ['merged', 'deepstack.0', 'deepstack.1'], width: 12 });
+    for (const [index, name] of merged.names.entries()) {
+      const reference = known.get(name);
+      assert.ok(reference);
+      const subject = main(only(told));
+      const { values = [], rows, columns } = await preview.ask({ type: 'map', subject, map: { kind: 'norm', layer: layers + 1 + index } });
+      assert.deepEqual([rows, columns], [10, 6]);
+      const norm = (block: number): number => Math.hypot(...reference.data.subarray(12 * block, 12 * block + 12));
+      const blocks = Array.from({ length: 60 }, (_, patch) => norm(3 * Math.floor(Math.floor(patch / 6) / 2) + Math.floor(patch % 6 / 2)));
+      assert.ok(relativeError(values, blocks) < 1e-5, name);
+      assert.deepEqual((await preview.ask({ type: 'statistics', subject, layer: layers + 1 + index })).shape, [1, 15, 12]);
+    }
+    await assert.rejects(preview.ask({ type: 'statistics', subject: main(only(told)), layer: layers + 4 }), UserError);
+    assert.equal(modelInfo(await modelAt(folder)).merged, undefined);
   });
 
   // A class token, none, registers, windows of a picture that is not square, Qwen-VL's pool of two heads.

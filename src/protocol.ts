@@ -6,7 +6,7 @@ import { DEVICE_CHOICES, KEPT_LAYERS, MAX_PICTURE_BYTES } from './previewLimits'
  * the host with `fromWebviewSchema`, the page with `toWebviewSchema` and `answerSchemas`.
  */
 
-/** -1 is the patch embedding, 0 to layers - 1 the blocks' hidden states, `layers` the encoder's output (`features`). */
+/** -1 is the patch embedding, 0 to layers - 1 the blocks' hidden states, `layers` the encoder's output (`features`), and then what mergers make of it (`merged` of the model). */
 const layer = z.number().int().min(-1).max(4096);
 const index = z.number().int().min(0).max(1 << 24);
 const count = z.number().int().nonnegative();
@@ -158,6 +158,8 @@ const modelInfoSchema = z.object({
   prefixTokens: count,
   /** Whether the encoder's output has a token for each patch; otherwise it is an attention pool's. */
   outputPerPatch: z.boolean(),
+  /** What mergers give, where they were taken in: blocks of patches, in a language model's width. */
+  merged: z.object({ names: z.array(z.string()).readonly(), width: count }).readonly().exactOptional(),
   /** The model's own softmax temperature, from its `logit_scale`. */
   temperature: z.number().positive().exactOptional(),
 }).readonly();

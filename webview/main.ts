@@ -219,7 +219,7 @@ async function savePng(): Promise<void> {
   if (picture === undefined || model === undefined) return;
   const blob = await stage.toPng();
   const stem = picture.name.replace(/\.[^.]*$/, '');
-  host.post({ type: 'savePng', name: `${stem} ${state.overlay} ${sayLayer(state.layer, model.layers)}.png`, bytes: new Uint8Array(await blob.arrayBuffer()) });
+  host.post({ type: 'savePng', name: `${stem} ${state.overlay} ${sayLayer(state.layer, model)}.png`, bytes: new Uint8Array(await blob.arrayBuffer()) });
 }
 
 /** An answer that cannot be had does not keep the others away. */

@@ -1,4 +1,5 @@
 import { t } from '@vscode/l10n';
+import type { ModelInfo } from '../src/protocol';
 
 /** Every word that the page shows, in the editor's language. */
 export const words = {
@@ -66,6 +67,8 @@ export const words = {
   embedding: t('patch embedding'),
   block: (layer: number, last: number) => t('block {0} of 0…{1}', layer, last),
   output: t('output'),
+  merged: t('merged output'),
+  deepstack: (index: number) => t('deepstack {0}', index),
   head: t('Head'),
   allHeads: t('mean of all heads'),
   oneHead: (head: number) => t('head {0}', head),
@@ -162,6 +165,8 @@ export const words = {
 } as const;
 
 /** The layer slider's value in words. */
-export function sayLayer(layer: number, layers: number): string {
+export function sayLayer(layer: number, { layers, merged }: Pick<ModelInfo, 'layers' | 'merged'>): string {
+  const name = merged?.names[layer - layers - 1];
+  if (name !== undefined) return name === 'merged' ? words.merged : words.deepstack(Number(name.replace('deepstack.', '')));
   return layer < 0 ? words.embedding : layer >= layers ? words.output : words.block(layer, layers - 1);
 }

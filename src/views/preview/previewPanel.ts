@@ -186,7 +186,7 @@ export class PreviewPanel implements vscode.Disposable {
       case 'savePng': await savePng(message.name, message.bytes); break;
       case 'saveFeatures': {
         const picture = preview.pictures.find(({ id }) => id === message.picture);
-        if (picture !== undefined) await saveFeatures(picture.name, message.format, names => preview.values(picture.id, names), modelInfo(this.model).layers);
+        if (picture !== undefined) await saveFeatures(picture.name, message.format, names => preview.values(picture.id, names), modelInfo(this.model));
         break;
       }
       case 'showLog': options.log.show(); break;

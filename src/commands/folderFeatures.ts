@@ -22,7 +22,7 @@ import type { Meter } from './meter';
 import { pick } from './open';
 import { askFolder } from './outputFolder';
 import { withProgress } from './progress';
-import { onThisMachine } from './storedEncoders';
+import { onThisMachine, planOnThisMachine } from './storedEncoders';
 
 /** What a person has chosen; the rest follows from the checkpoint and the settings. */
 type Choices = Pick<FolderRequest, 'folder' | 'out' | 'outputs' | 'preprocessing'> & { readonly startOver: boolean };
@@ -54,7 +54,7 @@ class FolderRuns {
     this.refuseSecond();
     const { job } = app.session;
     if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; its vision encoder runs on the pictures.'));
-    const encoder = await onThisMachine(app, job, runnableEncoder);
+    const encoder = await onThisMachine(app, job, runnableEncoder, () => planOnThisMachine(app, job, vscode.l10n.t('The encoder runs on this machine.')));
     if (encoder === undefined) return;
     const folder = (uri ?? await pick({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Extract Features'), title: vscode.l10n.t('A folder of pictures; those in folders below it are taken too') }))?.fsPath;
     if (folder === undefined) return;

@@ -114,7 +114,7 @@ class Previews {
       store: this.store,
       pickPictures,
       pickFolder: () => pick({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Flip Through'), title: vscode.l10n.t('A folder of pictures to flip through') }),
-      samplePicture: () => readPicture(vscode.Uri.joinPath(this.context.extensionUri, 'media', 'sample', 'picture.png'), 'sample.png'),
+      samples: () => samplePictures(this.context.extensionUri),
       pickOther: () => this.pickOther(),
       remember: changes => { this.remember(changes); },
       report: error => { report(this.app.log, error); },
@@ -180,6 +180,15 @@ async function otherEncoder(app: App, location: string, precision: OtherEncoder[
 /** As the preview runs it; undefined when it is elsewhere and not wanted here. */
 function runnableModel(app: App, job: Job, planHere?: typeof planOnThisMachine): Promise<PreviewModel | undefined> {
   return onThisMachine(app, job, previewModel, planHere);
+}
+
+/** The extension's own pictures, small enough to be their own thumbnails. What drew them: test/demo/samplePictures.mjs. */
+function samplePictures(extension: vscode.Uri): Promise<readonly PictureFile[]> {
+  const media = vscode.Uri.joinPath(extension, 'media');
+  return Promise.all([
+    readPicture(vscode.Uri.joinPath(media, 'sample', 'picture.png'), 'house.png'),
+    ...['night.png', 'page.png', 'balls.jpg'].map(name => readPicture(vscode.Uri.joinPath(media, 'pictures', name))),
+  ]);
 }
 
 async function pickPictures(): Promise<PictureFile[]> {

@@ -6,7 +6,7 @@ import { DEVICE_CHOICES, KEPT_LAYERS, MAX_PICTURE_BYTES } from './previewLimits'
  * the host with `fromWebviewSchema`, the page with `toWebviewSchema` and `answerSchemas`.
  */
 
-/** -1 is the patch embedding, 0 to layers - 1 the blocks' hidden states, `layers` the encoder's output (`features`). */
+/** -1 is the patch embedding, 0 to layers - 1 the blocks' hidden states, `layers` the encoder's output (`features`), and then what mergers make of it (`merged` of the model). */
 const layer = z.number().int().min(-1).max(4096);
 const index = z.number().int().min(0).max(1 << 24);
 const count = z.number().int().nonnegative();
@@ -92,7 +92,7 @@ export const fromWebviewSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ready') }),
   z.strictObject({ type: z.literal('pick') }),
   z.strictObject({ type: z.literal('pickFolder') }),
-  z.strictObject({ type: z.literal('sample') }),
+  z.strictObject({ type: z.literal('addSample'), picture: id }),
   z.strictObject({ type: z.literal('add'), files: z.array(pictureFile).min(1).max(64) }),
   z.strictObject({ type: z.literal('addRecent'), picture: id }),
   /** Shows another picture of the folder. */
@@ -158,6 +158,8 @@ const modelInfoSchema = z.object({
   prefixTokens: count,
   /** Whether the encoder's output has a token for each patch; otherwise it is an attention pool's. */
   outputPerPatch: z.boolean(),
+  /** What mergers give, where they were taken in: blocks of patches, in a language model's width. */
+  merged: z.object({ names: z.array(z.string()).readonly(), width: count }).readonly().exactOptional(),
   /** The model's own softmax temperature, from its `logit_scale`. */
   temperature: z.number().positive().exactOptional(),
 }).readonly();
@@ -232,8 +234,8 @@ export const answerSchemas = {
 } as const;
 export type Answers = { readonly [Type in keyof typeof answerSchemas]: z.infer<(typeof answerSchemas)[Type]> };
 
-const recentSchema = z.object({ id, name, thumbnail: bytes }).readonly();
-export type RecentPicture = z.infer<typeof recentSchema>;
+const offeredSchema = z.object({ id, name, thumbnail: bytes }).readonly();
+export type OfferedPicture = z.infer<typeof offeredSchema>;
 
 export const toWebviewSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('model'), model: modelInfoSchema, state: panelStateSchema.optional() }),
@@ -245,8 +247,10 @@ export const toWebviewSchema = z.discriminatedUnion('type', [
   }),
   /** The picture to draw, encoded in a form that a browser shows; sent once per picture. */
   z.object({ type: z.literal('pixels'), picture: id, mime: z.string(), bytes }),
+  /** The extension's own pictures. */
+  z.object({ type: z.literal('samples'), samples: z.array(offeredSchema).readonly() }),
   /** Pictures of before, newest first. */
-  z.object({ type: z.literal('recent'), recent: z.array(recentSchema).readonly() }),
+  z.object({ type: z.literal('recent'), recent: z.array(offeredSchema).readonly() }),
   /** The answer's own schema is the question's. */
   z.object({ type: z.literal('reply'), request: count, reply: z.union([z.object({ answer: z.unknown() }), z.object({ failure: z.string() })]) }),
 ]);

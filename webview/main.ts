@@ -43,7 +43,7 @@ const strip = new PictureStrip({
   onPick: () => { host.post({ type: 'pick' }); },
   onPickFolder: () => { host.post({ type: 'pickFolder' }); },
   onFlip: by => { host.post({ type: 'flip', by }); },
-  onSample: () => { host.post({ type: 'sample' }); },
+  onAddSample: picture => { host.post({ type: 'addSample', picture }); },
   onAdd: files => { host.post({ type: 'add', files }); },
   onAddRecent: picture => { host.post({ type: 'addRecent', picture }); },
   onRefuse: say,
@@ -219,7 +219,7 @@ async function savePng(): Promise<void> {
   if (picture === undefined || model === undefined) return;
   const blob = await stage.toPng();
   const stem = picture.name.replace(/\.[^.]*$/, '');
-  host.post({ type: 'savePng', name: `${stem} ${state.overlay} ${sayLayer(state.layer, model.layers)}.png`, bytes: new Uint8Array(await blob.arrayBuffer()) });
+  host.post({ type: 'savePng', name: `${stem} ${state.overlay} ${sayLayer(state.layer, model)}.png`, bytes: new Uint8Array(await blob.arrayBuffer()) });
 }
 
 /** An answer that cannot be had does not keep the others away. */
@@ -259,8 +259,11 @@ host.listen(message => {
     case 'pixels':
       receivePixels(message.picture, message.mime, message.bytes).catch((error: unknown) => { say(String(error)); });
       return;
+    case 'samples':
+      strip.setOffers({ samples: message.samples });
+      return;
     case 'recent':
-      strip.setRecent(message.recent);
+      strip.setOffers({ recent: message.recent });
       return;
   }
   renderAll();

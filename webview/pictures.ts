@@ -1,8 +1,12 @@
 import { MAX_PICTURE_BYTES } from '../src/previewLimits';
-import type { PictureInfo, RecentPicture } from '../src/protocol';
+import type { PictureInfo } from '../src/protocol';
 import { button, progressRing } from './controls';
 import { el } from './dom';
+import { Offers, type Offer } from './offers';
 import { words } from './words';
+
+/** Pictures of before that are offered at once. */
+const MOST_RECENT = 12;
 
 export interface PictureEvents {
   onShow(id: string): void;
@@ -12,7 +16,7 @@ export interface PictureEvents {
   onPick(): void;
   onPickFolder(): void;
   onFlip(by: number): void;
-  onSample(): void;
+  onAddSample(id: string): void;
   onAdd(files: { name: string; bytes: Uint8Array<ArrayBuffer> }[]): void;
   onAddRecent(id: string): void;
   onRefuse(message: string): void;
@@ -24,20 +28,18 @@ export class PictureStrip {
   /** What to do when there is no picture; for the stage. */
   readonly empty = el('div', 'empty');
   private readonly list = el('ul', 'thumbnails');
-  private readonly recentHere = el('div', 'recent');
-  private readonly recentEmpty = el('div', 'recent');
-  private readonly recentBox = el('details', 'recents');
-  private addresses: string[] = [];
-  private recent: readonly RecentPicture[] = [];
+  private readonly samples = new Offers(words.samples, words.addSample, id => { this.events.onAddSample(id); });
+  private readonly recents = new Offers(words.recent, words.addAgain, id => { this.events.onAddRecent(id); });
+  private sampleOffers: readonly Offer[] = [];
+  private recent: readonly Offer[] = [];
   private pictures: readonly PictureInfo[] = [];
   /** What the list was last made of: scrubbing must not make it anew. */
   private drawn = '';
 
   constructor(private readonly events: PictureEvents) {
     this.element.setAttribute('aria-label', words.pictures);
-    this.recentBox.append(el('summary', '', words.recent), this.recentHere);
-    this.element.append(this.list, el('div', 'row', ...this.ways()), this.recentBox);
-    this.empty.append(el('h2', '', words.emptyTitle), el('p', '', words.emptyText), el('div', 'row', ...this.ways(true)), this.recentEmpty);
+    this.element.append(this.list, el('div', 'row', ...this.ways()), this.samples.inStrip, this.recents.inStrip);
+    this.empty.append(el('h2', '', words.emptyTitle), el('p', '', words.emptyText), el('div', 'row', ...this.ways(true)), this.samples.whenEmpty, this.recents.whenEmpty);
     document.addEventListener('dragover', event => { event.preventDefault(); document.body.classList.add('dropping'); });
     document.addEventListener('dragleave', event => { if (event.relatedTarget === null) document.body.classList.remove('dropping'); });
     document.addEventListener('drop', event => {
@@ -54,9 +56,11 @@ export class PictureStrip {
     });
   }
 
-  setRecent(recent: readonly RecentPicture[]): void {
+  /** What can be added: the extension's own pictures, and those of before. */
+  setOffers({ samples = this.sampleOffers, recent = this.recent }: { readonly samples?: readonly Offer[]; readonly recent?: readonly Offer[] }): void {
+    this.sampleOffers = samples;
     this.recent = recent;
-    this.renderRecent();
+    this.renderOffers();
   }
 
   render(pictures: readonly PictureInfo[], images: ReadonlyMap<string, string>, shown: string | null, compared: string | null): void {
@@ -70,7 +74,7 @@ export class PictureStrip {
     this.list.replaceChildren(...pictures.map(picture => this.item(picture, images.get(picture.id), shown, compared)));
     // The list is made anew; whoever was on a button stays on it.
     if (focused !== undefined) [...this.list.querySelectorAll<HTMLElement>('[data-key]')].find(({ dataset }) => dataset.key === focused)?.focus();
-    if (changed) this.renderRecent();
+    if (changed) this.renderOffers();
   }
 
   private item(picture: PictureInfo, address: string | undefined, shown: string | null, compared: string | null): HTMLElement {
@@ -121,27 +125,15 @@ export class PictureStrip {
     return [
       button({ label: words.add, title: words.addHint, primary }, () => { this.events.onPick(); }),
       button({ label: words.folder, title: words.folderHint }, () => { this.events.onPickFolder(); }),
-      button({ label: words.sample, title: words.sampleHint }, () => { this.events.onSample(); }),
     ];
   }
 
-  /** Pictures of before that are not here now. */
-  private renderRecent(): void {
-    for (const address of this.addresses) URL.revokeObjectURL(address);
-    const offered = this.recent.filter(({ id }) => !this.pictures.some(picture => picture.id === id)).slice(0, 12);
-    this.addresses = offered.map(({ thumbnail }) => URL.createObjectURL(new Blob([new Uint8Array(thumbnail)], { type: 'image/png' })));
-    for (const [box, isEmpty] of [[this.recentHere, false], [this.recentEmpty, true]] as const) {
-      const faces = offered.map(({ id, name }, index) => {
-        const face = this.small('thumbnail', `recent ${id}`, words.addAgain(name), name, () => { this.events.onAddRecent(id); });
-        const image = el('img');
-        image.src = this.addresses[index] ?? '';
-        image.alt = '';
-        face.append(image);
-        return face;
-      });
-      box.replaceChildren(...(isEmpty && faces.length > 0 ? [el('h3', '', words.recent)] : []), el('div', 'thumbnails', ...faces));
-    }
-    this.recentBox.hidden = offered.length === 0;
+  /** Those that are not here now. */
+  private renderOffers(): void {
+    const isElsewhere = ({ id }: Offer): boolean => !this.pictures.some(picture => picture.id === id);
+    const samples = this.sampleOffers.filter(isElsewhere);
+    this.samples.show(samples);
+    this.recents.show(this.recent.filter(one => isElsewhere(one) && !samples.some(({ id }) => id === one.id)).slice(0, MOST_RECENT));
   }
 
   private async take(files: readonly File[]): Promise<void> {

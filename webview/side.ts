@@ -96,8 +96,8 @@ export class Side {
   }
 
   showFacts(state: PanelState, { statistics, patch, comparison, errors }: Facts): void {
-    const layers = this.model?.layers ?? 0;
-    this.features.title.textContent = words.features(sayLayer(state.layer, layers));
+    const model = this.model ?? { layers: 0 };
+    this.features.title.textContent = words.features(sayLayer(state.layer, model));
     this.features.body.replaceChildren(...(statistics === undefined ? [] : statisticsRows(statistics)));
     if (patch === undefined) this.patch.body.replaceChildren(el('p', 'hint', words.noPatch));
     else {
@@ -112,7 +112,7 @@ export class Side {
         table(comparison.names.map((name, index) => [words.letter(index), name])),
         matrix(words.cosine, comparison.cosine), matrix(words.softmax, comparison.softmax));
     }
-    this.errors.replaceChildren(...(errors === undefined ? [] : errorRows(errors, state.layer, layers)));
+    this.errors.replaceChildren(...(errors === undefined ? [] : errorRows(errors, state.layer, model)));
   }
 
   private showTimes(picture: PictureInfo | undefined, { device, rejected = [], memoryBytes }: EncoderStatus): void {
@@ -157,14 +157,14 @@ function statisticsRows(found: FeatureStatistics): Element[] {
   ];
 }
 
-function errorRows({ errors }: LayerErrors, layer: number, layers: number): Element[] {
-  const say = (index: number): string => sayLayer(index - 1, layers);
+function errorRows({ errors }: LayerErrors, layer: number, model: Pick<ModelInfo, 'layers' | 'merged'>): Element[] {
+  const say = (index: number): string => sayLayer(index - 1, model);
   const most = errors.reduce((best, error, index) => error > (errors[best] ?? 0) ? index : best, 0);
   if (errors.every(error => error === 0 || Number.isNaN(error))) return [el('h3', '', words.errorsTitle), el('p', 'hint', words.identical)];
   return [
     el('h3', '', words.errorsTitle),
     logLine(words.errorsLabel(number(errors[0] ?? NaN), number(errors.at(-1) ?? NaN), number(errors[most] ?? NaN)), errors, layer + 1, index => words.errorAt(say(index), number(errors[index] ?? NaN))),
-    table([[sayLayer(layer, layers), number(errors[layer + 1] ?? NaN)], [words.most, words.atLayer(number(errors[most] ?? NaN), say(most))]]),
+    table([[sayLayer(layer, model), number(errors[layer + 1] ?? NaN)], [words.most, words.atLayer(number(errors[most] ?? NaN), say(most))]]),
   ];
 }
 

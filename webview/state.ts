@@ -11,11 +11,11 @@ export function fitState(state: PanelState, model: ModelInfo): PanelState {
   return {
     ...state,
     overlay: state.overlay === 'pool' && model.queries === 0 ? 'pca' : state.overlay,
-    // One step past the last block stands for the output.
-    layer: Math.min(state.layer, model.layers),
+    // One step past the last block stands for the output, those after it for what mergers make of it.
+    layer: Math.min(state.layer, model.layers + (model.merged?.names.length ?? 0)),
     head: state.head === null ? null : Math.min(state.head, model.heads - 1),
     query: Math.min(state.query, Math.max(0, model.queries - 1)),
-    channel: Math.min(state.channel, model.width - 1),
+    channel: Math.min(state.channel, Math.max(model.width, model.merged?.width ?? 0) - 1),
   };
 }
 
@@ -39,9 +39,15 @@ export function comparesEncoders({ other }: EncoderStatus): boolean {
   return other !== undefined && other.failure === undefined;
 }
 
-/** The layers whose features are there: the patch embedding, what is kept, and the output where the encoder runs to its end. */
-export function viewedLayers({ layers }: ModelInfo, { kept }: EncoderStatus): number[] {
-  return [-1, ...keptLayers(layers, kept), ...(runsToEnd(kept) ? [layers] : [])];
+/** The layers whose features are there: the patch embedding, what is kept, and where the encoder runs to its end the output and what mergers make of it. */
+export function viewedLayers({ layers, merged }: ModelInfo, { kept }: EncoderStatus): number[] {
+  const after = [layers, ...(merged?.names ?? []).map((_, index) => layers + 1 + index)];
+  return [-1, ...keptLayers(layers, kept), ...(runsToEnd(kept) ? after : [])];
+}
+
+/** Channels of the layer that the state stands at. */
+export function widthAt({ layer }: PanelState, { layers, width, merged }: ModelInfo): number {
+  return layer > layers ? merged?.width ?? width : width;
 }
 
 /** The state bounded to what there is to see. Attention is of a block that runs, whether its features are kept or not. */
@@ -77,7 +83,7 @@ export function mapFor(state: PanelState, model: ModelInfo, patch: number | unde
     case 'pool': return { kind: 'pool', query };
     case 'pca': return { kind: 'pca', layer, among: [...among] };
     case 'norm': return { kind: 'norm', layer };
-    case 'channel': return { kind: 'channel', layer, channel };
+    case 'channel': return { kind: 'channel', layer, channel: Math.min(channel, widthAt(state, model) - 1) };
     case 'difference': return { kind: 'difference', layer: isPooled(state, model) ? model.layers - 1 : layer };
     case 'similarity': {
       if (patch === undefined) return undefined;

@@ -1,7 +1,7 @@
 import type { EncoderStatus, ModelInfo, PanelState } from '../src/protocol';
 import { numberBox, segments, slider } from './controls';
 import { el } from './dom';
-import { isPooled, overlaysFor, viewedLayers } from './state';
+import { isPooled, overlaysFor, viewedLayers, widthAt } from './state';
 import { sayLayer, words } from './words';
 
 type Overlay = PanelState['overlay'];
@@ -12,7 +12,7 @@ export class Toolbar {
   readonly element = el('section', 'toolbar');
   private model: ModelInfo | undefined;
   private readonly overlay = segments<Overlay>({ label: words.show }, OVERLAYS.map(value => ({ value, label: words.overlays[value], title: words.overlayHints[value] })), overlay => { this.onState({ overlay }); });
-  private readonly layer = slider({ label: words.layer }, { min: -1, max: 1, step: 1 }, value => this.model === undefined ? '' : sayLayer(value, this.model.layers), layer => { this.onState({ layer }); });
+  private readonly layer = slider({ label: words.layer }, { min: -1, max: 1, step: 1 }, value => this.model === undefined ? '' : sayLayer(value, this.model), layer => { this.onState({ layer }); });
   private readonly head = slider({ label: words.head }, { min: -1, max: 0, step: 1 }, value => value < 0 ? words.allHeads : words.oneHead(value), value => { this.onState({ head: value < 0 ? null : value }); });
   private readonly query = slider({ label: words.query }, { min: 0, max: 0, step: 1 }, value => words.oneQuery(value), query => { this.onState({ query }); });
   private readonly channel = slider({ label: words.channel }, { min: 0, max: 0, step: 1 }, value => String(value), channel => { this.onState({ channel }); });
@@ -29,8 +29,6 @@ export class Toolbar {
     this.model = model;
     this.head.setRange(-1, model.heads - 1);
     this.query.setRange(0, Math.max(0, model.queries - 1));
-    this.channel.setRange(0, model.width - 1);
-    this.channelBox.setRange(0, model.width - 1);
   }
 
   render(state: PanelState, status: EncoderStatus): void {
@@ -42,8 +40,10 @@ export class Toolbar {
     this.layer.set(state.layer);
     this.head.set(state.head ?? -1);
     this.query.set(state.query);
-    this.channel.set(state.channel);
-    this.channelBox.set(state.channel);
+    for (const channel of [this.channel, this.channelBox]) {
+      channel.setRange(0, widthAt(state, model) - 1);
+      channel.set(Math.min(state.channel, widthAt(state, model) - 1));
+    }
     const pooled = isPooled(state, model) && state.overlay !== 'difference' && state.overlay !== 'none';
     this.head.show(state.overlay === 'attention' && !pooled);
     this.query.show((state.overlay === 'pool' || pooled) && model.queries > 1);

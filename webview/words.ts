@@ -1,4 +1,5 @@
 import { t } from '@vscode/l10n';
+import type { ModelInfo } from '../src/protocol';
 
 /** Every word that the page shows, in the editor's language. */
 export const words = {
@@ -26,8 +27,8 @@ export const words = {
   addHint: t('Pick pictures, or drop or paste them anywhere in this panel'),
   folder: t('Folder…'),
   folderHint: t('Flip through the pictures of a folder; each is encoded when you get to it'),
-  sample: t('Sample'),
-  sampleHint: t('A picture that comes with the extension'),
+  samples: t('Samples'),
+  addSample: (name: string) => t('Add the sample {0}', name),
   recent: t('Recent'),
   addAgain: (name: string) => t('Add {0} again', name),
   remove: (name: string) => t('Remove {0}', name),
@@ -66,6 +67,8 @@ export const words = {
   embedding: t('patch embedding'),
   block: (layer: number, last: number) => t('block {0} of 0…{1}', layer, last),
   output: t('output'),
+  merged: t('merged output'),
+  deepstack: (index: number) => t('deepstack {0}', index),
   head: t('Head'),
   allHeads: t('mean of all heads'),
   oneHead: (head: number) => t('head {0}', head),
@@ -136,7 +139,7 @@ export const words = {
   precision: t('Precision'),
   precisions: { float32: t('float32'), float16: t('float16 (half)') },
   kept: t('Layers'),
-  keptChoices: { all: t('keep all'), quarter: t('keep every fourth'), firstHalf: t('run the first half only'), firstQuarter: t('run the first quarter only') },
+  keptChoices: { all: t('keep all'), quarter: t('keep every fourth'), firstHalf: t('first half only'), firstQuarter: t('first quarter only') },
   resize: t('Resize'),
   resizes: { model: t('As the model does'), square: t('Straight to the size'), crop: t('Shorter side, then centre') },
   preparedBy: (rule: string) => t('Pictures are prepared by {0}', rule),
@@ -162,6 +165,8 @@ export const words = {
 } as const;
 
 /** The layer slider's value in words. */
-export function sayLayer(layer: number, layers: number): string {
+export function sayLayer(layer: number, { layers, merged }: Pick<ModelInfo, 'layers' | 'merged'>): string {
+  const name = merged?.names[layer - layers - 1];
+  if (name !== undefined) return name === 'merged' ? words.merged : words.deepstack(Number(name.replace('deepstack.', '')));
   return layer < 0 ? words.embedding : layer >= layers ? words.output : words.block(layer, layers - 1);
 }

@@ -13,6 +13,11 @@ export interface WantedOutputs {
   readonly pool: readonly PoolOutput[];
 }
 
+/** What mergers make of the features, and of hidden states on the way, where they were taken in: blocks of patches, in a language model's width. */
+export function mergedNames(graph: ForwardGraph): string[] {
+  return [...(graph.poolShapes.has('merged') ? ['merged'] : []), ...graph.blockOutputs.map(({ name }) => name)];
+}
+
 /** The outputs that a run can be asked for, as a person writes them. */
 function namesOf(graph: ForwardGraph): string {
   return ['embeddings', 'hidden_states.N', 'attentions.N.H', ...graph.blockOutputs.map(({ name }) => name), ...graph.poolShapes.keys()].join(', ');

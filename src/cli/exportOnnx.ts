@@ -1,10 +1,10 @@
 import { statSync } from 'node:fs';
 import { extname, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { gridOf } from '../architecture/forwardGraphs';
+import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
+import { mergedNames } from '../architecture/outputs';
 import { printable } from '../checkpoint/wording';
 import { exportOnnx } from '../encoder/exportOnnx';
-import { mergedOutputs } from '../encoder/features';
 import { formatBytes } from '../format';
 import type { Job } from '../job';
 import { parsePath } from './input';
@@ -36,7 +36,7 @@ Examples:
 /** Writes the model; gives what `--json` prints. */
 export async function runExport(job: Job, options: ExportCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const model = await runnable(job, options, terminal, signal);
-  const outputs = options.outputs ?? ['features', ...mergedOutputs(model)];
+  const outputs = options.outputs ?? ['features', ...mergedNames(forwardGraph(model.graph))];
   const bar = terminal.progress('Exporting');
   let paths: string[];
   try {

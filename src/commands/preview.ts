@@ -115,7 +115,7 @@ class Previews {
       store: this.store,
       pickPictures,
       pickFolder: () => pick({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Flip Through'), title: vscode.l10n.t('A folder of pictures to flip through') }),
-      samplePicture: () => readPicture(vscode.Uri.joinPath(this.context.extensionUri, 'media', 'sample', 'picture.png'), 'sample.png'),
+      samples: () => samplePictures(this.context.extensionUri),
       pickOther: () => this.pickOther(),
       remember: changes => { this.remember(changes); },
       report: error => { report(this.app.log, error); },
@@ -186,6 +186,15 @@ async function runnableModel(app: App, job: Job, planHere: (app: App, job: Job) 
   // What cannot be run is not downloaded.
   const plan = job.family?.graph === undefined || job.validation?.valid !== true ? job.plan : await planHere(app, job);
   return plan && app.session.reading(job.checkpoint, () => previewModel(job, plan));
+}
+
+/** The extension's own pictures, small enough to be their own thumbnails. What drew them: test/demo/samplePictures.mjs. */
+function samplePictures(extension: vscode.Uri): Promise<readonly PictureFile[]> {
+  const media = vscode.Uri.joinPath(extension, 'media');
+  return Promise.all([
+    readPicture(vscode.Uri.joinPath(media, 'sample', 'picture.png'), 'house.png'),
+    ...['night.png', 'page.png', 'balls.jpg'].map(name => readPicture(vscode.Uri.joinPath(media, 'pictures', name))),
+  ]);
 }
 
 async function pickPictures(): Promise<PictureFile[]> {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { t } from '@vscode/l10n';
 import { forwardGraph, pictureSizes } from '../architecture/forwardGraphs';
+import { mergedNames } from '../architecture/outputs';
 import { isAbort, UserError } from '../errors';
 import type { PreprocessSpec } from '../image/preprocess';
 import { keptLayers } from '../previewLimits';
@@ -70,8 +71,10 @@ const CANCELLED = t('Cancelled.');
 
 /** The facts of an encoder that the panel's controls need. */
 export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
-  const { layers, heads, width, queries, prefixTokens, poolShapes, tokens } = forwardGraph(model.graph);
-  return { name: model.name, family, layers, heads, width, queries, prefixTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens, ...(temperature !== undefined && { temperature }) };
+  const graph = forwardGraph(model.graph);
+  const { layers, heads, width, queries, prefixTokens, idleTokens, poolShapes, tokens } = graph;
+  const [, mergedWidth] = poolShapes.get('merged') ?? [];
+  return { name: model.name, family, layers, heads, width, queries, prefixTokens: prefixTokens - idleTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens - idleTokens, ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
 }
 
 /** The same picture has the same id wherever it comes from, and over a reload. */

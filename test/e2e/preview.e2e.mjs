@@ -93,6 +93,7 @@ describe('the preview', function () {
     await workbench.viewAction('Keys', 'Preview Features');
     await preview.frame.getByText('See what the encoder sees').waitFor();
     await preview.button('Add picture…').waitFor();
+    for (const name of ['house.png', 'night.png', 'page.png', 'balls.jpg']) await preview.button(`Add the sample ${name}`).waitFor();
     assert.equal(await preview.status.innerText(), 'Not loaded yet');
     await workbench.clearNotifications();
   });
@@ -262,9 +263,21 @@ describe('the preview', function () {
 
     await preview.frame.locator('.thumbnails li', { has: preview.frame.getByRole('button', { name: 'rgb.jpg, ready' }) }).hover();
     await preview.button('Remove rgb.jpg').click();
-    await preview.frame.locator('.recents summary').click();
+    await preview.frame.locator('.recents summary', { hasText: 'Recent' }).click();
     await preview.frame.locator('.strip').getByRole('button', { name: 'Add rgb.jpg again' }).click();
     await preview.frame.getByRole('button', { name: 'rgb.jpg, ready' }).waitFor();
+  });
+
+  it('stops after the first blocks when asked to, where there is no output', async () => {
+    await preview.overlay('PCA');
+    await preview.choose('Layers', 'first half only');
+    await preview.slide('Layer', 1, sayLayer(1));
+    assert.equal(await preview.frame.getByRole('slider', { name: 'Layer', exact: true }).getAttribute('max'), '1');
+    await preview.frame.locator('.segments label', { hasText: /^Pool$/ }).waitFor({ state: 'hidden' });
+    await preview.frame.locator('h2', { hasText: `Features: ${sayLayer(1)}` }).waitFor();
+    await preview.choose('Layers', 'keep all');
+    await preview.waitUntilReady();
+    await preview.frame.locator('.segments label', { hasText: /^Pool$/ }).waitFor();
   });
 
   it('says what happened when the encoder is killed in the middle of a run, and goes on', async () => {

@@ -155,7 +155,7 @@ describe('a checkpoint on the Hub', function () {
     await workbench.screenshot(screenshotPath('hub-preview-consent'));
     await workbench.dialogButton('Download');
     await workbench.activeTab().getByText('Preview: tiny').waitFor();
-    await workbench.webview().getByText('Sample').first().click();
+    await workbench.webview().getByRole('button', { name: 'Add the sample house.png' }).first().click();
     await workbench.webview().locator('.legend .component').first().waitFor({ timeout: 60_000 });
     await workbench.screenshot(screenshotPath('hub-preview'));
     await workbench.command('Show Stored Encoders', 'visionEncoder.storedEncoders');

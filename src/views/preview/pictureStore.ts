@@ -3,7 +3,7 @@ import { basename, extname } from 'node:path';
 import * as z from 'zod';
 import { pictureId, type PictureFile } from '../../encoder/preview';
 import { PICTURE_EXTENSIONS } from '../../image/format';
-import type { RecentPicture } from '../../protocol';
+import type { OfferedPicture } from '../../protocol';
 
 /** More pictures than this are not kept; the oldest go first. */
 const KEPT = 32;
@@ -39,7 +39,7 @@ export class PictureStore {
   }
 
   /** Newest first. */
-  async recent(): Promise<RecentPicture[]> {
+  async recent(): Promise<OfferedPicture[]> {
     await this.queue;
     const found = await Promise.all([...this.names()].reverse().map(async ([id, name]) => {
       const thumbnail = await vscode.workspace.fs.readFile(this.thumbnail(id)).then(bytes => Uint8Array.from(bytes), () => undefined);

@@ -1,6 +1,6 @@
 import * as vscode from 'vscode';
 import { EncoderClient } from '../../encoder/client';
-import { modelInfo, Preview, type PictureFile, type PreviewModel } from '../../encoder/preview';
+import { modelInfo, type PictureFile, pictureId, Preview, type PreviewModel } from '../../encoder/preview';
 import type { Precision } from '../../encoder/deviceEncoder';
 import { deviceChoiceSchema, fromWebviewSchema, type FromWebview, type PanelState, type ToWebview } from '../../protocol';
 import { saveFeatures, savePng } from './save';
@@ -38,7 +38,8 @@ export interface PanelOptions {
   /** Asks the person for pictures. */
   pickPictures(): Promise<PictureFile[]>;
   pickFolder(): Promise<vscode.Uri | undefined>;
-  samplePicture(): Promise<PictureFile>;
+  /** The extension's own pictures. */
+  samples(): Promise<readonly PictureFile[]>;
   /** Asks the person for the encoder to compare with. `device` is what runs now. */
   pickOther(): Promise<OtherEncoder | undefined>;
   /** Called with what changed of the panel, whenever it changes. */
@@ -142,6 +143,7 @@ export class PreviewPanel implements vscode.Disposable {
       case 'ready':
         this.post({ type: 'model', model: modelInfo(this.model), state: this.state });
         preview.repeat();
+        this.post({ type: 'samples', samples: (await options.samples()).map(({ name, bytes }) => ({ id: pictureId(bytes), name, thumbnail: Uint8Array.from(bytes) })) });
         await this.tellRecent();
         break;
       case 'pick': this.add(await options.pickPictures()); break;
@@ -151,7 +153,7 @@ export class PreviewPanel implements vscode.Disposable {
         break;
       }
       case 'flip': await this.flip(message.by); break;
-      case 'sample': this.add([await options.samplePicture()]); break;
+      case 'addSample': this.add((await options.samples()).filter(({ bytes }) => pictureId(bytes) === message.picture)); break;
       case 'add': this.add(message.files); break;
       case 'addRecent': this.add(await options.store.load([message.picture])); break;
       case 'remove':
@@ -184,7 +186,7 @@ export class PreviewPanel implements vscode.Disposable {
       case 'savePng': await savePng(message.name, message.bytes); break;
       case 'saveFeatures': {
         const picture = preview.pictures.find(({ id }) => id === message.picture);
-        if (picture !== undefined) await saveFeatures(picture.name, message.format, names => preview.values(picture.id, names), modelInfo(this.model).layers);
+        if (picture !== undefined) await saveFeatures(picture.name, message.format, names => preview.values(picture.id, names), modelInfo(this.model));
         break;
       }
       case 'showLog': options.log.show(); break;

@@ -7,16 +7,17 @@ import { openCheckpoint } from '../../../src/checkpoint/open';
 import { EncoderClient } from '../../../src/encoder/client';
 import { modelInfo, Preview, type PictureFile, type PreviewModel } from '../../../src/encoder/preview';
 import { UserError } from '../../../src/errors';
-import { openJob } from '../../../src/job';
+import { openJob, type Job } from '../../../src/job';
+import { switchParts } from '../../../src/parts';
 import { previewModel } from '../../../src/previewModel';
 import { answerSchemas, toWebviewSchema, type EncoderStatus, type PictureInfo, type Subject } from '../../../src/protocol';
 import { FIXTURES } from '../support/checkpoints';
 import { ENTRY, expected, fixturePath, readFloats, relativeError, type Known } from './fixture';
 
-async function modelAt(folder: string): Promise<PreviewModel> {
+async function modelAt(folder: string, change = (job: Job): Job => job): Promise<PreviewModel> {
   const checkpoint = await openCheckpoint(folder);
   try {
-    return await previewModel(await openJob(checkpoint));
+    return await previewModel(change(await openJob(checkpoint)));
   } finally {
     await checkpoint.close();
   }
@@ -130,6 +131,29 @@ describe('the preview', function () {
     assert.ok(Math.abs((values[0] ?? 0) / first - 1) < 1e-5);
   });
 
+  it('shows a picture on tiles as one grid, and counts no tokens that are not the picture\'s', async () => {
+    const { preview, told, model } = await open(join(FIXTURES, 'families/mllama'));
+    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama vision', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true });
+    assert.match(model.rule, /Mllama/);
+    // 12 x 12 pixels a tile; the picture of 640 x 480 goes onto two by two of them.
+    preview.add([{ name: 'wide.png', bytes: await sharp({ create: { width: 640, height: 480, channels: 3, background: '#804020' } }).png().toBuffer() }]);
+    const { shape, statistics } = await preview.ask({ type: 'statistics', subject: main(only(told)), layer: 4 });
+    const hidden = (await preview.values(only(told), ['hidden_states.4'])).get('hidden_states.4');
+    assert.deepEqual(told.pictures[0]?.encodings.main?.grid, { rows: 6, columns: 6 });
+    // Four class tokens and 36 patches; each tile has six tokens of padding besides, which come first.
+    assert.deepEqual([hidden?.shape, shape], [[1, 64, 8], [1, 40, 8]]);
+    assert.ok(Math.abs(statistics.max - Math.max(...hidden?.data.subarray(24 * 8) ?? [])) < 1e-6);
+    const subject = main(only(told));
+    const patch = await preview.ask({ type: 'patch', subject, layer: 4, patch: 7 });
+    assert.deepEqual(patch, hidden?.data.subarray((28 + 7) * 8, (28 + 8) * 8));
+    // The output has no padding, and is wider: earlier states are beside the last.
+    const output = await preview.ask({ type: 'patch', subject, layer: 5, patch: 7 });
+    assert.deepEqual([output.length, output.subarray(0, 8)], [24, patch]);
+    const { values } = await preview.ask({ type: 'map', subject, map: { kind: 'attention', layer: 3, patch: 7 } });
+    assert.ok(values?.length === 36 && values.every(weight => weight > 0 && weight < 1));
+    assert.equal((await preview.ask({ type: 'map', subject, map: { kind: 'attention', layer: 0, head: 1 } })).values?.length, 36);
+  });
+
   it('shows the attention that PyTorch computes: of a head, or the mean of all', async () => {
     const { preview, told } = await open();
     preview.add([picture]);
@@ -146,6 +170,31 @@ describe('the preview', function () {
     const pool = (await expected('qwen-vl-tiny-safetensors')).get('attn_pool.weights')?.data ?? new Float32Array();
     const { values = [] } = await preview.ask({ type: 'map', subject: main(only(told)), map: { kind: 'pool', query: 2 } });
     assert.ok(relativeError(values, pool.subarray(2 * 64, 3 * 64)) < 1e-5);
+  });
+
+  it('shows what mergers that were taken in make of the picture, as layers after the output', async () => {
+    const folder = join(FIXTURES, 'families', 'qwen3-vl');
+    const withMerger = await modelAt(folder, job => switchParts(job, { merger: true }));
+    const { preview, told, model } = await open(folder, ({ preprocessing }) => ({ ...withMerger, preprocessing: { ...preprocessing, model: REFERENCE_PIXELS } }));
+    const known = await readFloats(join(folder, 'expected/outputs.safetensors'));
+    const pixels = known.get('pixel_values');
+    assert.ok(pixels);
+    preview.add([await pictureOf(pixels)]);
+    const { layers, merged } = modelInfo(model);
+    assert.deepEqual(merged, { names: ['merged', 'deepstack.0', 'deepstack.1'], width: 12 });
+    for (const [index, name] of merged.names.entries()) {
+      const reference = known.get(name);
+      assert.ok(reference);
+      const subject = main(only(told));
+      const { values = [], rows, columns } = await preview.ask({ type: 'map', subject, map: { kind: 'norm', layer: layers + 1 + index } });
+      assert.deepEqual([rows, columns], [10, 6]);
+      const norm = (block: number): number => Math.hypot(...reference.data.subarray(12 * block, 12 * block + 12));
+      const blocks = Array.from({ length: 60 }, (_, patch) => norm(3 * Math.floor(Math.floor(patch / 6) / 2) + Math.floor(patch % 6 / 2)));
+      assert.ok(relativeError(values, blocks) < 1e-5, name);
+      assert.deepEqual((await preview.ask({ type: 'statistics', subject, layer: layers + 1 + index })).shape, [1, 15, 12]);
+    }
+    await assert.rejects(preview.ask({ type: 'statistics', subject: main(only(told)), layer: layers + 4 }), UserError);
+    assert.equal(modelInfo(await modelAt(folder)).merged, undefined);
   });
 
   // A class token, none, registers, windows of a picture that is not square, Qwen-VL's pool of two heads.

@@ -14,7 +14,7 @@ const state = {
 
 /** One good message of every kind; each must then be refused with one field too many. */
 const PREVIEW: readonly unknown[] = [
-  { type: 'ready' }, { type: 'pick' }, { type: 'pickFolder' }, { type: 'sample' }, { type: 'chooseOther' }, { type: 'closeOther' }, { type: 'cancel' }, { type: 'showLog' }, { type: 'restart' },
+  { type: 'ready' }, { type: 'pick' }, { type: 'pickFolder' }, { type: 'addSample', picture: 'a' }, { type: 'chooseOther' }, { type: 'closeOther' }, { type: 'cancel' }, { type: 'showLog' }, { type: 'restart' },
   { type: 'add', files: [{ name: 'x.png', bytes }] }, { type: 'addRecent', picture: 'a' }, { type: 'flip', by: -1 }, { type: 'remove', picture: 'a' }, { type: 'encode', picture: 'a' },
   { type: 'device', device: 'cpu' }, { type: 'precision', precision: 'float16' }, { type: 'keep', layers: 'quarter' }, { type: 'resize', mode: 'crop' },
   ask({ type: 'statistics', subject, layer: -1 }), { type: 'savePng', name: 'x.png', bytes }, { type: 'saveFeatures', picture: 'a', format: 'npy' }, { type: 'state', state },

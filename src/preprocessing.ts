@@ -55,7 +55,7 @@ export function withGeometry({ filter, rescale, normalize }: PreprocessSpec, sid
 /** The rule with no more than so many pixels, where it leaves pictures sizes of their own. */
 export function withMostPixels(spec: PreprocessSpec, pixels: number): PreprocessSpec {
   const { resize } = spec;
-  return resize === undefined || resize.kind === 'exact' || 'size' in resize ? spec : { ...spec, resize: withinPixels(resize, pixels) };
+  return resize === undefined || resize.kind === 'exact' || resize.kind === 'tiles' || 'size' in resize ? spec : { ...spec, resize: withinPixels(resize, pixels) };
 }
 
 /** As `modelPreprocessing`, but a file that cannot be used leaves the family's rule in its place, and says so. */

@@ -41,7 +41,7 @@ async function runHandOver(app: App, job: Job): Promise<void> {
     fault: path => target.folderFault(path, family),
   });
   if (folder === undefined) return;
-  const plan = target.format === 'onnx' ? await planOnThisMachine(app, ready) : ready.plan;
+  const plan = target.format === 'onnx' ? await planOnThisMachine(app, ready, vscode.l10n.t('An ONNX model is made from weights on this machine.')) : ready.plan;
   if (plan === undefined) return;
   const result = await cancellable(withProgress(vscode.l10n.t('Handing over to {0}', target.title), options => handOver(ready, target, {
     ...options, ...folder, dtype: 'keep',

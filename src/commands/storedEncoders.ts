@@ -30,10 +30,10 @@ export function encoderStore({ storageFolder }: App): EncoderStore {
 }
 
 /** The job's plan with its tensors on this machine: what is elsewhere is fetched when the person agrees; undefined when not. */
-export async function planOnThisMachine(app: App, job: Job): Promise<Plan | undefined> {
+export async function planOnThisMachine(app: App, job: Job, why = vscode.l10n.t('The preview runs the encoder on this machine.')): Promise<Plan | undefined> {
   if (isLocal(job.plan)) return job.plan;
   const store = encoderStore(app);
-  if (!await store.has(job.plan) && !await mayDownload(job)) return undefined;
+  if (!await store.has(job.plan) && !await mayDownload(job, why)) return undefined;
   return app.hub.retrying(() => app.session.reading(job.checkpoint, () => withProgress(vscode.l10n.t('Fetching the encoder of {0}', visible(job.checkpoint.name, 60)), options => localPlan(job, store, {
     ...options, onResume: bytes => { app.log.info(`Going on from ${bytes} bytes that an interrupted download left.`); },
   }))));
@@ -46,12 +46,23 @@ export async function storedPlan(app: App, job: Job): Promise<Plan | undefined> 
   return await store.has(job.plan) ? localPlan(job, store, {}) : undefined;
 }
 
-async function mayDownload({ plan }: Job): Promise<boolean> {
+/**
+ * What `use` makes of the job and its encoder on this machine; undefined when `planHere` does not have that: it is elsewhere and
+ * not wanted here.
+ * @throws UserError when the encoder would not load, so it cannot run either
+ */
+export async function onThisMachine<T>(app: App, job: Job, use: (job: Job, plan: Plan) => Promise<T>, planHere = planOnThisMachine): Promise<T | undefined> {
+  // What cannot be run is not downloaded.
+  const plan = job.family?.graph === undefined || job.validation?.valid !== true ? job.plan : await planHere(app, job);
+  return plan && app.session.reading(job.checkpoint, () => use(job, plan));
+}
+
+async function mayDownload({ plan }: Job, why: string): Promise<boolean> {
   const estimate = downloadEstimate(plan);
   if (estimate === undefined) return true;
   const download = vscode.l10n.t('Download');
   const detail = vscode.l10n.t('The encoder\'s {0} of {1} are downloaded once and kept in this extension\'s storage, where "Show Stored Encoders" lists them.', formatBytes(estimate.download), formatBytes(estimate.total));
-  return await vscode.window.showInformationMessage(vscode.l10n.t('The preview runs the encoder on this machine.'), { modal: true, detail }, download) === download;
+  return await vscode.window.showInformationMessage(why, { modal: true, detail }, download) === download;
 }
 
 interface Row extends vscode.QuickPickItem {

@@ -11,13 +11,13 @@ import type { Encoder, Target } from './target';
 export const deepSpeedVisualChat: Target = {
   id: 'deepspeed-visualchat',
   title: 'DeepSpeed-VisualChat',
-  writes: 'pytorch_model.bin, config.json and preprocessor_config.json, in a folder with “qwen” (or “clip”) in its name',
+  writes: 'a folder with “qwen” or “clip” in its name: pytorch_model.bin, config.json, preprocessor_config.json',
   format: 'torch',
   whyNot: ({ id, title }) => (isQwen(id) || id === 'clip' ? undefined : `DeepSpeed-VisualChat loads the encoders of Qwen-VL and of Hugging Face's CLIP, not those of ${title}.`),
   parts: ({ id }) => (id === 'clip' ? { projection: false } : {}),
   folderFault: (folder, { id, title }) => {
     const word = wordOf(id);
-    if (!basename(folder).toLowerCase().includes(word)) return `DeepSpeed-VisualChat knows a ${title} encoder by “${word}” in its folder's name, which ${basename(folder)} has not. Call it for example ${basename(folder)}-${word}.`;
+    if (!basename(folder).toLowerCase().includes(word)) return `DeepSpeed-VisualChat knows a ${title} encoder by “${word}” in its folder's name, which ${basename(folder)} does not have. Call it for example ${basename(folder)}-${word}.`;
     if (!isQwen(id) && folder.toLowerCase().includes('qwen')) return `DeepSpeed-VisualChat takes every path with “qwen” in it for Qwen-VL's encoder, and this is ${title}'s: ${folder}. Choose a folder elsewhere.`;
     return undefined;
   },
@@ -43,7 +43,7 @@ function qwen({ hyperparameters }: Encoder) {
     about: [
       'Qwen-VL\'s vision encoder, for DeepSpeed-VisualChat.',
       'In applications/DeepSpeed-VisualChat of microsoft/DeepSpeedExamples: PYTHONPATH=. python FOLDER/load.py',
-      `Training takes the folder as it is: ${TRAIN}`,
+      `Training takes the folder as it is: ${TRAIN} (for this encoder it takes no other)`,
     ],
     imports: ['import torch', 'from utils.model.third_party_model.qwen_clip.qwen_clip import VisionTransformer'],
     load: [
@@ -55,7 +55,12 @@ function qwen({ hyperparameters }: Encoder) {
 }
 
 const CLIP = {
-  about: ['CLIP\'s vision encoder, for DeepSpeed-VisualChat.', `Training takes the folder as it is: ${TRAIN}`],
+  about: [
+    'CLIP\'s vision encoder, for DeepSpeed-VisualChat.',
+    `Training takes the folder as it is: ${TRAIN}`,
+    // utils/model/vis_proj.py
+    '(--vis_proj vit has one more CLIPEncoderLayer of the encoder\'s config before the linear layer, perceiver an attention pool; it makes both itself.)',
+  ],
   imports: ['from transformers import CLIPVisionModel'],
   load: ['encoder = CLIPVisionModel.from_pretrained(folder)'],
   train: 'model.projection',

@@ -10,6 +10,7 @@ import { MersenneTwister } from './mersenneTwister';
  * In which order the two layers stand:
  * - baseline: the linear layer, then the norm over the decoder's width; DeepSpeed-VisualChat's `baseline`
  *   (microsoft/DeepSpeedExamples at 83757d9c, applications/DeepSpeed-VisualChat/utils/model/modeling_dsvl.py, build_projection);
+ *   Its `vit` and `perceiver`, for plain CLIP, have more before that and are not made here (utils/model/vis_proj.py);
  * - norm-first: a norm over the encoder's features, then the linear layer.
  */
 export const FORMS = ['baseline', 'norm-first'] as const;

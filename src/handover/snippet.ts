@@ -34,7 +34,7 @@ function projectionLines(projection: Projection, format: OutputFormat, train: st
   return [
     '',
     `# A projection to ${printableAscii(decoder.title)}, initialised for training: features of ${features} become ${decoder.width} wide.`,
-    ...(train === undefined ? [] : [projection.form === 'baseline' ? `# In training the same load_state_dict on ${train}.` : `# In training it takes the place of ${train}, whose own has the norm behind the linear layer.`]),
+    ...(train === undefined ? [] : [projection.form === 'baseline' ? `# In training: ${train}.load_state_dict(..., strict=True), as here.` : `# In training it takes the place of ${train}, whose own has the norm behind the linear layer.`]),
     `projection = ${projectionModule(projection)}`,
     `projection.load_state_dict(${format === 'torch' ? `torch.load(${path}, map_location='cpu')` : `load_file(${path})`}, strict=True)`,
   ];

@@ -76,11 +76,13 @@ const defaultsByType: readonly (readonly [string, Defaults])[] = [
 
 /**
  * Processors that cut pictures into tiles, and put the picture whole before (or after) them, straight to a tile's size: that
- * tile is the one that is run. LLaVA-NeXT and Phi-3-vision: image_processing_llava_next.py; Idefics 3: the global image.
+ * tile is the one that is run. LLaVA-NeXT and Phi-3-vision: image_processing_llava_next.py; Idefics 3: the global image;
+ * Llama 4: its global tile, without the rounding to bfloat16.
  */
 const tiledByType: readonly (readonly [string, Defaults])[] = [
   ['LlavaNext', clip], ['LlavaOnevision', clip], ['Phi3V', clip],
   ['Idefics3', { ...vit, resample: 1 }], ['SmolVLM', { ...vit, resample: 1 }],
+  ['Llama4', vit],
   ['GotOcr2', clip], ['InternVL', imageNet], ['MiniCPM', { ...vit, resample: 3 }],
 ];
 
@@ -98,6 +100,7 @@ const freeSchema = z.object({
   size: z.union([positive, z.object({ shortest_edge: positive.nullish(), longest_edge: positive.nullish(), min_pixels: positive.nullish(), max_pixels: positive.nullish(), height: positive.nullish(), width: positive.nullish() })]).nullish(),
   temporal_patch_size: positive.nullish(),
   in_token_limit: positive.nullish(),
+  max_image_tiles: positive.nullish(),
   max_num_patches: positive.nullish(),
 });
 type FreeConfig = z.infer<typeof freeSchema>;
@@ -114,6 +117,7 @@ const freeByType: readonly (readonly [string, Defaults, FreeRule])[] = [
   ['Kimi', clip, patchLimit],
   ['MoonViT', clip, patchLimit],
   ['Siglip2', vit, ({ max_num_patches: limit }, { patch }) => ({ resize: { kind: 'naflex', patch, limit: limit ?? 256 } })],
+  ['Mllama', vit, ({ max_image_tiles: most }, { unit }) => ({ resize: { kind: 'tiles', tile: unit, most: most ?? 4 } })],
 ];
 
 /** min_pixels and max_pixels, which `size` has held under several names; they win where both are there. */

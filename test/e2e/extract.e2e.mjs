@@ -153,7 +153,7 @@ describe('extracting and verifying', function () {
     await workbench.quickInput.getByText('a projection to LLaMA-2-7B').waitFor();
     assert.match(await workbench.quickInputBox().inputValue(), /tiny-bin-vision-encoder-qwen$/);
     await workbench.fillQuickInput(path.join(session.folder, 'elsewhere/handed'));
-    await workbench.quickInput.getByText('by “qwen” in its folder\'s name, which handed has not.').waitFor();
+    await workbench.quickInput.getByText('by “qwen” in its folder\'s name, which handed does not have.').waitFor();
     const out = path.join(session.folder, 'elsewhere/qwen-handed');
     await workbench.fillQuickInput(out);
     await workbench.waitForNotification('qwen-handed is ready for DeepSpeed-VisualChat.');

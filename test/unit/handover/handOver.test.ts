@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { parseConfig } from '../../../src/architecture/config';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { encoderModel, type EncoderModel } from '../../../src/encoder/model';
@@ -47,6 +50,14 @@ function hand(fixture: string, id: string, out: string, options: Partial<HandOve
   return withJob(fixture, job => handOver(readyFor(job, target), target, { out, dtype: 'keep', model, ...options }));
 }
 
+const RUN_ONNX = `
+const ort = require(process.argv[1]);
+ort.InferenceSession.create(process.argv[2]).then(async session => {
+  const { features } = await session.run({ pixel_values: new ort.Tensor('float32', new Float32Array(3 * 16 * 16), [1, 3, 16, 16]) });
+  process.stdout.write(features.dims.join());
+});
+`;
+
 const LLAMA = { form: 'baseline', decoder: DECODERS['llama-2-7b'], seed: 3 } as const;
 
 describe('handing over', function () {
@@ -86,7 +97,7 @@ describe('handing over', function () {
     });
 
     it('wants “qwen” in the folder\'s name for Qwen-VL, and “clip” without “qwen” for CLIP', () => inFolder(async folder => {
-      await assert.rejects(hand('qwen-vl-tiny-bin', 'deepspeed-visualchat', join(folder, 'encoder')), /by “qwen” in its folder's name, which encoder has not\. Call it for example encoder-qwen\./);
+      await assert.rejects(hand('qwen-vl-tiny-bin', 'deepspeed-visualchat', join(folder, 'encoder')), /by “qwen” in its folder's name, which encoder does not have\. Call it for example encoder-qwen\./);
       await assert.rejects(hand('families/clip', 'deepspeed-visualchat', join(folder, 'encoder')), /by “clip” in its folder's name/);
       await assert.rejects(hand('families/clip', 'deepspeed-visualchat', join(folder, 'qwen/clip')), /takes every path with “qwen” in it for Qwen-VL's encoder/);
       assert.deepEqual(await readdir(folder), []);
@@ -167,6 +178,10 @@ describe('handing over', function () {
       assert.deepEqual([...files].sort(), ['encoder.onnx', 'encoder.onnx.data', 'load.py', 'preprocessor_config.json', 'projection.json', 'projection.safetensors']);
       assert.deepEqual((await readdir(join(folder, 'out'))).sort(), [...files].sort());
       assert.match(await readFile(join(folder, 'out/load.py'), 'utf8'), /numpy\.zeros\(\(1, 3, 16, 16\), numpy\.float32\)/);
+      // What load.py does, in ONNX Runtime for Node: 16 patches and the class token, as wide as the projection takes them.
+      const { stdout } = await promisify(execFile)(process.execPath, ['-e', RUN_ONNX, createRequire(__filename).resolve('onnxruntime-node'), join(folder, 'out/encoder.onnx')], { cwd: folder });
+      assert.equal(stdout, '1,17,16');
+      assert.match(await readFile(join(folder, 'out/projection.json'), 'utf8'), /"features": 16,/);
     }));
   });
 

@@ -60,8 +60,8 @@ export interface EncoderSpec {
   /** For configs that wrap the encoder's fields or name it differently for different sizes. */
   readonly wrapConfig?: (fields: Readonly<Record<string, unknown>>, value: ValueOf, config: ConfigDocument | undefined) => Record<string, unknown>;
   readonly preprocessor: (value: ValueOf) => Record<string, unknown>;
-  /** For families that can be run. */
-  readonly graph?: ChooseVit;
+  /** For families that can be run: a vision transformer's parts, or a forward pass of its own kind. */
+  readonly graph?: ChooseVit | ((...given: Parameters<ChooseVit>) => GraphSpec);
 }
 
 /** The family that `spec` describes. */
@@ -168,11 +168,11 @@ function joined(prefix: string, path: string): string {
   return prefix === '' ? path : `${prefix}.${path}`;
 }
 
-function makeGraph(spec: EncoderSpec, choose: ChooseVit, hyperparameters: Hyperparameters, config: ConfigDocument | undefined): GraphSpec {
+function makeGraph(spec: EncoderSpec, choose: NonNullable<EncoderSpec['graph']>, hyperparameters: Hyperparameters, config: ConfigDocument | undefined): GraphSpec {
   const value: ValueOf = name => valueOf(hyperparameters, name);
   const fields = encoderFields(spec, hyperparameters, config);
-  const keys = new Set(expand(spec.tensors, value).map(({ key }) => key));
-  return vitSpec(spec.title, choose(value, name => fields[name]), value, keys);
+  const choice = choose(value, name => fields[name]);
+  return 'kind' in choice ? choice : vitSpec(spec.title, choice, value, new Set(expand(spec.tensors, value).map(({ key }) => key)));
 }
 
 function encoderConfig(spec: EncoderSpec, hyperparameters: Hyperparameters, config: ConfigDocument | undefined): Record<string, unknown> {

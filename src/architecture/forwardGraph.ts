@@ -71,6 +71,8 @@ export interface ForwardGraph {
   readonly grid: Grid;
   /** Tokens that are no patches (class token, registers); they come first. */
   readonly prefixTokens: number;
+  /** How many of these, the first, are of no picture and in no `features`: padding that tokens attend to all the same. */
+  readonly idleTokens: number;
   /** prefixTokens + rows * columns. */
   readonly tokens: number;
   /** Queries of the attention pool; 0 when there is none. */
@@ -79,11 +81,13 @@ export interface ForwardGraph {
   readonly outputDim: number;
   /** The outputs that `pool` has, with their shapes after the batch. */
   readonly poolShapes: ReadonlyMap<PoolOutput, readonly number[]>;
+  /** Earlier hidden states that `pool` takes besides the last: the blocks that they come after, -1 for the embeddings. */
+  readonly pooledStates: readonly number[];
   readonly blockOutputs: readonly BlockOutput[];
   readonly derivedTables: readonly DerivedTable[];
   /** From pixel values (batch, ...inputShape). */
   embeddings(builder: GraphBuilder, weight: BindWeight, pixels: Value): Value;
-  /** The module path before the keys of block `layer`. */
+  /** The module path before the keys of block `layer`; empty for one that takes more than its module's. */
   blockPath(layer: number): string;
   /** Blocks of one kind differ in nothing but their weights. */
   blockKind(layer: number): string;
@@ -91,6 +95,20 @@ export interface ForwardGraph {
   block(builder: GraphBuilder, weight: BindWeight, hidden: Value, layer: number): Value;
   /** The attention map (batch, tokens, tokens) of one head of block `layer`, from the block's input. Keys as in `block`. */
   attention(builder: GraphBuilder, weight: BindWeight, hidden: Value, layer: number, head: number): Value;
-  /** What is wanted of the pool, each (batch, ...poolShapes). */
-  pool(builder: GraphBuilder, weight: BindWeight, hidden: Value, wanted: readonly PoolOutput[]): ReadonlyMap<PoolOutput, Value>;
+  /**
+   * What is wanted of the pool, each (batch, ...poolShapes).
+   * @param earlier the hidden states of `pooledStates`
+   */
+  pool(builder: GraphBuilder, weight: BindWeight, hidden: Value, wanted: readonly PoolOutput[], earlier: readonly Value[]): ReadonlyMap<PoolOutput, Value>;
+}
+
+/** The whole key of a block's weight. */
+export function keyInBlock(graph: ForwardGraph, layer: number, key: string): string {
+  const path = graph.blockPath(layer);
+  return path === '' ? key : `${path}.${key}`;
+}
+
+/** The output that is the hidden state after block `layer`, -1 for the embeddings. */
+export function stateName(layer: number): string {
+  return layer < 0 ? 'embeddings' : `hidden_states.${layer}`;
 }

@@ -2,6 +2,7 @@ import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
 import type { ForwardGraph } from './forwardGraph';
 import type { GraphSpec } from './graphSpec';
+import { mllamaGraph } from './mllamaGraph';
 import type { Grid } from './positions';
 import { qwenVlGraph } from './qwenVlGraph';
 import { vitGraph } from './vitGraph';
@@ -15,6 +16,7 @@ export function forwardGraph(spec: GraphSpec, grid: Grid = usualGrid(spec)): For
   if (fault !== undefined) throw new UserError(t`The encoder does not take pictures of ${grid.rows} x ${grid.columns} patches: ${fault}.`);
   switch (spec.kind) {
     case 'qwen-vl': return qwenVlGraph(spec.sizes);
+    case 'mllama': return mllamaGraph(spec, grid);
     case 'vit': return vitGraph(spec, grid);
   }
 }
@@ -26,7 +28,11 @@ export function takesAnyGrid(spec: GraphSpec): boolean {
 
 /** Pixels on the side of the square picture that the encoder usually takes, or takes only. */
 export function usualSide(spec: GraphSpec): number {
-  return spec.kind === 'vit' ? spec.imageSize : spec.sizes.image_size ?? 0;
+  switch (spec.kind) {
+    case 'qwen-vl': return spec.sizes.image_size ?? 0;
+    case 'mllama': return spec.tileSize;
+    case 'vit': return spec.imageSize;
+  }
 }
 
 /** The pictures that the encoder takes: squares of `side` pixels, or, with a `unit`, any whose sides are multiples of that. */
@@ -59,13 +65,19 @@ function gridFault(spec: GraphSpec, grid: Grid): string | undefined {
     return grid.rows === rows && grid.columns === rows ? undefined : t`they have to be ${rows} x ${rows}`;
   }
   const fits = [grid.rows, grid.columns].every(side => Number.isInteger(side) && side > 0 && side % multiple === 0);
-  return fits ? undefined : t`rows and columns have to be multiples of ${multiple}`;
+  if (!fits) return t`rows and columns have to be multiples of ${multiple}`;
+  if (spec.kind !== 'mllama' || spec.layouts.some(([rows, columns]) => rows * multiple === grid.rows && columns * multiple === grid.columns)) return undefined;
+  return t`tiles have to be laid out ${spec.layouts.map(layout => layout.join(' x ')).join(', ')}`;
 }
 
 function multipleOf(spec: GraphSpec): number | undefined {
-  return spec.kind === 'vit' ? spec.gridMultiple : undefined;
+  switch (spec.kind) {
+    case 'qwen-vl': return undefined;
+    case 'mllama': return spec.tileSize / spec.patchSize;
+    case 'vit': return spec.gridMultiple;
+  }
 }
 
 function patchSize(spec: GraphSpec): number {
-  return spec.kind === 'vit' ? spec.patchSize : spec.sizes.patch_size ?? 1;
+  return spec.kind === 'qwen-vl' ? spec.sizes.patch_size ?? 1 : spec.patchSize;
 }

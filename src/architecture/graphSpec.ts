@@ -73,8 +73,10 @@ const vit = z.object({
   activation: z.enum(ACTIVATIONS),
   /** Tokens before the patches: a class token and registers. */
   registers: z.number().int().nonnegative(),
-  /** How many of these have a row in the table of positions, before the patches'. */
+  /** How many of these have a row in the table of positions, before the patches' unless told. */
   placedPrefix: z.number().int().nonnegative(),
+  /** Whether those rows are after the patches', as Llama 4's. */
+  placedLast: z.boolean(),
   /** The final norm: over every token (then `features` are normed), over the class token that is pooled, or both. */
   finalNorm: z.object({ features: z.boolean(), pooled: z.boolean() }),
   /** An attention pool of many queries, of a width of its own, before the final norm: CoCa's. */
@@ -97,7 +99,29 @@ const vit = z.object({
 });
 export type VitSpec = z.infer<typeof vit>;
 
+/** Llama 3.2 Vision's: pictures on square tiles, plain blocks, then gated ones. Weights are found under transformers' keys. */
+const mllama = z.object({
+  kind: z.literal('mllama'),
+  width: count,
+  heads: count,
+  mlpSize: count,
+  patchSize: count,
+  /** Side of a tile, in pixels. */
+  tileSize: count,
+  /** Tiles that run for every picture, filled or not. */
+  tiles: count,
+  /** Rows and columns of tiles that pictures come on, as they are numbered from 1. */
+  layouts: z.array(z.tuple([count, count]).readonly()).readonly(),
+  plainBlocks: count,
+  gatedBlocks: count,
+  /** The plain blocks whose inputs are part of the features; their number stands for the last one's output. */
+  featureBlocks: z.array(z.number().int().nonnegative()).readonly(),
+  epsilon: z.number().nonnegative(),
+  activation: z.enum(ACTIVATIONS),
+});
+export type MllamaSpec = z.infer<typeof mllama>;
+
 const qwenVl = z.object({ kind: z.literal('qwen-vl'), sizes: z.record(z.string(), z.number()) });
 
-export const graphSpecSchema = z.discriminatedUnion('kind', [qwenVl, vit]);
+export const graphSpecSchema = z.discriminatedUnion('kind', [qwenVl, mllama, vit]);
 export type GraphSpec = z.infer<typeof graphSpecSchema>;

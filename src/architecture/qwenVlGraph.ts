@@ -104,7 +104,7 @@ export function qwenVlGraph(sizes: Sizes): ForwardGraph {
   }
 
   return {
-    layers: value('layers'), heads, width, inputShape: [3, value('image_size'), value('image_size')], grid, prefixTokens: 0, tokens, queries, outputDim,
+    layers: value('layers'), heads, width, inputShape: [3, value('image_size'), value('image_size')], grid, prefixTokens: 0, idleTokens: 0, tokens, pooledStates: [], queries, outputDim,
     poolShapes: new Map<PoolOutput, readonly number[]>([
       ['features', [queries, outputDim]], ['attn_pool.weights', [queries, tokens]], ['attn_pool.head_weights', [poolHeads, queries, tokens]],
     ]),

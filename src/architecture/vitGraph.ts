@@ -38,13 +38,12 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     if (w.has('patchNorm.weight')) embedded = w.norm(b, 'patchNorm', embedded);
     const placed = w.has('positions');
     if (placed) {
-      const table = spec.table === undefined ? w.get('positions', [patches, width], { first: placedPrefix }) : bind({ key: RESIZED_POSITIONS, shape: [patches, width], firstRow: 0 });
+      const table = spec.table === undefined ? w.get('positions', [patches, width], { first: spec.placedLast ? 0 : placedPrefix }) : bind({ key: RESIZED_POSITIONS, shape: [patches, width], firstRow: 0 });
       embedded = b.node('Add', [embedded, table], 'patch.placed');
     }
-    // The first rows of the table are those of the tokens before the patches.
     const prefixed = (name: string, count: number, first: number): Value => {
       const rows = w.get(name, [count, width]);
-      return placed && first < placedPrefix ? b.node('Add', [rows, w.get('positions', [count, width], { first })], `${name}.placed`) : rows;
+      return placed && first < placedPrefix ? b.node('Add', [rows, w.get('positions', [count, width], { first: spec.placedLast ? patches + first : first })], `${name}.placed`) : rows;
     };
     const before = [...(hasClass ? [prefixed('class', 1, 0)] : []), ...(registers > 0 ? [prefixed('registers', registers, hasClass ? 1 : 0)] : [])];
     if (before.length > 0) {
@@ -274,7 +273,7 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   }]);
 
   return {
-    layers, heads, width, inputShape, grid, prefixTokens, tokens,
+    layers, heads, width, inputShape, grid, prefixTokens, idleTokens: 0, tokens, pooledStates: [],
     queries: probes, outputDim, poolShapes, blockOutputs,
     derivedTables: positionTable(spec, grid),
     blockPath: layer => `${spec.blocks}.${layer}`,

@@ -28,6 +28,7 @@ export interface VitChoice {
   readonly registers?: number;
   /** The class token alone, unless told. */
   readonly placedPrefix?: number;
+  readonly placedLast?: boolean;
   readonly patchRows?: boolean;
   readonly normAfter?: boolean;
   readonly latents?: NonNullable<VitSpec['latents']>;
@@ -90,20 +91,25 @@ export function below(prefix: string, places: Places): Places {
 export function vitSpec(title: string, choice: VitChoice, value: ValueOf, keys: ReadonlySet<string>): VitSpec {
   const present = (places: Places, path: string): Record<string, WeightPlace> =>
     Object.fromEntries(Object.entries(places).filter(([, { key }]) => keys.has(path + key)));
-  const { epsilon, latents, anyGrid, frames, table, rotary, windows, merger, deepstack } = choice;
+  const { latents, anyGrid, frames, table, rotary, windows, merger, deepstack } = choice;
   const weights = present(choice.outer, '');
-  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(t`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
   return {
     kind: 'vit',
     width: value('width'), layers: value('layers'), heads: value('heads'), mlpSize: choice.mlpSize ?? value('mlp_size'),
     patchSize: value('patch_size'), imageSize: anyGrid?.usualSide ?? value('image_size'), patchRows: choice.patchRows ?? false,
     ...(anyGrid && { gridMultiple: anyGrid.multiple }), ...(frames !== undefined && { frames }), ...(table && { table }), ...(rotary && { rotary }), ...(windows && { windows }),
-    norm: choice.norm ?? 'layer', normAfter: choice.normAfter ?? false, finalNormKind: choice.finalNormKind ?? choice.norm ?? 'layer', epsilon, activation: activationNamed(choice.activation, title),
-    registers: choice.registers ?? 0, placedPrefix: choice.placedPrefix ?? (weights.class === undefined ? 0 : 1),
+    norm: choice.norm ?? 'layer', normAfter: choice.normAfter ?? false, finalNormKind: choice.finalNormKind ?? choice.norm ?? 'layer', epsilon: epsilonOf(choice.epsilon, title), activation: activationNamed(choice.activation, title),
+    registers: choice.registers ?? 0, placedPrefix: choice.placedPrefix ?? (weights.class === undefined ? 0 : 1), placedLast: choice.placedLast ?? false,
     finalNorm: choice.finalNorm, pooled: choice.pooled, ...(latents && { latents }), ...(merger && { merger }), ...(deepstack && { deepstack }),
     projectedWidth: choice.projection?.width ?? 0, projectionTransposed: choice.projection?.transposed ?? false,
     blocks: choice.blocks, weights, block: present(choice.block, `${choice.blocks}.0.`),
   };
+}
+
+/** @throws UserError when the config has no number there */
+export function epsilonOf(epsilon: unknown, title: string): number {
+  if (typeof epsilon !== 'number' || !(epsilon >= 0)) throw new UserError(t`The config's epsilon of the norms is ${inWords(epsilon)}, not a number, so the ${title} encoder cannot be run.`);
+  return epsilon;
 }
 
 /** transformers' names (activations.py, ACT2FN). */
@@ -112,7 +118,8 @@ const NAMED: Readonly<Record<string, Activation>> = {
   quick_gelu: 'quick_gelu', silu: 'silu', swish: 'silu', relu: 'relu',
 };
 
-function activationNamed(name: unknown, title: string): Activation {
+/** @throws UserError when it is none of those that are known */
+export function activationNamed(name: unknown, title: string): Activation {
   const known = typeof name === 'string' && Object.hasOwn(NAMED, name) ? NAMED[name] : undefined;
   if (known === undefined) throw new UserError(t`The config's activation is ${inWords(name)}, so the ${title} encoder cannot be run; these can: ${Object.keys(NAMED).join(', ')}.`);
   return known;

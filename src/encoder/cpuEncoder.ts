@@ -70,16 +70,20 @@ class GridStages {
 
     hooks.onProgress(0, total, t('patch embedding'));
     let hidden = await this.one('embeddings', {
-      input: ['batch', ...graph.inputShape],
-      build: (b, weight, input) => new Map([['hidden', graph.embeddings(b, weight, input)]]),
+      inputs: [['batch', ...graph.inputShape]],
+      build: (b, weight, input = '') => new Map([['hidden', graph.embeddings(b, weight, input)]]),
     }, '', pixels);
+    const pooled = new Map<number, Float32Array>();
+    const keep = (layer: number): void => { if (wanted.pool.length > 0 && graph.pooledStates.includes(layer)) pooled.set(layer, hidden); };
+    keep(-1);
     if (wanted.embeddings) await emit('embeddings', hidden);
     for (let layer = 0; layer < Math.max(blocks, ...[...wanted.attentions.keys()].map(one => one + 1)); layer++) {
       hooks.check();
       for (const head of wanted.attentions.get(layer) ?? []) await emit(`attentions.${layer}.${head}`, await this.attentionRows(layer, head, hidden));
       if (layer >= blocks) break;
       hooks.onProgress(1 + layer, total, `block ${layer}`);
-      hidden = await this.one(`block ${graph.blockKind(layer)}`, this.onRows((b, weight, input) => new Map([['hidden', graph.block(b, weight, input, layer)]])), graph.blockPath(layer), this.rows(hidden));
+      hidden = await this.one(`block ${graph.blockKind(layer)}`, this.onRows((b, weight, input = '') => new Map([['hidden', graph.block(b, weight, input, layer)]])), graph.blockPath(layer), this.rows(hidden));
+      keep(layer);
       if (wanted.hidden.has(layer)) await emit(`hidden_states.${layer}`, hidden);
       for (const output of wanted.blockOutputs) {
         if (output.layer === layer) await emit(output.name, await this.one(output.name, this.onRows((b, weight, input) => new Map([['hidden', output.build(b, weight, input)]])), '', this.rows(hidden)));
@@ -88,8 +92,9 @@ class GridStages {
     hooks.check();
     if (wanted.pool.length > 0) {
       hooks.onProgress(1 + blocks, total, t('attention pool'));
-      const stage = await this.stage(`pool ${wanted.pool.join()}`, this.onRows((b, weight, input) => graph.pool(b, weight, input, wanted.pool)));
-      for (const [name, data] of await stage.run(this.weights, '', this.rows(hidden))) await emit(name, data);
+      const states = [hidden, ...graph.pooledStates.flatMap(layer => pooled.get(layer) ?? [])];
+      const stage = await this.stage(`pool ${wanted.pool.join()}`, this.onRows((b, weight, input = '', ...earlier) => graph.pool(b, weight, input, wanted.pool, earlier), states.length));
+      for (const [name, data] of await stage.run(this.weights, '', ...states.map(state => this.rows(state)))) await emit(name, data);
     }
     hooks.onProgress(total, total, 'done');
   }
@@ -108,15 +113,15 @@ class GridStages {
 
   private attentionRows(layer: number, head: number, hidden: Float32Array): Promise<Float32Array> {
     const { graph } = this;
-    return this.one(`attention ${graph.blockKind(layer)} ${head}`, this.onRows((b, weight, input) => new Map([['hidden', graph.attention(b, weight, input, layer, head)]])), graph.blockPath(layer), this.rows(hidden));
+    return this.one(`attention ${graph.blockKind(layer)} ${head}`, this.onRows((b, weight, input = '') => new Map([['hidden', graph.attention(b, weight, input, layer, head)]])), graph.blockPath(layer), this.rows(hidden));
   }
 
   private rows(data: Float32Array): Array32 {
     return { shape: [data.length / this.graph.width, this.graph.width], data };
   }
 
-  private onRows(build: StageGraph['build']): StageGraph {
-    return { input: ['rows', this.graph.width], build };
+  private onRows(build: StageGraph['build'], states = 1): StageGraph {
+    return { inputs: Array.from({ length: states }, () => ['rows', this.graph.width]), build };
   }
 
   /** Runs a stage whose one output is `hidden`. */

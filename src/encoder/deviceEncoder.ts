@@ -1,11 +1,11 @@
 import type { InferenceSession } from 'onnxruntime-node';
 import { t } from '@vscode/l10n';
-import type { ForwardGraph } from '../architecture/forwardGraph';
+import { stateName, type ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
 import type { GraphSpec } from '../architecture/graphSpec';
 import { blocksNeeded, outputShape, wantedOutputs, type WantedOutputs } from '../architecture/outputs';
 import { sameGrid, type Grid } from '../architecture/positions';
-import { HIDDEN, PIXELS, segmentModel, type Segment } from '../onnx/encoderGraph';
+import { HIDDEN, inputNamed, PIXELS, segmentModel, type Segment } from '../onnx/encoderGraph';
 import type { CpuEncoder } from './cpuEncoder';
 import type { Array32, LoadedEncoder, RunHooks, StageHooks } from './encoder';
 import type { Located } from './locate';
@@ -109,18 +109,23 @@ class SessionChain {
     const blocks = blocksNeeded(graph, wanted);
     const isWanted = new Set(outputs);
     const attended = new Map<number, Float32Array>();
+    const pooled = new Set(graph.pooledStates.map(stateName));
     let input = pixels;
+    /** What the last session takes besides. */
+    const earlier: Record<string, InstanceType<typeof Tensor>> = {};
     for (const { segment, session } of this.loaded) {
       if (segment.from > blocks) break;
       hooks.check();
       hooks.onProgress(segment.from, graph.layers, t`blocks ${segment.from} to ${segment.to - 1}`);
-      const fetches = session.outputNames.filter(name => isWanted.has(name) || (name === HIDDEN && blocks > segment.to) || wanted.attentions.has(layerAfter(name)));
+      const fetches = session.outputNames.filter(name => isWanted.has(name) || (name === HIDDEN && blocks > segment.to) || wanted.attentions.has(layerAfter(name)) || (pooled.has(name) && blocks > segment.to));
       if (fetches.length === 0) break;
-      const feed = segment.from === 0 ? PIXELS : `${HIDDEN}.in`;
-      const results = await session.run({ [feed]: new Tensor('float32', input.data, input.shape) }, fetches);
+      const feed = segment.from === 0 ? PIXELS : inputNamed(HIDDEN);
+      const others = session.inputNames.flatMap(name => (earlier[name] === undefined ? [] : [[name, earlier[name]] as const]));
+      const results = await session.run({ [feed]: new Tensor('float32', input.data, input.shape), ...Object.fromEntries(others) }, fetches);
       for (const [name, { data }] of Object.entries(results)) {
         if (!(data instanceof Float32Array)) throw new Error(`${name} is not float32.`);
         if (wanted.attentions.has(layerAfter(name))) attended.set(layerAfter(name), data);
+        if (pooled.has(name)) earlier[inputNamed(name)] = new Tensor('float32', data, outputShape(graph, name, batch));
         if (name === HIDDEN) input = { shape: outputShape(graph, name, batch), data };
         else if (isWanted.has(name)) await hooks.onOutput(name, { shape: outputShape(graph, name, batch), data });
       }

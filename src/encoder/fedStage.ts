@@ -1,14 +1,14 @@
 import type { InferenceSession } from 'onnxruntime-node';
 import type { BindWeight, WeightPart } from '../architecture/forwardGraph';
-import { GraphBuilder, type Dim } from '../onnx/graphBuilder';
+import { GraphBuilder, type Dim, type Value } from '../onnx/graphBuilder';
 import type { Array32 } from './encoder';
 import { loadRuntime } from './runtime';
 import type { WeightReader } from './weights';
 
-/** What a stage's graph is made of: where its input comes in, and the outputs by name. */
+/** What a stage's graph is made of: where its inputs come in, and the outputs by name. */
 export interface StageGraph {
-  readonly input: readonly Dim[];
-  readonly build: (builder: GraphBuilder, weight: BindWeight, input: string) => ReadonlyMap<string, string>;
+  readonly inputs: readonly (readonly Dim[])[];
+  readonly build: (builder: GraphBuilder, weight: BindWeight, ...inputs: readonly Value[]) => ReadonlyMap<string, Value>;
 }
 
 /** Buffers for weights that are not kept, by name and size, used again by the next block. */
@@ -31,7 +31,7 @@ export class FedStage {
   static async create(graph: StageGraph, scratch: Scratch): Promise<FedStage> {
     const builder = new GraphBuilder({ products: 'F32', fused: true });
     const parts = new Map<string, WeightPart>();
-    const input = builder.input('input', 'F32', graph.input);
+    const inputs = graph.inputs.map((shape, index) => builder.input(`input:${index}`, 'F32', shape));
     const outputs = graph.build(builder, part => {
       const name = `weight:${part.key}:${part.firstRow}`;
       if (!parts.has(name)) {
@@ -39,7 +39,7 @@ export class FedStage {
         parts.set(name, part);
       }
       return name;
-    }, input);
+    }, ...inputs);
     for (const [name, value] of outputs) builder.output(`out:${name}`, value, 'F32');
     const { InferenceSession: Session } = await loadRuntime();
     const session = await Session.create(builder.toModel({ name: 'stage', producer: 'vision-encoder-extractor' }), {
@@ -50,9 +50,9 @@ export class FedStage {
   }
 
   /** @param path module path before the keys of the stage's weights, empty for none */
-  async run(weights: WeightReader, path: string, input: Array32): Promise<ReadonlyMap<string, Float32Array>> {
+  async run(weights: WeightReader, path: string, ...inputs: readonly Array32[]): Promise<ReadonlyMap<string, Float32Array>> {
     const { Tensor } = await loadRuntime();
-    const feeds: Record<string, InstanceType<typeof Tensor>> = { input: new Tensor('float32', input.data, input.shape) };
+    const feeds: Record<string, InstanceType<typeof Tensor>> = Object.fromEntries(inputs.map(({ data, shape }, index) => [`input:${index}`, new Tensor('float32', data, shape)]));
     for (const [name, part] of this.parts) {
       feeds[name] = new Tensor('float32', await weights.float32({ ...part, key: path === '' ? part.key : `${path}.${part.key}` }, count => this.buffer(name, count)), part.shape);
     }

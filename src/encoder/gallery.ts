@@ -10,7 +10,7 @@ import { seenArea, type Rectangle } from '../image/geometry';
 import { decodeImage } from '../image/decode';
 import { preprocess, type PreprocessSpec } from '../image/preprocess';
 import type { ForwardGraph } from '../architecture/forwardGraph';
-import { gridOf } from '../architecture/forwardGraphs';
+import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
 import { mergedNames } from '../architecture/outputs';
 import type { GraphSpec } from '../architecture/graphSpec';
 import type { Grid } from '../architecture/positions';
@@ -80,15 +80,15 @@ export class Gallery {
   private attention: { readonly name: string; readonly map: Float32Array } | undefined;
 
   /** @throws UserError when it is no picture that can be decoded, or the encoder does not take its size */
-  async open(id: string, name: string, bytes: Uint8Array, slot: EncoderSlot, running: Pick<Running, 'spec' | 'graph'>, spec: PreprocessSpec): Promise<OpenedPicture> {
+  async open(id: string, name: string, bytes: Uint8Array, slot: EncoderSlot, { spec: model }: Pick<Running, 'spec'>, spec: PreprocessSpec): Promise<OpenedPicture> {
     const started = performance.now();
     const image = await decodeImage(bytes, { name });
     const decoded = performance.now();
     const { pixels, geometry } = preprocess(image, spec);
     const resized = performance.now();
-    const grid = gridOf(running.spec, geometry.height, geometry.width);
+    const grid = gridOf(model, geometry.height, geometry.width);
     const picture = this.pictures.get(id) ?? { name, encoded: new Map<EncoderSlot, Encoded>() };
-    picture.encoded.set(slot, { pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, grid, graph: running.graph, values: new Map() });
+    picture.encoded.set(slot, { pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, grid, graph: forwardGraph(model, grid), values: new Map() });
     this.pictures.set(id, picture);
     this.forgetDerived();
     const { x, y, width, height } = seenArea(geometry);
@@ -189,9 +189,9 @@ export class Gallery {
 
   private async attentionFrom(subject: Subject, layer: number, head: number | undefined, patch: number | undefined, running: ReadonlyMap<EncoderSlot, Running>): Promise<Float32Array> {
     const encoder = running.get(subject.encoder)?.encoder;
-    const { heads, prefixTokens } = this.encoded(subject).graph;
+    const { heads, prefixTokens, idleTokens } = this.encoded(subject).graph;
     if (encoder === undefined) throw new UserError(t('The encoder is not loaded any more. Start it again.'));
-    if (patch === undefined && prefixTokens === 0) throw new UserError(t('This encoder has no class token, so attention is shown from a patch: choose one.'));
+    if (patch === undefined && prefixTokens === idleTokens) throw new UserError(t('This encoder has no class token, so attention is shown from a patch: choose one.'));
     const { pixels, values, grid } = this.encoded(subject);
     const name = [subject.encoder, subject.picture, layer, head ?? 'mean'].join(' ');
     let map = this.attention?.name === name ? this.attention.map : undefined;
@@ -201,13 +201,16 @@ export class Gallery {
       this.attention = { name, map };
     }
     const tokens = Math.sqrt(map.length);
-    const row = patch === undefined ? 0 : prefixTokens + patch;
+    const row = patch === undefined ? idleTokens : prefixTokens + patch;
     return this.patchesOf(subject, map.subarray(row * tokens, (row + 1) * tokens));
   }
 
   private statistics(subject: Subject, layer: number): FeatureStatistics {
-    const { shape, data } = this.layer(subject, layer);
-    return { shape, statistics: summarize(data), histogram: histogram(data, HISTOGRAM_BINS) };
+    const { shape: [batch = 1, tokens = 0, channels = 0], data } = this.layer(subject, layer);
+    const { tokens: all, idleTokens } = this.encoded(subject).graph;
+    const idle = tokens === all ? idleTokens : 0;
+    const seen = data.subarray(idle * channels);
+    return { shape: [batch, tokens - idle, channels], statistics: summarize(seen), histogram: histogram(seen, HISTOGRAM_BINS) };
   }
 
   private compare(ids: readonly string[], temperature: number): Comparison {
@@ -242,11 +245,12 @@ export class Gallery {
 
   /** A layer's patches without the tokens before them. */
   private patches(subject: Subject, layer: number): TokenMatrix {
-    const { grid: { rows, columns }, graph: { prefixTokens, layers } } = this.encoded(subject);
+    const { grid: { rows, columns }, graph } = this.encoded(subject);
     const { data, tokens, channels } = matrixOf(this.layer(subject, layer));
-    if (layer > layers && tokens > 0) return ofBlocks({ data, tokens, channels }, { rows, columns });
-    if (tokens !== prefixTokens + rows * columns) throw new UserError(t('This layer has no features for each patch.'));
-    return tokenMatrix(data.subarray(prefixTokens * channels), rows * columns, channels);
+    if (layer > graph.layers && tokens > 0) return ofBlocks({ data, tokens, channels }, { rows, columns });
+    // The patches are the last of the tokens.
+    if (tokens !== graph.tokens && tokens !== graph.tokens - graph.idleTokens) throw new UserError(t('This layer has no features for each patch.'));
+    return tokenMatrix(data.subarray((tokens - rows * columns) * channels), rows * columns, channels);
   }
 
   /** The patches' part of one value per token. */

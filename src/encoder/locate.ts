@@ -11,6 +11,8 @@ import type { Weights } from './weights';
 
 /** Most bytes that go into a model itself: protobuf messages end at 2 GiB. */
 const MOST_INLINE = 1 << 30;
+/** ONNX Runtime looks into initialisers of so few elements (constant_sharing.cc), and cannot where a model in memory has them in a file. */
+const FEW_ELEMENTS = 8;
 
 /** Where a model's weights lie, for models whose initialisers point there. */
 export interface Located {
@@ -22,7 +24,7 @@ export interface Located {
 /**
  * Points into the checkpoint's own files. ONNX Runtime refuses absolute locations and files whose real path lies
  * outside the model's folder, so real paths are taken and the folder is their common ancestor. What is no plain byte
- * range (views with strides, deflated entries) and tables that are computed go into the model as float32.
+ * range (views with strides, deflated entries), tables that are computed and the smallest tensors go into the model as float32.
  * @throws UserError when the files lie on different drives, or when too much of them is no plain byte range
  */
 export async function locateWeights(model: EncoderModel, graph: ForwardGraph, weights: Weights): Promise<Located> {
@@ -39,7 +41,7 @@ export async function locateWeights(model: EncoderModel, graph: ForwardGraph, we
     inline.set(key, await reader.float32({ key, shape, firstRow: 0 }));
   };
   for (const { key, shape } of graph.derivedTables) await put(key, shape);
-  for (const [key, stored] of model.weights) if (stored.indirect !== undefined) await put(key, stored.shape);
+  for (const [key, stored] of model.weights) if (stored.indirect !== undefined || elementCount(stored.shape) <= FEW_ELEMENTS) await put(key, stored.shape);
 
   const locate = (part: WeightPart): StoredPart => {
     const first = part.firstRow * elementCount(part.shape.slice(1));

@@ -72,9 +72,9 @@ const CANCELLED = t('Cancelled.');
 /** The facts of an encoder that the panel's controls need. */
 export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
   const graph = forwardGraph(model.graph);
-  const { layers, heads, width, queries, prefixTokens, poolShapes, tokens } = graph;
+  const { layers, heads, width, queries, prefixTokens, idleTokens, poolShapes, tokens } = graph;
   const [, mergedWidth] = poolShapes.get('merged') ?? [];
-  return { name: model.name, family, layers, heads, width, queries, prefixTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens, ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
+  return { name: model.name, family, layers, heads, width, queries, prefixTokens: prefixTokens - idleTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens - idleTokens, ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
 }
 
 /** The same picture has the same id wherever it comes from, and over a reload. */

@@ -4,6 +4,7 @@ import { freeSize, up, type FreeResize } from './freeSizes';
 import type { Geometry } from './geometry';
 import { type Filter, resize } from './resize';
 import type { RgbImage } from './rgbImage';
+import { onTiles, type TileResize } from './tiles';
 
 type Triple = readonly [number, number, number];
 
@@ -11,8 +12,8 @@ type Triple = readonly [number, number, number];
 export interface PreprocessSpec {
   /** The picture is put in the middle of a square of this colour, as LLaVA does. */
   readonly padToSquare?: Triple;
-  /** Straight to a size, one side to `size` and the other in proportion, or a size of the picture's own. */
-  readonly resize?: { readonly kind: 'exact'; readonly width: number; readonly height: number } | { readonly kind: 'shortestEdge' | 'longestEdge'; readonly size: number } | FreeResize;
+  /** Straight to a size, one side to `size` and the other in proportion, a size of the picture's own, or onto a canvas of tiles, with a rim at the right and below. */
+  readonly resize?: { readonly kind: 'exact'; readonly width: number; readonly height: number } | { readonly kind: 'shortestEdge' | 'longestEdge'; readonly size: number } | FreeResize | TileResize;
   readonly filter: Filter;
   /** The centre is cut out. `torchvision` rounds half a pixel as torchvision's CenterCrop does; transformers leaves it off. */
   readonly crop?: { readonly width: number; readonly height: number; readonly torchvision?: true };
@@ -110,6 +111,10 @@ function checkPixels(image: RgbImage, width: number, height: number, most: numbe
 
 function plan({ width, height }: RgbImage, spec: PreprocessSpec): Geometry {
   const source = { width, height };
+  if (spec.resize?.kind === 'tiles') {
+    const { resized, canvas } = onTiles(source, spec.resize);
+    return { source, resized, left: 0, top: 0, ...canvas };
+  }
   const resized = resizedSize(source, spec.resize);
   if (spec.padTo !== undefined) return { source, resized, left: 0, top: 0, width: up(resized.width, spec.padTo), height: up(resized.height, spec.padTo) };
   const { width: seenWidth, height: seenHeight } = spec.crop ?? resized;
@@ -124,7 +129,7 @@ function plan({ width, height }: RgbImage, spec: PreprocessSpec): Geometry {
   };
 }
 
-function resizedSize({ width, height }: Geometry['source'], rule: PreprocessSpec['resize']): Geometry['resized'] {
+function resizedSize({ width, height }: Geometry['source'], rule: Exclude<PreprocessSpec['resize'], TileResize>): Geometry['resized'] {
   if (rule === undefined) return { width, height };
   if (rule.kind === 'exact') return { width: rule.width, height: rule.height };
   if (rule.kind === 'longestEdge') {

@@ -76,11 +76,13 @@ const defaultsByType: readonly (readonly [string, Defaults])[] = [
 
 /**
  * Processors that cut pictures into tiles, and put the picture whole before (or after) them, straight to a tile's size: that
- * tile is the one that is run. LLaVA-NeXT and Phi-3-vision: image_processing_llava_next.py; Idefics 3: the global image.
+ * tile is the one that is run. LLaVA-NeXT and Phi-3-vision: image_processing_llava_next.py; Idefics 3: the global image;
+ * Llama 4: its global tile, without the rounding to bfloat16.
  */
 const tiledByType: readonly (readonly [string, Defaults])[] = [
   ['LlavaNext', clip], ['LlavaOnevision', clip], ['Phi3V', clip],
   ['Idefics3', { ...vit, resample: 1 }], ['SmolVLM', { ...vit, resample: 1 }],
+  ['Llama4', vit],
   ['GotOcr2', clip], ['InternVL', imageNet], ['MiniCPM', { ...vit, resample: 3 }],
 ];
 
@@ -98,6 +100,7 @@ const freeSchema = z.object({
   size: z.union([positive, z.object({ shortest_edge: positive.nullish(), longest_edge: positive.nullish(), min_pixels: positive.nullish(), max_pixels: positive.nullish(), height: positive.nullish(), width: positive.nullish() })]).nullish(),
   temporal_patch_size: positive.nullish(),
   in_token_limit: positive.nullish(),
+  max_image_tiles: positive.nullish(),
   max_num_patches: positive.nullish(),
 });
 type FreeConfig = z.infer<typeof freeSchema>;
@@ -114,6 +117,7 @@ const freeByType: readonly (readonly [string, Defaults, FreeRule])[] = [
   ['Kimi', clip, patchLimit],
   ['MoonViT', clip, patchLimit],
   ['Siglip2', vit, ({ max_num_patches: limit }, { patch }) => ({ resize: { kind: 'naflex', patch, limit: limit ?? 256 } })],
+  ['Mllama', vit, ({ max_image_tiles: most }, { unit }) => ({ resize: { kind: 'tiles', tile: unit, most: most ?? 4 } })],
 ];
 
 /** min_pixels and max_pixels, which `size` has held under several names; they win where both are there. */
@@ -182,6 +186,20 @@ export function openClipRule(json: unknown, side: number, name = 'open_clip_conf
       normalize: { mean: config.mean ?? CLIP_MEAN, std: config.std ?? CLIP_STD },
     },
   };
+}
+
+/**
+ * The same rule as a preprocessor_config.json, of the processor of transformers that does nearest to it: CLIP's rounds half a
+ * pixel of a crop the other way. A picture brought to its longer side becomes DeepSeek-VL's.
+ * @throws UserError naming the field that is wrong
+ */
+export function openClipAsPreprocessor(json: unknown, side: number, name = 'open_clip_config.json'): Record<string, unknown> {
+  const { spec: { filter, rescale, normalize, resize, fill } } = openClipRule(json, side, name);
+  const square = { height: side, width: side };
+  const colour = { resample: filters.indexOf(filter), do_rescale: true, rescale_factor: rescale, do_normalize: true, image_mean: normalize?.mean, image_std: normalize?.std, do_convert_rgb: true };
+  if (resize?.kind === 'longestEdge') return { image_processor_type: 'VLMImageProcessor', ...colour, image_size: side, min_size: 1, background_color: fill ?? [0, 0, 0] };
+  const geometry = resize?.kind === 'exact' ? { size: square, do_center_crop: false } : { size: { shortest_edge: side }, do_center_crop: true, crop_size: square };
+  return { image_processor_type: 'CLIPImageProcessor', do_resize: true, ...colour, ...geometry };
 }
 
 /** The rule with a rim of the mean colour that makes the picture square first: LLaVA's expand2square (llava/mm_utils.py). */

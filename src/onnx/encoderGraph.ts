@@ -1,4 +1,4 @@
-import type { BindWeight, ForwardGraph, WeightPart } from '../architecture/forwardGraph';
+import { keyInBlock, stateName, type BindWeight, type ForwardGraph, type WeightPart } from '../architecture/forwardGraph';
 import { outputShape, type WantedOutputs } from '../architecture/outputs';
 import { elementCount } from '../checkpoint/dtype';
 import { GraphBuilder, type ElementType, type ExternalData, type GraphStyle, type Value } from './graphBuilder';
@@ -20,6 +20,10 @@ export interface Segment {
 /** The name under which a segment takes and hands on hidden states, (batch, tokens, width) in float32. */
 export const HIDDEN = 'hidden';
 export const PIXELS = 'pixel_values';
+/** The name under which the last segment takes an earlier one's output. */
+export function inputNamed(output: string): string {
+  return `${output}.in`;
+}
 
 /** A segment's model: its weights are initialisers, its batch is dynamic, and all that goes in and out is float32. */
 export interface SegmentOptions {
@@ -44,25 +48,29 @@ export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint
     emit(name, b.node('Reshape', [value, b.integers([-1, graph.tokens, graph.width])], `${name}.batched`), [0, graph.tokens, graph.width]);
   };
 
+  const takeRows = (name: string): Value =>
+    b.node('Reshape', [b.input(inputNamed(name), 'F32', ['batch', graph.tokens, graph.width]), b.integers([-1, graph.width])], `${name}.rows`);
+
+  const states = new Map<number, Value>();
   let hidden: Value;
   if (segment.from === 0) {
     hidden = graph.embeddings(b, weight, b.input(PIXELS, 'F32', ['batch', ...graph.inputShape]));
+    states.set(-1, hidden);
     if (wanted.embeddings) emitRows('embeddings', hidden);
-  } else {
-    const input = b.input(`${HIDDEN}.in`, 'F32', ['batch', graph.tokens, graph.width]);
-    hidden = b.node('Reshape', [input, b.integers([-1, graph.width])], 'hidden.rows');
-  }
+  } else hidden = takeRows(HIDDEN);
   for (let layer = segment.from; layer < segment.to; layer++) {
-    const inBlock: BindWeight = part => weight({ ...part, key: `${graph.blockPath(layer)}.${part.key}` });
+    const inBlock: BindWeight = part => weight({ ...part, key: keyInBlock(graph, layer, part.key) });
     for (const head of wanted.attentions.get(layer) ?? []) {
       emit(`attentions.${layer}.${head}`, graph.attention(b, inBlock, hidden, layer, head), [0, graph.tokens, graph.tokens]);
     }
     hidden = graph.block(b, inBlock, hidden, layer);
-    if (wanted.hidden.has(layer)) emitRows(`hidden_states.${layer}`, hidden);
+    states.set(layer, hidden);
+    if (wanted.hidden.has(layer)) emitRows(stateName(layer), hidden);
     for (const output of wanted.blockOutputs) if (output.layer === layer) emit(output.name, output.build(b, weight, hidden), [0, ...output.shape]);
   }
   if (segment.to === graph.layers && wanted.pool.length > 0) {
-    for (const [name, value] of graph.pool(b, weight, hidden, wanted.pool)) emit(name, value, outputShape(graph, name, 0));
+    const earlier = graph.pooledStates.map(layer => states.get(layer) ?? takeRows(stateName(layer)));
+    for (const [name, value] of graph.pool(b, weight, hidden, wanted.pool, earlier)) emit(name, value, outputShape(graph, name, 0));
   }
   if (options.handOn) emitRows(HIDDEN, hidden);
   return b.toModel({ name: 'vision_encoder', producer: 'vision-encoder-extractor', ...(options.metadata && { metadata: options.metadata }) });

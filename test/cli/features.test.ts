@@ -134,6 +134,21 @@ describe('vision-encoder features', function () {
     await failing([wide, high, '--checkpoint', encoder, '--out', join(out, 'both.npy')], 'The pictures have different numbers of patches');
   }));
 
+  it('gives pictures on tiles the layout that they need, each as if alone', () => inFolder(async out => {
+    const encoder = join(FIXTURES, 'families', 'mllama');
+    const [wide, small] = [join(out, 'wide.png'), join(out, 'small.png')];
+    await sharp({ create: { width: 48, height: 12, channels: 3, background: '#804020' } }).png().toFile(wide);
+    await sharp({ create: { width: 10, height: 10, channels: 3, background: '#204080' } }).png().toFile(small);
+    const [both, alone] = [join(out, 'both.safetensors'), join(out, 'alone.safetensors')];
+    assert.deepEqual((await succeed(wide, small, '--checkpoint', encoder, '--out', both, '--layers', '4')).grids, [[3, 12], [3, 3]]);
+    await succeed(small, '--checkpoint', encoder, '--out', alone);
+    const [mixed, single] = [await readFloats(both), await readFloats(alone)];
+    // A class token for each tile, then the patches of the whole canvas; the hidden states have all of the class's tokens.
+    assert.deepEqual(['pixel_values', 'features', 'hidden_states.4'].map(name => mixed.get(`pictures.0.${name}`)?.shape), [[1, 3, 12, 48], [1, 40, 24], [1, 64, 8]]);
+    assert.deepEqual(mixed.get('pictures.1.features')?.shape, [1, 10, 24]);
+    assert.deepEqual(mixed.get('pictures.1.features'), single.get('features'));
+  }));
+
   it('writes the features alone as .npy, which reads back', () => inFolder(async out => {
     const picture = fixturePath('qwen-vl-tiny-bin', 'picture.png');
     await succeed(picture, picture, '--checkpoint', tiny, '--out', join(out, 'f.npy'));
@@ -229,7 +244,7 @@ describe('vision-encoder features', function () {
       watch: child => { child.stderr?.on('data', (text: Buffer) => { if (text.includes('Encoding 50%')) child.kill('SIGINT'); }); },
     });
     assert.equal(cancelled.code, 130, cancelled.stderr);
-    const [, done = ''] = /(\d+) pictures of 12\d pictures are done and stay in .*features; run it again to go on\./.exec(cancelled.stderr) ?? [];
+    const [, done = ''] = /(\d+) of 12\d pictures are done and stay in .*features; run it again to go on\./.exec(cancelled.stderr) ?? [];
     assert.ok(Number(done) >= 32 && Number(done) < 121, cancelled.stderr);
     assert.ok((await names(shards)).includes('index.json'));
 

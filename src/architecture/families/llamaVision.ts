@@ -1,14 +1,25 @@
+import * as z from 'zod';
 import { t } from '@vscode/l10n';
+import { inWords } from '../../checkpoint/wording';
+import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
 import { ownSize, part, patchValues, positions, size } from '../sizes';
+import { tileLayouts } from '../tiles';
+import { activationNamed, epsilonOf, module, modules, rotaryOf, tensor } from '../vitSpec';
 import { CLIP_STATISTICS, HALF_STATISTICS, squash } from './preprocessing';
 
-/** MllamaVisionModel of transformers (models/mllama): pictures in tiles, and a second stack of gated blocks. */
+const TITLE = 'Mllama vision';
+
+/**
+ * MllamaVisionModel of transformers (models/mllama): pictures in tiles, and a second stack of gated blocks. Its input here is the
+ * canvas of tiles as one picture. `features` is the last hidden state of the picture's own tokens, each tile's class token and then the
+ * patches, beside those that the config names.
+ */
 export const mllama = encoderFamily({
   id: 'mllama',
-  title: 'Mllama vision',
+  title: TITLE,
   models: 'Llama 3.2 Vision',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 1280),
     size('layers', 'num_hidden_layers', 32),
@@ -19,7 +30,7 @@ export const mllama = encoderFamily({
     size('image_size', 'image_size', 448),
     positions(1),
     ownSize('tiles', t('Most tiles that a picture is cut into.'), { config: ['max_num_tiles'], default: 4, max: 1024 }),
-    { ...ownSize('aspect_ratios', t('Number of ways to lay out tiles.'), { config: ['supported_aspect_ratios'], default: 8, counts: t('aspect ratios'), max: 4096 }), toConfig: (count, value) => aspectRatios(value('tiles')).slice(0, count) },
+    { ...ownSize('aspect_ratios', t('Number of ways to lay out tiles.'), { config: ['supported_aspect_ratios'], default: 8, counts: t('aspect ratios'), max: 4096 }), toConfig: (count, value) => tileLayouts(value('tiles')).slice(0, count) },
     ownSize('aspect_rows', t('Rows of the tile tables: aspect ratios, and one for none.'), { derived: { basis: 'aspect_ratios', from: value => value('aspect_ratios') + 1, back: found => found - 1 } }),
     ownSize('tile_values', t('Numbers in a row of the tile position table.'), { max: 2 ** 40, derived: { basis: 'tiles', from: value => value('tiles') * value('positions') * value('width'), back: (found, value) => found / (value('positions') * value('width')) } }),
     ownSize('tile_widths', t('Numbers in a row of a tile table.'), { max: 2 ** 30, derived: { basis: 'tiles', from: value => value('tiles') * value('width'), back: (found, value) => found / value('width') } }),
@@ -55,19 +66,39 @@ export const mllama = encoderFamily({
   class: { model_type: 'mllama_vision_model', architecture: 'MllamaVisionModel' },
   fields: { hidden_act: 'gelu', norm_eps: 1e-5, num_channels: 3, intermediate_layers_indices: [3, 7, 15, 23, 30], vision_output_dim: 7680 },
   preprocessor: value => ({ ...squash('MllamaImageProcessor', CLIP_STATISTICS, 2)(value), do_pad: true, max_image_tiles: value('tiles') }),
+  graph: (value, field) => ({
+    kind: 'mllama',
+    width: value('width'), heads: value('heads'), mlpSize: value('mlp_size'),
+    patchSize: value('patch_size'), tileSize: wholePatches(value('image_size'), value('patch_size')), tiles: value('tiles'),
+    // Processors number the layouts; the config's list only says how many rows the tables have.
+    layouts: tileLayouts(value('tiles')).slice(0, value('aspect_ratios')),
+    plainBlocks: value('layers'), gatedBlocks: value('global_layers'),
+    featureBlocks: blockNumbers(field('intermediate_layers_indices'), value('layers')),
+    epsilon: epsilonOf(field('norm_eps'), TITLE), activation: activationNamed(field('hidden_act'), TITLE),
+  }),
 });
 
-/** All layouts of up to so many tiles, in the order in which Mllama numbers them: by columns, then rows. */
-function aspectRatios(tiles: number): number[][] {
-  return Array.from({ length: tiles }, (_, column) => Array.from({ length: Math.floor(tiles / (column + 1)) }, (__, row) => [column + 1, row + 1])).flat();
+function blockNumbers(value: unknown, most: number): readonly number[] {
+  const parsed = z.array(z.number().int().min(0).max(most)).readonly().safeParse(value);
+  if (!parsed.success) throw new UserError(t`The config's intermediate_layers_indices is ${inWords(value)}, no list of numbers up to ${most}, so the ${TITLE} encoder cannot be run.`);
+  return parsed.data;
 }
 
-/** Llama4VisionModel of transformers (models/llama4); the class embedding comes last, and its adapter is inside the class. */
+function wholePatches(tile: number, patch: number): number {
+  if (tile % patch !== 0) throw new UserError(t`The config's image_size is ${tile}, no multiple of the patches' ${patch} pixels, so the ${TITLE} encoder cannot be run.`);
+  return tile;
+}
+
+/**
+ * Llama4VisionModel of transformers (models/llama4/modeling_llama4.py), which has its class token after the patches, where no
+ * rotation turns it, and its adapter inside the class. Each tile of a picture runs alone. `features` is what comes before the
+ * adapter, normed.
+ */
 export const llama4 = encoderFamily({
   id: 'llama4',
   title: 'Llama 4 vision',
   models: 'Llama 4 Scout and Maverick',
-  support: 'validate',
+  support: 'preview',
   sizes: [
     size('width', 'hidden_size', 768),
     size('layers', 'num_hidden_layers', 34),
@@ -105,4 +136,17 @@ export const llama4 = encoderFamily({
   class: { model_type: 'llama4_vision_model', architecture: 'Llama4VisionModel' },
   fields: { hidden_act: 'gelu', norm_eps: 1e-5, num_channels: 3, rope_theta: 10_000, pixel_shuffle_ratio: 0.5, vision_output_dim: 7680 },
   preprocessor: squash('Llama4ImageProcessorFast', HALF_STATISTICS, 2),
+  graph: (_, field) => ({
+    outer: { ...module('patch', 'patch_embedding.linear'), ...tensor('class', 'class_embedding'), ...tensor('positions', 'positional_embedding_vlm'), ...modules({ preNorm: 'layernorm_pre', finalNorm: 'layernorm_post' }) },
+    blocks: 'model.layers',
+    block: modules({
+      norm1: 'input_layernorm', q: 'self_attn.q_proj', k: 'self_attn.k_proj', v: 'self_attn.v_proj', out: 'self_attn.o_proj',
+      norm2: 'post_attention_layernorm', fc1: 'mlp.fc1', fc2: 'mlp.fc2',
+    }),
+    placedLast: true,
+    rotary: rotaryOf(field, { pairs: 'neighbours', axes: 'columns-first', coordinates: 'from-one' }),
+    // The class takes neither from its config: its norms have PyTorch's epsilon, its MLPs the exact GELU.
+    epsilon: 1e-5, activation: 'gelu',
+    finalNorm: { features: true, pooled: false }, pooled: 'none',
+  }),
 });

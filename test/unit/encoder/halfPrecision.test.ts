@@ -45,7 +45,7 @@ describe('half precision', () => {
         hidden = graph.block(b, part => bind({ ...part, key: `${graph.blockPath(layer)}.${part.key}` }), hidden, layer);
         b.output(`hidden_states.${layer}`, hidden, 'F32');
       }
-      for (const [output, value] of graph.pool(b, bind, hidden, ['features', 'attn_pool.weights'])) b.output(output, value, 'F32');
+      for (const [output, value] of graph.pool(b, bind, hidden, ['features', 'attn_pool.weights'], [])) b.output(output, value, 'F32');
       const session = await InferenceSession.create(b.toModel({ name: 'rounding', producer: 'test' }));
       try {
         const feeds: Record<string, Tensor> = { pixel_values: new Tensor('float32', pixels.data, pixels.shape) };

@@ -131,6 +131,29 @@ describe('the preview', function () {
     assert.ok(Math.abs((values[0] ?? 0) / first - 1) < 1e-5);
   });
 
+  it('shows a picture on tiles as one grid, and counts no tokens that are not the picture\'s', async () => {
+    const { preview, told, model } = await open(join(FIXTURES, 'families/mllama'));
+    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama vision', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true });
+    assert.match(model.rule, /Mllama/);
+    // 12 x 12 pixels a tile; the picture of 640 x 480 goes onto two by two of them.
+    preview.add([{ name: 'wide.png', bytes: await sharp({ create: { width: 640, height: 480, channels: 3, background: '#804020' } }).png().toBuffer() }]);
+    const { shape, statistics } = await preview.ask({ type: 'statistics', subject: main(only(told)), layer: 4 });
+    const hidden = (await preview.values(only(told), ['hidden_states.4'])).get('hidden_states.4');
+    assert.deepEqual(told.pictures[0]?.encodings.main?.grid, { rows: 6, columns: 6 });
+    // Four class tokens and 36 patches; each tile has six tokens of padding besides, which come first.
+    assert.deepEqual([hidden?.shape, shape], [[1, 64, 8], [1, 40, 8]]);
+    assert.ok(Math.abs(statistics.max - Math.max(...hidden?.data.subarray(24 * 8) ?? [])) < 1e-6);
+    const subject = main(only(told));
+    const patch = await preview.ask({ type: 'patch', subject, layer: 4, patch: 7 });
+    assert.deepEqual(patch, hidden?.data.subarray((28 + 7) * 8, (28 + 8) * 8));
+    // The output has no padding, and is wider: earlier states are beside the last.
+    const output = await preview.ask({ type: 'patch', subject, layer: 5, patch: 7 });
+    assert.deepEqual([output.length, output.subarray(0, 8)], [24, patch]);
+    const { values } = await preview.ask({ type: 'map', subject, map: { kind: 'attention', layer: 3, patch: 7 } });
+    assert.ok(values?.length === 36 && values.every(weight => weight > 0 && weight < 1));
+    assert.equal((await preview.ask({ type: 'map', subject, map: { kind: 'attention', layer: 0, head: 1 } })).values?.length, 36);
+  });
+
   it('shows the attention that PyTorch computes: of a head, or the mean of all', async () => {
     const { preview, told } = await open();
     preview.add([picture]);

@@ -16,7 +16,9 @@ import { UserError } from '../../../src/errors';
 import { extract } from '../../../src/extraction/extract';
 import { makePlan } from '../../../src/recipe/plan';
 import { validate } from '../../../src/validation/validate';
-import { expected, fixturePath, relativeError, TINY, tinyModel, tinyModelAt, type Tiny } from './fixture';
+import { openJob, validated } from '../../../src/job';
+import { FIXTURES } from '../support/checkpoints';
+import { expected, fixturePath, readFloats, relativeError, TINY, tinyModel, tinyModelAt, type Tiny } from './fixture';
 
 const quiet = { onProgress: () => undefined, check: () => undefined };
 
@@ -45,6 +47,34 @@ async function errors(model: EncoderModel, name: Tiny): Promise<number[]> {
 }
 
 describe('an encoder on a device', () => {
+  it('takes for its output what earlier sessions gave', async () => {
+    const folder = join(FIXTURES, 'families', 'mllama');
+    const known = await readFloats(join(folder, 'expected', 'outputs.safetensors'));
+    const pixels = known.get('pixel_values');
+    assert.ok(pixels);
+    const checkpoint = await openCheckpoint(folder);
+    const job = await openJob(checkpoint);
+    await checkpoint.close();
+    const { family, validation } = validated(job);
+    const model = encoderModel(job.plan, family, validation.hyperparameters, job.config);
+    const weights = new Weights(model, 0);
+    const cwd = process.cwd();
+    // A block of half a gigabyte has a session of its own.
+    const encoder = await DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, weights), { provider: 'cpu', precision: 'float32', blocks: 5, blockBytes: 1 << 29, locate: graph => locateWeights(model, graph, weights) }, quiet);
+    process.chdir(cwd);
+    try {
+      for (const names of [[...known.keys()].filter(name => name !== 'pixel_values'), ['features'], ['hidden_states.4'], ['hidden_states.0']]) {
+        const given = new Map<string, Array32>();
+        await encoder.run(pixels, names, { ...quiet, onOutput: (name, value) => { given.set(name, value); return Promise.resolve(); } });
+        assert.deepEqual([...given.keys()].sort(), [...names].sort());
+        for (const [name, { data }] of given) assert.ok(relativeError(data, known.get(name)?.data ?? []) < 1e-5, name);
+      }
+    } finally {
+      await encoder.close();
+      process.chdir(cwd);
+    }
+  });
+
   it('loads no more blocks than will run', async () => {
     const known = await expected('qwen-vl-tiny-bin');
     const [pixels, reference] = [known.get('pixel_values'), known.get('hidden_states.1')];

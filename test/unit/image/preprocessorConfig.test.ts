@@ -58,12 +58,13 @@ const OVERVIEW = 'of the tiles that the model cuts a picture into, the one that 
 
 describe('pictureRule', () => {
   it('takes of a tiled picture the tile that shows all of it, and says so', () => {
-    // As published: LLaVA-NeXT, SmolVLM, InternVL (-hf), MiniCPM-V.
+    // As published: LLaVA-NeXT, SmolVLM, InternVL (-hf), MiniCPM-V, Llama 4.
     const files: readonly [json: Record<string, unknown>, filter: string, normalize: object][] = [
       [{ image_processor_type: 'LlavaNextImageProcessor', size: { shortest_edge: 336 }, crop_size: { height: 336, width: 336 }, image_grid_pinpoints: [[336, 672]], do_center_crop: true, resample: 3, image_mean: CLIP_MEAN, image_std: CLIP_STD }, 'bicubic', clipNormalize],
       [{ image_processor_type: 'SmolVLMImageProcessor', size: { longest_edge: 2048 }, max_image_size: { longest_edge: 512 }, resample: 1, image_mean: half.mean, image_std: half.std }, 'lanczos', half],
       [{ image_processor_type: 'GotOcr2ImageProcessor', size: { height: 448, width: 448 }, crop_to_patches: true, max_patches: 12, image_mean: [0.485, 0.456, 0.406], image_std: [0.229, 0.224, 0.225] }, 'bicubic', { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }],
       [{ image_processor_type: 'MiniCPMVImageProcessor', max_slice_nums: 9, scale_resolution: 448, norm_mean: half.mean, norm_std: half.std }, 'bicubic', half],
+      [{ image_processor_type: 'Llama4ImageProcessorFast', size: { height: 336, width: 336 }, max_patches: 16, resize_to_max_canvas: false, resample: 2, image_mean: half.mean, image_std: half.std }, 'bilinear', half],
     ];
     for (const [json, filter, normalize] of files) {
       assert.deepEqual(pictureRule(json, { side: 364, patch: 14 }), { spec: { filter, rescale: 1 / 255, normalize, resize: { kind: 'exact', width: 364, height: 364 } }, note: OVERVIEW });

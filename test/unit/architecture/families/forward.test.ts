@@ -62,6 +62,9 @@ const TINY: Readonly<Record<string, string>> = {
   'pixtral-mistral': 'pixtral-mistral',
   'moonvit': 'moonvit',
   'glm4v': 'glm4v',
+  'llama4': 'llama4',
+  'mllama': 'mllama',
+  'mllama-whole': 'mllama',
   'qwen-vl': 'qwen-vl',
 };
 
@@ -190,6 +193,13 @@ describe('forward passes', () => {
     } finally {
       await encoder.close();
     }
+  });
+
+  it('say which tiles an encoder takes', async () => {
+    const { model } = await open('mllama');
+    assert.deepEqual(gridOf(model.graph, 48, 12), { rows: 12, columns: 3 });
+    assert.throws(() => gridOf(model.graph, 36, 24), new UserError('The encoder does not take pictures of 24 x 36 pixels: tiles have to be laid out 1 x 1, 1 x 2, 1 x 3, 1 x 4, 2 x 1, 2 x 2, 3 x 1, 4 x 1.'));
+    assert.throws(() => gridOf(model.graph, 12, 20), new UserError('The encoder does not take pictures of 20 x 12 pixels: rows and columns have to be multiples of 3.'));
   });
 
   it('travel to the encoder\'s process as plain data', async () => {

@@ -4,7 +4,7 @@ import { UserError } from '../errors';
 import { explainAbsence, type AbsenceHints } from './absent';
 import type { ConfigDocument } from './config';
 import type { Detection, Family } from './family';
-import { aimv2 } from './families/aimv2';
+import { aimv2, aimv2Apple } from './families/aimv2';
 import { clip, openClip } from './families/clip';
 import { dinov2, dinov2Memory, dinov2Meta, dinov3 } from './families/dino';
 import { cogVlm, evaGiant, evaLavis } from './families/eva';
@@ -22,7 +22,7 @@ import { qwenVl } from './qwenVl';
 /** Every encoder family that the product knows, in the order of the published table; of two that fit alike, the first wins. */
 export const FAMILIES: readonly Family[] = [
   qwenVl, clip, openClip, siglip, siglip2, qwen2Vl, qwen25Vl, qwen25Omni, qwen3Vl, qwen3Omni, internVit, internVlHf,
-  dinov2, dinov2Memory, dinov2Meta, dinov3, evaGiant, evaLavis, mllama, pixtral, pixtralMistral, moonVit, glm4v, cogVlm, llama4, aimv2, molmo, timmVit, florence2, generic,
+  dinov2, dinov2Memory, dinov2Meta, dinov3, evaGiant, evaLavis, mllama, pixtral, pixtralMistral, moonVit, glm4v, cogVlm, llama4, aimv2, aimv2Apple, molmo, timmVit, florence2, generic,
 ];
 
 /** @throws UserError naming the known families when there is none of this id. */

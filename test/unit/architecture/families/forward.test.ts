@@ -46,6 +46,7 @@ const TINY: Readonly<Record<string, string>> = {
   'cogvlm': 'cogvlm',
   'aimv2': 'aimv2',
   'aimv2-tower': 'aimv2',
+  'aimv2-apple': 'aimv2-apple',
   'molmo': 'molmo',
   'timm-vit': 'timm-vit',
   'timm-vit-registers': 'timm-vit',

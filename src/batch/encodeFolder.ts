@@ -1,4 +1,3 @@
-import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
 import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
@@ -11,13 +10,13 @@ import type { Precision } from '../encoder/deviceEncoder';
 import type { Array32 } from '../encoder/encoder';
 import { extentFor } from '../encoder/memory';
 import type { EncoderModel } from '../encoder/model';
-import { Interrupted, isAbort, systemErrorCode, UserError } from '../errors';
-import { recover } from '../extraction/outputFolder';
+import { Interrupted, isAbort, UserError } from '../errors';
+import { namesIn, recover } from '../extraction/outputFolder';
 import { formatCount } from '../format';
 import type { PreprocessSpec } from '../image/preprocess';
 import type { RunOptions } from '../progress';
 import { encoderDigest } from './encoderDigest';
-import { INDEX_NAME, pictureAt, writeIndex, type Place } from './indexFile';
+import { INDEX_NAME, pictureAt, refuseOthersIndex, writeIndex, type Place } from './indexFile';
 import { lockFolder } from './lock';
 import { picturesBelow, type PictureStat, type Unreadable } from './pictures';
 import { differences, runSettings, type RunSettings } from './settings';
@@ -81,7 +80,7 @@ const SHARD = /^features-(\d{5,})\.safetensors$/;
  * hold, so that at most the one under way is done again. Pictures that have come or changed since are done, those that are
  * gone leave the index. Memory holds one batch, and a name for each picture.
  * Progress counts bytes while "hashing", blocks while "loading", and the pictures to be done while "running".
- * @throws UserError when `out` holds features of another encoder or with other settings, another run writes there, there is
+ * @throws UserError when `out` holds features of another encoder or with other settings, or another's index.json, another run writes there, there is
  *   no picture that can be read, or the encoder fails; Interrupted when cancelled with pictures done
  */
 export async function encodeFolder(client: FolderEncoder, model: EncoderModel, request: FolderRequest): Promise<EncodedFolder> {
@@ -94,6 +93,7 @@ export async function encodeFolder(client: FolderEncoder, model: EncoderModel, r
   const unlock = await lockFolder(out);
   try {
     const earlier = await earlierRun(out, signal);
+    await refuseOthersIndex(out);
     if (earlier !== undefined && !startOver) refuseOther(out, earlier.settings, settings);
     const run = new FolderRun(client, model, { ...request, folder, out }, settings, earlier, pictures, unreadable);
     return await run.run();
@@ -109,7 +109,7 @@ export async function encodeFolder(client: FolderEncoder, model: EncoderModel, r
 export async function earlierRun(out: string, signal?: AbortSignal): Promise<EarlierRun | undefined> {
   await recover(out);
   const shards: Shard[] = [];
-  for (const name of (await namesIn(out)).filter(each => SHARD.test(each)).sort((a, b) => numberOf(a) - numberOf(b))) shards.push(await readShard(out, name, signal));
+  for (const name of (await namesIn(out) ?? []).filter(each => SHARD.test(each)).sort((a, b) => numberOf(a) - numberOf(b))) shards.push(await readShard(out, name, signal));
   const [first, ...others] = shards;
   if (first === undefined) return undefined;
   for (const { name, settings } of others) refuseOther(join(out, name), settings, first.settings);
@@ -126,16 +126,6 @@ function refuseOther(place: string, found: RunSettings, wanted: RunSettings): vo
 
 function numberOf(shard: string): number {
   return Number(SHARD.exec(shard)?.[1] ?? 0);
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(t`${folder} is a file. Choose a folder for the features.`, { cause: error });
-    throw error;
-  }
 }
 
 async function listPictures(folder: string, signal: AbortSignal | undefined): Promise<{ pictures: PictureStat[]; unreadable: Unreadable[] }> {

@@ -1,5 +1,5 @@
 import { createWriteStream } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -55,11 +55,11 @@ export async function writeIndex(out: string, index: FolderIndex): Promise<void>
       await pipeline(Readable.from(chunks(index)), createWriteStream(path));
       const handle = await open(path, 'r+');
       await handle.sync().finally(() => handle.close());
+      // Over the one before, so that who reads has one at every moment.
+      await rename(path, join(out, INDEX_NAME));
     });
-    await folder.commit([INDEX_NAME], []);
-  } catch (error) {
+  } finally {
     await folder.discard();
-    throw error;
   }
 }
 

@@ -57,9 +57,10 @@ export function decoderFromConfig(text: string, location: string): Decoder {
   const { value } = parseJson(text, location);
   const parsed = configSchema.safeParse(value);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const where = issue === undefined || issue.path.length === 0 ? 'it' : issue.path.join('.');
-    throw new UserError(t`${location} is no config of a language decoder: ${printable(where)} must be ${issue?.path.length === 0 ? 'an object' : 'a positive whole number, or an object with one'}. Give the decoder's config.json.`, { detail: z.prettifyError(parsed.error) });
+    const field = parsed.error.issues[0]?.path.join('.') ?? '';
+    const detail = z.prettifyError(parsed.error);
+    if (field === '') throw new UserError(t`${location} is no config of a language decoder: it must be an object. Give the decoder's config.json.`, { detail });
+    throw new UserError(t`${location} is no config of a language decoder: ${printable(field)} must be a positive whole number, or an object with one. Give the decoder's config.json.`, { detail });
   }
   const config = parsed.data;
   const described = WITHIN.flatMap(name => config[name] ?? [])[0] ?? config;

@@ -40,12 +40,12 @@ export interface HandedOver {
 /** Why the job's encoder cannot be handed over to a target, in a sentence; undefined when it can. */
 export function whyNot(job: Job, target: Target): string | undefined {
   const { family } = job;
-  if (family === undefined) return 'No vision encoder is recognised in this checkpoint.';
+  if (family === undefined) return t('No vision encoder is recognised in this checkpoint.');
   const fault = target.whyNot(family);
   if (fault !== undefined) return fault;
   const there = new Set(optionalParts(job).map(part => part.id));
   const absent = Object.entries(target.parts(family)).find(([part, wanted]) => wanted && !there.has(part));
-  return absent && `${target.title} wants the ${family.title} encoder with its ${absent[0]}, and this checkpoint has none.`;
+  return absent && t`${target.title} wants the ${family.title} encoder with its ${absent[0]}, and this checkpoint has none.`;
 }
 
 /**
@@ -57,7 +57,7 @@ export function readyFor(job: Job, target: Target): Job {
   const fault = whyNot(job, target);
   if (fault !== undefined) {
     const others = TARGETS.filter(other => whyNot(job, other) === undefined).map(other => other.title);
-    throw new UserError(t`${fault} ${others.length === 0 ? 'Nor can another target.' : `Hand it over to ${others.join(' or ')} instead.`}`);
+    throw new UserError(others.length === 0 ? fault : t`${fault} Hand it over to ${others.join(t(' or '))} instead.`);
   }
   const wanted = target.parts(family);
   return switchParts(job, Object.fromEntries(optionalParts(job).flatMap(({ id, kept }) => (Object.hasOwn(wanted, id) && wanted[id] !== kept ? [[id, wanted[id] === true]] : []))));

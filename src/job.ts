@@ -1,10 +1,11 @@
 import { t } from '@vscode/l10n';
 import { readBytes } from './checkpoint/byteSource';
 import type { Checkpoint } from './checkpoint/checkpoint';
-import { parseConfig, type ConfigDocument } from './architecture/config';
+import { configName, isObject, parseConfig, type ConfigDocument } from './architecture/config';
 import type { Detection, Family } from './architecture/family';
 import { absentEncoder, detectFamily, FAMILIES, familyById } from './architecture/registry';
 import { UserError } from './errors';
+import { openClipAsPreprocessor } from './image/preprocessorConfig';
 import { decodeUtf8, MAX_TEXT_BYTES } from './json';
 import type { RunOptions } from './progress';
 import { makePlan, type Plan } from './recipe/plan';
@@ -93,17 +94,26 @@ export async function findConfigs(job: Job, signal?: AbortSignal): Promise<strin
 
 /**
  * The config.json and preprocessor_config.json to write beside the extracted encoder.
- * The checkpoint's own preprocessor_config.json wins over the family's.
+ * The checkpoint's own preprocessor_config.json wins over OpenCLIP's preprocess_cfg, and that over the family's.
  * @throws UserError when the job has no family or no validation, or the checkpoint's preprocessor_config.json is broken.
  */
 export async function companionFiles(job: Job, signal?: AbortSignal): Promise<CompanionFiles> {
   const { config } = job;
   const { family, validation } = validated(job);
   const own = await ownPreprocessor(job, signal);
+  const openClip = own === undefined ? await openClipPreprocessing(job, signal) : undefined;
+  const side = validation.hyperparameters.get('image_size')?.value;
   return {
     config: family.encoderConfig(validation.hyperparameters, config),
-    preprocessor: own?.value ?? family.preprocessorConfig(validation.hyperparameters),
+    preprocessor: own?.value
+      ?? (openClip === undefined || side === undefined ? family.preprocessorConfig(validation.hyperparameters) : openClipAsPreprocessor(openClip.value, side, openClip.name)),
   };
+}
+
+/** The preprocess_cfg of OpenCLIP's config, the one in use or else the one beside, which does not describe timm's towers; with its file's name. */
+export async function openClipPreprocessing(job: Job, signal?: AbortSignal): Promise<{ readonly value: Readonly<Record<string, unknown>>; readonly name: string } | undefined> {
+  const rulesOf = (config: ConfigDocument | undefined) => (isObject(config?.value.preprocess_cfg) ? { value: config.value.preprocess_cfg, name: configName(config) } : undefined);
+  return rulesOf(job.config) ?? rulesOf(await configBeside(job, 'open_clip_config.json', signal));
 }
 
 /** A file beside the checkpoint as a config; undefined when there is none of that name. */

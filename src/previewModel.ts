@@ -1,15 +1,33 @@
 import { t } from '@vscode/l10n';
 import { pictureSizes } from './architecture/forwardGraphs';
-import { encoderModel } from './encoder/model';
+import { encoderModel, type EncoderModel } from './encoder/model';
 import type { PreviewModel } from './encoder/preview';
 import { trainedTemperature } from './encoder/temperature';
 import { UserError } from './errors';
 import { validated, type Job } from './job';
 import type { Plan } from './recipe/plan';
-import { preprocessingOrFamilys, withGeometry, withMostPixels } from './preprocessing';
+import { preprocessingOrFamilys, withGeometry, withMostPixels, type Preprocessing } from './preprocessing';
 
 /** Encoders of pictures of any size take up to 16 million pixels: minutes, and gigabytes of hidden states. These are 2048 patches of 14 pixels. */
-const MOST_PIXELS = 2048 * 14 * 14;
+export const MOST_PIXELS = 2048 * 14 * 14;
+
+export interface RunnableEncoder {
+  readonly model: EncoderModel;
+  /** How the checkpoint (or its family) wants its pictures. */
+  readonly preprocessing: Preprocessing;
+}
+
+/**
+ * A job's encoder as it can be run.
+ * @param plan the job's, with its tensors on this machine
+ * @throws UserError when the encoder would not load strictly, so it cannot run either
+ */
+export async function runnableEncoder(job: Job, plan: Plan): Promise<RunnableEncoder> {
+  const { family, validation } = validated(job);
+  if (!validation.valid) throw new UserError(t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
+  const model = encoderModel(plan, family, validation.hyperparameters, job.config);
+  return { model, preprocessing: await preprocessingOrFamilys(job, pictureSizes(model.graph)) };
+}
 
 /**
  * A job's encoder as the preview runs it.
@@ -17,12 +35,9 @@ const MOST_PIXELS = 2048 * 14 * 14;
  * @throws UserError when the encoder would not load strictly, so it cannot run either
  */
 export async function previewModel(job: Job, plan: Plan = job.plan): Promise<PreviewModel> {
-  const { family, validation } = validated(job);
-  if (!validation.valid) throw new UserError(t('The encoder would not load strictly, so it cannot be run. The Validation view lists what is wrong.'));
-  const model = encoderModel(plan, family, validation.hyperparameters, job.config);
-  const sizes = pictureSizes(model.graph);
-  const { side } = sizes;
-  const own = await preprocessingOrFamilys(job, sizes);
+  const { family } = validated(job);
+  const { model, preprocessing: own } = await runnableEncoder(job, plan);
+  const { side } = pictureSizes(model.graph);
   const spec = withMostPixels(own.spec, MOST_PIXELS);
   return {
     model,

@@ -1,4 +1,3 @@
-import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
 import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
@@ -11,13 +10,13 @@ import type { Precision } from '../encoder/deviceEncoder';
 import type { Array32 } from '../encoder/encoder';
 import { extentFor } from '../encoder/memory';
 import type { EncoderModel } from '../encoder/model';
-import { Interrupted, isAbort, systemErrorCode, UserError } from '../errors';
-import { recover } from '../extraction/outputFolder';
+import { Interrupted, isAbort, UserError } from '../errors';
+import { namesIn, recover } from '../extraction/outputFolder';
 import { formatCount } from '../format';
 import type { PreprocessSpec } from '../image/preprocess';
 import type { RunOptions } from '../progress';
 import { encoderDigest } from './encoderDigest';
-import { INDEX_NAME, pictureAt, writeIndex, type Place } from './indexFile';
+import { INDEX_NAME, pictureAt, refuseOthersIndex, writeIndex, type Place } from './indexFile';
 import { lockFolder } from './lock';
 import { picturesBelow, type PictureStat, type Unreadable } from './pictures';
 import { differences, runSettings, type RunSettings } from './settings';
@@ -33,8 +32,8 @@ export interface FolderRequest extends RunOptions {
   readonly preprocessing: PreprocessSpec;
   readonly device: DeviceChoice;
   readonly precision: Precision;
-  /** Pictures that run together. */
-  readonly batchSize: number;
+  /** Pictures that run together: each weight is then read once for so many. 4 unless told, or 1 where many outputs are wanted, which are large. */
+  readonly batchSize?: number;
   /** Pictures in a shard at most. */
   readonly shardPictures?: number;
   /** Throw away what `out` holds of an earlier run; it stays until the first new shard is there. */
@@ -70,9 +69,13 @@ export interface EarlierRun {
   readonly places: ReadonlyMap<string, Place>;
 }
 
+const BATCH = 4;
+const MANY_OUTPUTS = 8;
 /** A shard ends with the picture that reaches either. */
 const SHARD_PICTURES = 256;
 const SHARD_BYTES = 256e6;
+/** The index is written anew after a shard when it is so old. */
+const INDEX_EVERY_MS = 60_000;
 const SHARD = /^features-(\d{5,})\.safetensors$/;
 
 /**
@@ -81,8 +84,8 @@ const SHARD = /^features-(\d{5,})\.safetensors$/;
  * hold, so that at most the one under way is done again. Pictures that have come or changed since are done, those that are
  * gone leave the index. Memory holds one batch, and a name for each picture.
  * Progress counts bytes while "hashing", blocks while "loading", and the pictures to be done while "running".
- * @throws UserError when `out` holds features of another encoder or with other settings, another run writes there, there is
- *   no picture that can be read, or the encoder fails; Interrupted when cancelled with pictures done
+ * @throws UserError when `out` holds features of another encoder or with other settings, or another program's index.json,
+ *   another run writes there, there is no picture that can be read, or the encoder fails; CancelledRun or AbortError when cancelled
  */
 export async function encodeFolder(client: FolderEncoder, model: EncoderModel, request: FolderRequest): Promise<EncodedFolder> {
   wantedOutputs(forwardGraph(model.graph), request.outputs);
@@ -93,10 +96,11 @@ export async function encodeFolder(client: FolderEncoder, model: EncoderModel, r
   const settings = runSettings(model, digest, request.outputs, request.preprocessing, request.precision);
   const unlock = await lockFolder(out);
   try {
-    const earlier = await earlierRun(out, signal);
-    if (earlier !== undefined && !startOver) refuseOther(out, earlier.settings, settings);
-    const run = new FolderRun(client, model, { ...request, folder, out }, settings, earlier, pictures, unreadable);
-    return await run.run();
+    const earlier = startOver ? undefined : await earlierRun(out, signal);
+    if (earlier !== undefined) refuseOther(out, earlier.settings, settings);
+    const stale = startOver ? [...await shardNames(out), INDEX_NAME] : [];
+    await refuseOthersIndex(out);
+    return await new FolderRun(client, model, { ...request, folder, out }, settings, earlier, stale, pictures, unreadable).run();
   } finally {
     await unlock();
   }
@@ -107,9 +111,8 @@ export async function encodeFolder(client: FolderEncoder, model: EncoderModel, r
  * @throws UserError when a shard is damaged or somebody else's
  */
 export async function earlierRun(out: string, signal?: AbortSignal): Promise<EarlierRun | undefined> {
-  await recover(out);
   const shards: Shard[] = [];
-  for (const name of (await namesIn(out)).filter(each => SHARD.test(each)).sort((a, b) => numberOf(a) - numberOf(b))) shards.push(await readShard(out, name, signal));
+  for (const name of await shardNames(out)) shards.push(await readShard(out, name, signal));
   const [first, ...others] = shards;
   if (first === undefined) return undefined;
   for (const { name, settings } of others) refuseOther(join(out, name), settings, first.settings);
@@ -118,24 +121,30 @@ export async function earlierRun(out: string, signal?: AbortSignal): Promise<Ear
   return { settings: first.settings, shards, places };
 }
 
+/** A run that was cancelled with features on the disk. */
+export class CancelledRun extends Interrupted {
+  /** @param done pictures that have their features, of `total` */
+  constructor(readonly done: number, readonly total: number, out: string) {
+    super(`Cancelled. ${done.toLocaleString('en-US')} of ${formatCount(total, 'picture')} ${done === 1 ? 'is' : 'are'} done and stay${done === 1 ? 's' : ''} in ${out}; run it again to go on.`);
+  }
+}
+
+/** A folder holds features that a run would not continue. */
+export class OtherFeatures extends UserError {}
+
 function refuseOther(place: string, found: RunSettings, wanted: RunSettings): void {
   const reasons = differences(found, wanted);
-  if (reasons.length === 0) return;
-  throw new UserError(t`${place} holds features of ${reasons.join(' and ')}, which cannot be continued with these. Choose another folder, or start over (--overwrite), which replaces them.`);
+  if (reasons.length > 0) throw new OtherFeatures(t`${place} holds features of ${reasons.join(t(' and '))}. Choose another folder, or start over, which replaces them.`);
 }
 
 function numberOf(shard: string): number {
   return Number(SHARD.exec(shard)?.[1] ?? 0);
 }
 
-async function namesIn(folder: string): Promise<string[]> {
-  try {
-    return await readdir(folder);
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(t`${folder} is a file. Choose a folder for the features.`, { cause: error });
-    throw error;
-  }
+/** The shards in a folder, the first first. */
+async function shardNames(folder: string): Promise<string[]> {
+  await recover(folder);
+  return (await namesIn(folder) ?? []).filter(name => SHARD.test(name)).sort((a, b) => numberOf(a) - numberOf(b));
 }
 
 async function listPictures(folder: string, signal: AbortSignal | undefined): Promise<{ pictures: PictureStat[]; unreadable: Unreadable[] }> {
@@ -155,10 +164,9 @@ class FolderRun {
   readonly #pending: PictureStat[] = [];
   readonly #skipped: Unreadable[];
   readonly #removed: string[];
-  /** Files of an earlier run that the first shard replaces. */
-  #stale: readonly string[] = [];
   #next: number;
   #encoded = 0;
+  #indexed = 0;
   #shard: ShardWriter | undefined;
   #device: LoadReport | undefined;
 
@@ -168,18 +176,18 @@ class FolderRun {
     private readonly request: FolderRequest,
     private readonly settings: RunSettings,
     earlier: EarlierRun | undefined,
+    /** Files that the first shard replaces. */
+    private stale: readonly string[],
     pictures: readonly PictureStat[],
     unreadable: readonly Unreadable[],
   ) {
-    const before = request.startOver === true ? undefined : earlier;
-    if (request.startOver === true && earlier !== undefined) this.#stale = [...earlier.shards.map(({ name }) => name), INDEX_NAME];
-    this.#shards = [...before?.shards ?? []];
+    this.#shards = [...earlier?.shards ?? []];
     this.#next = numberOf(this.#shards.at(-1)?.name ?? '') + 1;
     this.#skipped = [...unreadable];
-    const gone = new Set(before?.places.keys());
+    const gone = new Set(earlier?.places.keys());
     for (const picture of pictures) {
       gone.delete(picture.name);
-      const place = before?.places.get(picture.name);
+      const place = earlier?.places.get(picture.name);
       if (place !== undefined && isUnchanged(picture, pictureAt(place))) this.#places.set(picture.name, place);
       else this.#pending.push(picture);
     }
@@ -194,18 +202,18 @@ class FolderRun {
       if (this.#pending.length > 0) await this.#encodePending();
       complete = true;
     } catch (error) {
-      if (isAbort(error) && this.#places.size > 0) throw new Interrupted(`Cancelled. ${formatCount(this.#places.size, 'picture')} of ${formatCount(this.#places.size + this.#pending.length - this.#encoded, 'picture')} are done and stay in ${out}; run it again to go on.`);
+      if (isAbort(error) && this.#places.size > 0) throw new CancelledRun(this.#places.size, this.#places.size + this.#pending.length - this.#encoded, out);
       throw error;
     } finally {
       // Of a run that starts over, what was there before stays until there is something new.
-      if (this.#shards.length > 0) await writeIndex(out, { settings: this.settings, source: this.request.folder, complete, shards: this.#shards, places: this.#places, skipped: this.#skipped, removed: this.#removed });
+      if (this.#shards.length > 0) await this.#writeIndex(complete);
     }
     if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
     return { out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped, removed: this.#removed, device: this.#device };
   }
 
   async #encodePending(): Promise<void> {
-    const { signal, onProgress, onLoaded, device, precision, batchSize } = this.request;
+    const { signal, onProgress, onLoaded, device, precision, outputs, batchSize = outputs.length > MANY_OUTPUTS ? 1 : BATCH } = this.request;
     this.#device = await this.client.load(this.model, {
       device, precision, batch: Math.min(batchSize, this.#pending.length), extent: extentFor(this.model, this.request.outputs), ...(signal && { signal }),
       onProgress: ({ done, total }) => { onProgress?.({ done, total, label: 'loading' }); },
@@ -260,12 +268,19 @@ class FolderRun {
       return;
     }
     const name = `features-${String(this.#next).padStart(5, '0')}.safetensors`;
-    const shard = await writer.commit(name, this.settings, this.#device?.device ?? '', this.#stale.filter(stale => stale !== name));
+    const shard = await writer.commit(name, this.settings, this.#device?.device ?? '', this.stale.filter(stale => stale !== name));
     this.#next += 1;
-    this.#stale = [];
+    this.stale = [];
     this.#shards.push(shard);
     this.#encoded += shard.pictures.length;
     shard.pictures.forEach((picture, position) => { this.#places.set(picture.name, { shard, position }); });
+    if (Date.now() - this.#indexed >= INDEX_EVERY_MS) await this.#writeIndex(false);
+  }
+
+  async #writeIndex(complete: boolean): Promise<void> {
+    const { folder, out } = this.request;
+    await writeIndex(out, { settings: this.settings, source: folder, complete, shards: this.#shards, places: this.#places, skipped: this.#skipped, removed: this.#removed });
+    this.#indexed = Date.now();
   }
 }
 

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
@@ -60,10 +61,10 @@ async function pictureAt(folder: string, name: string): Promise<PictureStat | Un
 function whyUnreadable(error: unknown, path: string): string {
   switch (systemErrorCode(error)) {
     case undefined: throw error;
-    case 'ENOENT': return `${path} does not exist. Check the path.`;
-    case 'ENOTDIR': return `${path} is no folder. Name the folder that has the pictures.`;
+    case 'ENOENT': return t`${path} does not exist. Check the path.`;
+    case 'ENOTDIR': return t`${path} is no folder. Name the folder that has the pictures.`;
     case 'EACCES':
-    case 'EPERM': return `${path} may not be read. Check its permissions.`;
-    default: return `${path} cannot be read (${systemErrorCode(error) ?? ''}). Check the disk that it is on.`;
+    case 'EPERM': return t`${path} may not be read. Check its permissions.`;
+    default: return t`${path} cannot be read (${systemErrorCode(error) ?? ''}). Check the disk that it is on.`;
   }
 }

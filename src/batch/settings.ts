@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import { printable } from '../checkpoint/wording';
@@ -32,9 +33,9 @@ export function parseSettings(text: string): RunSettings {
 export function differences(folder: RunSettings, run: RunSettings): string[] {
   const shown = (outputs: readonly string[]): string => printable(outputs.join(', '));
   return [
-    ...(folder.encoder.digest === run.encoder.digest ? [] : [`another encoder (${printable(folder.encoder.name)})`]),
-    ...(isDeepStrictEqual(folder.outputs, run.outputs) ? [] : [`other outputs (${shown(folder.outputs)} instead of ${shown(run.outputs)})`]),
-    ...(isDeepStrictEqual(folder.preprocessing, run.preprocessing) ? [] : ['pictures prepared in another way']),
-    ...(folder.precision === run.precision ? [] : [`another precision (${printable(folder.precision)})`]),
+    ...(folder.encoder.digest === run.encoder.digest ? [] : [t`another encoder (${printable(folder.encoder.name)})`]),
+    ...(isDeepStrictEqual(folder.outputs, run.outputs) ? [] : [t`other outputs (${shown(folder.outputs)} instead of ${shown(run.outputs)})`]),
+    ...(isDeepStrictEqual(folder.preprocessing, run.preprocessing) ? [] : [t('pictures prepared in another way')]),
+    ...(folder.precision === run.precision ? [] : [t`another precision (${printable(folder.precision)})`]),
   ];
 }

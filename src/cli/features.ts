@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { pictureSizes } from '../architecture/forwardGraphs';
-import { encodeFolder, type EncodedFolder } from '../batch/encodeFolder';
+import { encodeFolder, OtherFeatures, type EncodedFolder } from '../batch/encodeFolder';
 import { printable, someOf } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
 import type { Precision } from '../encoder/deviceEncoder';
@@ -121,6 +121,9 @@ export async function runFeatures(job: Job, locations: readonly string[], option
     });
     bars.stop();
     return fileResult(written, skipped, preprocessing, seconds(), options, terminal);
+  } catch (error) {
+    if (!(error instanceof OtherFeatures)) throw error;
+    throw new UserError(`${error.message} It starts over with --overwrite.`, { cause: error });
   } finally {
     bars.stop();
     await client.close();

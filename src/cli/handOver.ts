@@ -92,7 +92,7 @@ export async function runHandOver(job: Job, options: HandOverCommandOptions, ter
 
 function listTargets(job: Job, terminal: Terminal, asJson: boolean): { valid: true; json?: unknown } {
   validated(job);
-  const rows = TARGETS.map(target => ({ target: target.id, title: target.title, writes: target.writes, whyNot: whyNot(job, target) ?? null }));
+  const rows = TARGETS.map(target => ({ target: target.id, title: target.title, writes: target.writes(), whyNot: whyNot(job, target) ?? null }));
   if (asJson) return { valid: true, json: { targets: rows } };
   for (const { target, writes, whyNot: reason } of rows) {
     terminal.print(`${reason === null ? terminal.style('green', '✓') : terminal.style('dim', '-')} ${target.padEnd(20)}  ${reason ?? writes}`);

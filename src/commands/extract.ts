@@ -54,7 +54,7 @@ async function runExtract(app: App, job: Job, choose: () => Promise<OutputOption
   }
   app.log.info(`Extracted ${result.tensors} tensors, ${result.bytes} bytes, to ${result.out}.`);
   const seconds = (Date.now() - started) / 1000;
-  const [what, where] = [`${formatCount(result.tensors, 'tensor')}, ${formatBytes(result.bytes)}`, basename(result.out)];
+  const [what, where] = [vscode.l10n.t('{0}, {1}', formatCount(result.tensors, 'tensor'), formatBytes(result.bytes)), basename(result.out)];
   void announce(app, result.out, seconds < 1 ? vscode.l10n.t('{0}, extracted to {1}.', what, where) : vscode.l10n.t('{0}, extracted to {1} in {2}.', what, where, formatDuration(seconds)));
 }
 

@@ -34,6 +34,8 @@ export interface FolderQuestion {
   readonly title: string;
   /** What goes into it. */
   readonly prompt: string;
+  /** The title of the dialog that chooses the folder around it; about an encoder's unless told. */
+  readonly around?: string;
   /** What is wrong with a folder, in a sentence. */
   readonly fault?: (folder: string) => string | undefined;
 }
@@ -46,7 +48,8 @@ export async function chooseOutputFolder(suggestion: string, question: FolderQue
   return overwrite && !(await mayReplace(out)) ? undefined : { out, overwrite };
 }
 
-async function askFolder(suggestion: string, { title, prompt, fault }: FolderQuestion): Promise<string | undefined> {
+/** Asks for the path of a folder to write, which need not exist; undefined when the person turns back. */
+export async function askFolder(suggestion: string, { title, prompt, around, fault }: FolderQuestion): Promise<string | undefined> {
   const pathOf = (text: string): string => resolvePath(dirname(suggestion), text.trim());
   const browse: vscode.QuickInputButton = { iconPath: new vscode.ThemeIcon('folder-opened'), tooltip: vscode.l10n.t('Browse…') };
   const input = vscode.window.createInputBox();
@@ -70,7 +73,7 @@ async function askFolder(suggestion: string, { title, prompt, fault }: FolderQue
       input.onDidTriggerButton(() => {
         // Where the dialog is drawn inside the window, it takes this input's place.
         browsing = true;
-        vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: vscode.l10n.t('The folder to put the encoder\'s folder in'), openLabel: vscode.l10n.t('Choose'), defaultUri: vscode.Uri.file(dirname(suggestion)) }).then(chosen => {
+        vscode.window.showOpenDialog({ canSelectFolders: true, canSelectFiles: false, title: around ?? vscode.l10n.t('The folder to put the encoder\'s folder in'), openLabel: vscode.l10n.t('Choose'), defaultUri: vscode.Uri.file(dirname(suggestion)) }).then(chosen => {
           browsing = false;
           if (chosen?.[0] !== undefined) input.value = join(chosen[0].fsPath, basename(input.value));
           input.show();

@@ -5,13 +5,12 @@ import { UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
 import type { Job } from '../job';
 import { previewModel } from '../previewModel';
-import type { Plan } from '../recipe/plan';
 import { panelStateSchema, precisionSchema } from '../protocol';
 import { PictureStore, readPicture } from '../views/preview/pictureStore';
 import { PreviewPanel, PREVIEW_TYPE, type OtherEncoder, type Remembered } from '../views/preview/previewPanel';
 import { command, report, type App } from './app';
 import { openLocation, pick, readJob } from './open';
-import { planOnThisMachine, storedPlan } from './storedEncoders';
+import { onThisMachine, planOnThisMachine, storedPlan } from './storedEncoders';
 
 const MEMORY = 'preview';
 const rememberedSchema = z.object({
@@ -178,14 +177,9 @@ async function otherEncoder(app: App, location: string, precision: OtherEncoder[
   }
 }
 
-/**
- * The job's encoder on this machine; undefined when `planHere` does not have it: it is elsewhere and not wanted here.
- * @throws UserError when the encoder would not load, so it cannot run either
- */
-async function runnableModel(app: App, job: Job, planHere: (app: App, job: Job) => Promise<Plan | undefined> = planOnThisMachine): Promise<PreviewModel | undefined> {
-  // What cannot be run is not downloaded.
-  const plan = job.family?.graph === undefined || job.validation?.valid !== true ? job.plan : await planHere(app, job);
-  return plan && app.session.reading(job.checkpoint, () => previewModel(job, plan));
+/** As the preview runs it; undefined when it is elsewhere and not wanted here. */
+function runnableModel(app: App, job: Job, planHere?: typeof planOnThisMachine): Promise<PreviewModel | undefined> {
+  return onThisMachine(app, job, previewModel, planHere);
 }
 
 /** The extension's own pictures, small enough to be their own thumbnails. What drew them: test/demo/samplePictures.mjs. */

@@ -46,6 +46,17 @@ export async function storedPlan(app: App, job: Job): Promise<Plan | undefined> 
   return await store.has(job.plan) ? localPlan(job, store, {}) : undefined;
 }
 
+/**
+ * What `use` makes of the job and its encoder on this machine; undefined when `planHere` does not have that: it is elsewhere and
+ * not wanted here.
+ * @throws UserError when the encoder would not load, so it cannot run either
+ */
+export async function onThisMachine<T>(app: App, job: Job, use: (job: Job, plan: Plan) => Promise<T>, planHere = planOnThisMachine): Promise<T | undefined> {
+  // What cannot be run is not downloaded.
+  const plan = job.family?.graph === undefined || job.validation?.valid !== true ? job.plan : await planHere(app, job);
+  return plan && app.session.reading(job.checkpoint, () => use(job, plan));
+}
+
 async function mayDownload({ plan }: Job, why: string): Promise<boolean> {
   const estimate = downloadEstimate(plan);
   if (estimate === undefined) return true;

@@ -12,9 +12,9 @@ export const onnx: Target = {
   ...PLAIN,
   id: 'onnx',
   title: 'ONNX',
-  writes: `${ONNX_MODEL} with its weights in one file beside it, and preprocessor_config.json`,
+  writes: () => t`${ONNX_MODEL} with its weights in one file beside it, and preprocessor_config.json`,
   format: 'onnx',
-  whyNot: family => (family.graph === undefined ? `The forward pass of ${family.title} is not known here, so there is no ONNX model of it.` : undefined),
+  whyNot: family => (family.graph === undefined ? t`The forward pass of ${family.title} is not known here, so there is no ONNX model of it.` : undefined),
   files: ({ preprocessor }) => [jsonFile('preprocessor_config.json', preprocessor)],
   python: ({ family, hyperparameters, source }) => {
     if (family.graph === undefined) throw new UserError(t`The forward pass of ${family.title} is not known here.`);

@@ -188,6 +188,20 @@ export function openClipRule(json: unknown, side: number, name = 'open_clip_conf
   };
 }
 
+/**
+ * The same rule as a preprocessor_config.json, of the processor of transformers that does nearest to it: CLIP's rounds half a
+ * pixel of a crop the other way. A picture brought to its longer side becomes DeepSeek-VL's.
+ * @throws UserError naming the field that is wrong
+ */
+export function openClipAsPreprocessor(json: unknown, side: number, name = 'open_clip_config.json'): Record<string, unknown> {
+  const { spec: { filter, rescale, normalize, resize, fill } } = openClipRule(json, side, name);
+  const square = { height: side, width: side };
+  const colour = { resample: filters.indexOf(filter), do_rescale: true, rescale_factor: rescale, do_normalize: true, image_mean: normalize?.mean, image_std: normalize?.std, do_convert_rgb: true };
+  if (resize?.kind === 'longestEdge') return { image_processor_type: 'VLMImageProcessor', ...colour, image_size: side, min_size: 1, background_color: fill ?? [0, 0, 0] };
+  const geometry = resize?.kind === 'exact' ? { size: square, do_center_crop: false } : { size: { shortest_edge: side }, do_center_crop: true, crop_size: square };
+  return { image_processor_type: 'CLIPImageProcessor', do_resize: true, ...colour, ...geometry };
+}
+
 /** The rule with a rim of the mean colour that makes the picture square first: LLaVA's expand2square (llava/mm_utils.py). */
 export function paddedToSquare(spec: PreprocessSpec): PreprocessSpec {
   const [red, green, blue] = spec.normalize?.mean ?? [0, 0, 0];

@@ -244,7 +244,7 @@ describe('vision-encoder features', function () {
       watch: child => { child.stderr?.on('data', (text: Buffer) => { if (text.includes('Encoding 50%')) child.kill('SIGINT'); }); },
     });
     assert.equal(cancelled.code, 130, cancelled.stderr);
-    const [, done = ''] = /(\d+) pictures of 12\d pictures are done and stay in .*features; run it again to go on\./.exec(cancelled.stderr) ?? [];
+    const [, done = ''] = /(\d+) of 12\d pictures are done and stay in .*features; run it again to go on\./.exec(cancelled.stderr) ?? [];
     assert.ok(Number(done) >= 32 && Number(done) < 121, cancelled.stderr);
     assert.ok((await names(shards)).includes('index.json'));
 

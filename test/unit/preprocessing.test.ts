@@ -4,7 +4,8 @@ import path from 'node:path';
 import { familyById } from '../../src/architecture/registry';
 import { UserError } from '../../src/errors';
 import { CLIP_MEAN, CLIP_STD, clipPreprocessing } from '../../src/image/preprocess';
-import { openJob, type Job } from '../../src/job';
+import { pictureRule } from '../../src/image/preprocessorConfig';
+import { companionFiles, openJob, validated, type Job } from '../../src/job';
 import { modelPreprocessing, preprocessingOrFamilys, withGeometry } from '../../src/preprocessing';
 import { configOf, fakeCheckpoint, FIXTURES, withFiles } from './support/checkpoints';
 
@@ -38,6 +39,33 @@ describe('How a model\'s pictures are prepared', () => {
     const model = JSON.parse(readFileSync(path.join(FIXTURES, 'real/models/open_clip/ViT-L-14.json'), 'utf8')) as Record<string, unknown>;
     const job = await jobOf('open-clip', model, { 'open_clip_config.json': { model_cfg: model, preprocess_cfg: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], interpolation: 'bilinear', resize_mode: 'squash' } } });
     assert.deepEqual(await modelPreprocessing(job, { side: 224, patch: 14 }), { spec: { filter: 'bilinear', rescale: 1 / 255, normalize: HALF, resize: { kind: 'exact', width: 224, height: 224 } }, from: 'the checkpoint\'s open_clip_config.json' });
+  });
+
+  it('as OpenCLIP\'s preprocess_cfg says for a tower of timm\'s, which that file does not describe otherwise', async () => {
+    const file = { model_cfg: { embed_dim: 768, vision_cfg: { timm_model_name: 'vit_base_patch16_siglip_224', image_size: 224 } }, preprocess_cfg: { mean: HALF.mean, std: HALF.std, interpolation: 'bilinear', resize_mode: 'longest', fill_color: 127 } };
+    const job = await jobOf('timm-vit', { vision_config: { width: 768, layers: 2, heads: 12, patch_size: 16, image_size: 224 } }, { 'open_clip_config.json': file });
+    assert.equal(job.family?.id, 'timm-vit');
+    const { spec, from } = await modelPreprocessing(job, { side: 224, patch: 16 });
+    assert.deepEqual(spec, { filter: 'bilinear', rescale: 1 / 255, normalize: HALF, resize: { kind: 'longestEdge', size: 224 }, crop: { width: 224, height: 224, torchvision: true }, fill: [127, 127, 127] });
+    assert.equal(from, 'the checkpoint\'s open_clip_config.json');
+    // What is written beside the extracted encoder says the same.
+    const { preprocessor } = await companionFiles(job);
+    assert.deepEqual(pictureRule(preprocessor, { side: 224, patch: 16 }).spec, { ...spec, crop: { width: 224, height: 224 } });
+  });
+
+  it('as OpenCLIP\'s preprocess_cfg said, in the folder of an extracted encoder too', async () => {
+    const model = JSON.parse(readFileSync(path.join(FIXTURES, 'real/models/open_clip/ViT-B-32.json'), 'utf8')) as Record<string, unknown>;
+    for (const preprocess_cfg of [{ mean: HALF.mean, std: HALF.std, interpolation: 'bicubic', resize_mode: 'squash' }, { resize_mode: 'shortest', interpolation: 'bilinear' }, { resize_mode: 'longest', fill_color: 255 }]) {
+      const job = await jobOf('open-clip', model, { 'open_clip_config.json': { model_cfg: model, preprocess_cfg } });
+      const rule = (await modelPreprocessing(job, { side: 224, patch: 32 })).spec;
+      const { config, preprocessor } = await companionFiles(job);
+      const extracted = await jobOf('open-clip', config, { 'config.json': config, 'preprocessor_config.json': preprocessor });
+      assert.ok(validated(extracted).validation.valid);
+      assert.deepEqual(await modelPreprocessing(extracted, { side: 224, patch: 32 }), { spec: rule, from: 'the checkpoint\'s config.json' });
+      // And by the processor's own file, but for the half pixel that transformers rounds the other way.
+      const { crop, ...others } = pictureRule(preprocessor, { side: 224, patch: 32 }).spec;
+      assert.deepEqual({ ...others, ...(crop && { crop: { ...crop, torchvision: true } }) }, rule);
+    }
   });
 
   it('with a rim first, where LLaVA\'s config asks for one', async () => {

@@ -174,7 +174,10 @@ export const openClip = encoderFamily({
     looksOwn: object => typeof object.width === 'number' && typeof object.layers === 'number',
   },
   fields: {},
-  wrapConfig: (fields, value) => ({ embed_dim: value('embed_dim'), quick_gelu: value('quick_gelu') === 1, vision_cfg: fields }),
+  wrapConfig: (fields, value, config) => ({
+    embed_dim: value('embed_dim'), quick_gelu: value('quick_gelu') === 1, vision_cfg: fields,
+    ...(config?.value.preprocess_cfg !== undefined && { preprocess_cfg: config.value.preprocess_cfg }),
+  }),
   preprocessor: shortestEdgeAndCrop,
   graph: (value, field) => {
     const pool = field('pool_type') ?? 'tok';

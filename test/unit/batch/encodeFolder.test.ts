@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cp, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { earlierRun, encodeFolder } from '../../../src/batch/encodeFolder';
+import { CancelledRun, earlierRun, encodeFolder } from '../../../src/batch/encodeFolder';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { EncoderClient } from '../../../src/encoder/client';
 import type { EncoderModel } from '../../../src/encoder/model';
-import { Interrupted, isAbort, UserError } from '../../../src/errors';
+import { isAbort, UserError } from '../../../src/errors';
 import { openJob } from '../../../src/job';
 import { previewModel } from '../../../src/previewModel';
 import { ENTRY, expected, fixturePath, readFloats, relativeError, tinyModel, tinyModelAt } from '../encoder/fixture';
@@ -129,8 +129,8 @@ describe('the features of a folder', function () {
     let batches = 0;
     const encoder = fakeEncoder({ onRun: () => { if (++batches === 4) { controller.abort(); controller.signal.throwIfAborted(); } } });
     await assert.rejects(encodeFolder(encoder, model, request(folder, out, { signal: controller.signal })), error => {
-      assert.ok(error instanceof Interrupted && isAbort(error));
-      assert.match(error.message, /6 pictures of 10 pictures are done and stay in .*features; run it again to go on\./);
+      assert.ok(error instanceof CancelledRun && isAbort(error));
+      assert.match(error.message, /6 of 10 pictures are done and stay in .*features; run it again to go on\./);
       return true;
     });
     assert.deepEqual(await files(), ['features-00001.safetensors', 'features-00002.safetensors', 'index.json']);
@@ -199,11 +199,24 @@ describe('the features of a folder', function () {
     await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out)), says('features-00009.safetensors was not written by'));
   });
 
+  it('never replace an index.json of another kind, and nothing runs before that is known', async () => {
+    for (const other of ['{"mine": 1}', '']) {
+      await mkdir(out, { recursive: true });
+      await writeFile(join(out, 'index.json'), other);
+      const encoder = fakeEncoder();
+      for (const startOver of [false, true]) await assert.rejects(encodeFolder(encoder, model, request(folder, out, { startOver })), says('index.json is not an index of features', 'Choose another folder'));
+      assert.deepEqual([encoder.loads, await readFile(join(out, 'index.json'), 'utf8'), await files()], [0, other, ['index.json']]);
+    }
+    await rm(out, { recursive: true });
+    await mkdir(join(out, 'index.json'), { recursive: true });
+    await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out)), says('index.json is not an index of features'));
+  });
+
   it('are written by one run at a time', async () => {
     let second: unknown;
-    const encoder = fakeEncoder({ onRun: () => { second ??= encodeFolder(fakeEncoder(), model, request(folder, out)).catch((error: unknown) => error); } });
+    const encoder = fakeEncoder({ onRun: async () => { second ??= await encodeFolder(fakeEncoder(), model, request(folder, out)).catch((error: unknown) => error); } });
     await encodeFolder(encoder, model, request(folder, out));
-    assert.ok(says('Another run is writing into', out)(await second));
+    assert.ok(says('Another run is writing into', out)(second));
     await writeFile(join(out, '.vision-encoder-lock'), JSON.stringify({ host: 'elsewhere', pid: 1, booted: 0 }));
     await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out)), says('delete', '.vision-encoder-lock'));
   });

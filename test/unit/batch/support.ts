@@ -18,7 +18,7 @@ export function valueOf(content: string): number {
  * An encoder whose features are all the number that is made of a picture's text. Pictures that say "broken" cannot be
  * decoded. Writes the path of each picture that it is given into `log`.
  */
-export function fakeEncoder({ log, onRun }: { readonly log?: string; readonly onRun?: (batch: number) => void } = {}): FolderEncoder & { readonly decoded: string[]; loads: number } {
+export function fakeEncoder({ log, onRun }: { readonly log?: string; readonly onRun?: () => void | Promise<void> } = {}): FolderEncoder & { readonly decoded: string[]; loads: number } {
   const decoded: string[] = [];
   const fake = {
     decoded,
@@ -36,11 +36,11 @@ export function fakeEncoder({ log, onRun }: { readonly log?: string; readonly on
       if (log !== undefined) appendFileSync(log, `${name}\n`);
       return Promise.resolve({ pixels: { shape: [1, 3, SIDE, SIDE], data: new Float32Array(3 * SIDE * SIDE).fill(valueOf(text)) }, decodeMs: 0, resizeMs: 0 });
     },
-    run: ({ shape: [batch = 0], data }: Parameters<FolderEncoder['run']>[0], outputs: readonly string[]): ReturnType<FolderEncoder['run']> => {
-      onRun?.(batch);
+    run: async ({ shape: [batch = 0], data }: Parameters<FolderEncoder['run']>[0], outputs: readonly string[]): ReturnType<FolderEncoder['run']> => {
+      await onRun?.();
       const values = new Float32Array(batch * TOKENS * WIDTH);
       for (let index = 0; index < batch; index++) values.fill(data[index * 3 * SIDE * SIDE] ?? 0, index * TOKENS * WIDTH, (index + 1) * TOKENS * WIDTH);
-      return Promise.resolve(new Map(outputs.map(name => [name, { shape: [batch, TOKENS, WIDTH], data: values }])));
+      return new Map(outputs.map(name => [name, { shape: [batch, TOKENS, WIDTH], data: values }]));
     },
   };
   return fake;

@@ -46,6 +46,36 @@ function rleBmp(width: number, height: number): Buffer {
   return bytes;
 }
 
+/** A GIF of so many frames of one colour: LZW codes of 3 bits, each pixel after a clear (GIF89a, appendix F). */
+function gif(side: number, frames: number): Buffer {
+  const header = Buffer.from([...Buffer.from('GIF89a', 'latin1'), side & 255, side >> 8, side & 255, side >> 8, 0x80, 0, 0, 10, 20, 30, 40, 50, 60]);
+  const codes = [...Array.from({ length: side * side }, () => [4, 0]).flat(), 5];
+  const packed = Buffer.alloc(Math.ceil(codes.length * 3 / 8));
+  for (const [i, code] of codes.entries()) {
+    for (let bit = 0; bit < 3; bit++) if ((code >> bit) & 1) packed[(3 * i + bit) >> 3] = (packed[(3 * i + bit) >> 3] ?? 0) | 1 << ((3 * i + bit) & 7);
+  }
+  const blocks: Buffer[] = [];
+  for (let at = 0; at < packed.length; at += 255) blocks.push(Buffer.of(Math.min(255, packed.length - at)), packed.subarray(at, at + 255));
+  const frame = Buffer.concat([Buffer.of(0x21, 0xf9, 4, 0, 1, 0, 0, 0, 0x2c, 0, 0, 0, 0, side & 255, side >> 8, side & 255, side >> 8, 0, 2), ...blocks, Buffer.of(0)]);
+  return Buffer.concat([header, ...Array.from({ length: frames }, () => frame), Buffer.of(0x3b)]);
+}
+
+/** A little-endian TIFF of grey bytes, its data after its tags: [tag, type (3 short, 4 long), value], where undefined is where the data lie. */
+function tiff(tags: readonly (readonly [number, 3 | 4, number | undefined])[], data: Uint8Array): Buffer {
+  const at = 8 + 2 + 12 * tags.length + 4;
+  const bytes = Buffer.alloc(at);
+  bytes.write('II*\0', 'latin1');
+  bytes.writeUInt32LE(8, 4);
+  bytes.writeUInt16LE(tags.length, 8);
+  for (const [i, [tag, type, value = at]] of tags.entries()) {
+    bytes.writeUInt16LE(tag, 10 + 12 * i);
+    bytes.writeUInt16LE(type, 12 + 12 * i);
+    bytes.writeUInt32LE(1, 14 + 12 * i);
+    bytes.writeUInt32LE(value, 18 + 12 * i);
+  }
+  return Buffer.concat([bytes, data]);
+}
+
 /** A copy with other bytes written at `at`. */
 function patched(bytes: Buffer, at: number, ...values: number[]): Buffer {
   const copy = Buffer.from(bytes);
@@ -83,6 +113,11 @@ describe('hostile pictures in the encoder\'s process', function () {
     await refuses(rleBmp(100_000, 100_000), claim);
     const deep = [16, 6] as const; // red, green, blue and alpha of 16 bits
     await refuses(png(8_000, 8_000, Buffer.alloc(10), deep), /^cat\.jpg is 8000 x 8000, 64\.0 million pixels; the limit is 50\.0 million of 8 bytes each\. Make it smaller first\.$/);
+    // An AVIF's decoder holds several copies: half as many pixels are taken. The size stands in the box "ispe".
+    const avif = await read('lossless.avif');
+    const ispe = avif.indexOf('ispe');
+    assert.ok(ispe > 0);
+    await refuses(patched(avif, ispe + 8, 0, 0, 0x1f, 0x40, 0, 0, 0x1f, 0x40), /^cat\.jpg is 8000 x 8000, 64\.0 million pixels; the limit is 50\.0 million of 8 bytes each\. Make it smaller first\.$/);
     const jpeg = await read('rgb.jpg');
     const frame = jpeg.indexOf(Buffer.of(0xff, 0xc0));
     assert.ok(frame > 0);
@@ -136,6 +171,64 @@ describe('hostile pictures in the encoder\'s process', function () {
     assert.ok(before !== undefined && after !== undefined);
     const taken = after.peakBytes - before.residentBytes;
     assert.ok(taken > 300e6 && taken < 400e6, `${taken} bytes`);
+  });
+
+  describe('take no more memory than their pixels do', () => {
+    const TINY = { filter: 'nearest', rescale: 1, resize: { kind: 'exact', width: 2, height: 1 } } as const;
+    let own: EncoderClient;
+    // The peak is a process' own.
+    beforeEach(async () => {
+      own = new EncoderClient({ entry: ENTRY });
+      await own.preprocess('rgb.jpg', await read('rgb.jpg'), SPEC);
+    });
+    afterEach(() => own.close());
+
+    /** Decodes what may be decoded, or gives the sentence; and what the process grew by at its peak. */
+    async function grownBy(bytes: Uint8Array): Promise<{ pixels: readonly number[] | undefined; message: string; bytes: number }> {
+      const before = await own.memory();
+      let message = '';
+      const outcome = await own.preprocess('cat.jpg', bytes, TINY).catch((error: unknown) => {
+        assert.ok(error instanceof UserError, String(error));
+        message = error.message;
+        return undefined;
+      });
+      const after = await own.memory();
+      assert.ok(before !== undefined && after !== undefined);
+      return { pixels: outcome && [...outcome.pixels.data], message, bytes: after.peakBytes - before.residentBytes };
+    }
+
+    it('an AVIF of 847 bytes that holds 36 million pixels', async () => {
+      const grown = await grownBy(await readFile(join(PICTURES, '../large.avif')));
+      assert.deepEqual(grown.pixels?.map(level => Math.round(level / 0x11)), [4, 4, 6, 6, 8, 8]);
+      // 659 MB were seen: 18 bytes a pixel, of the codec's planes and of copies.
+      assert.ok(grown.bytes < 25 * 36e6, `${grown.bytes} bytes`);
+    });
+
+    it('a GIF of 20,000 frames: the first is decoded, the others are not', async () => {
+      const bytes = gif(64, 20_000);
+      const grown = await grownBy(bytes);
+      assert.deepEqual(grown.pixels, [10, 10, 20, 20, 30, 30]);
+      // The file itself, on its way between the processes, twice; all frames decoded would be 246 MB more.
+      assert.ok(grown.bytes < 3 * bytes.length, `${grown.bytes} bytes`);
+    });
+
+    it('a TIFF whose one strip is deflated 1000 times', async () => {
+      const side = 9_000;
+      const strip = deflateSync(Buffer.alloc(side * side, 9));
+      const grown = await grownBy(tiff([[256, 4, side], [257, 4, side], [258, 3, 8], [259, 3, 8], [262, 3, 1], [273, 4, undefined], [277, 3, 1], [278, 4, side], [279, 4, strip.length]], strip));
+      assert.deepEqual(grown.pixels, [9, 9, 9, 9, 9, 9]);
+      assert.ok(grown.bytes < 5 * side * side, `${grown.bytes} bytes`);
+    });
+
+    it('a small TIFF that claims tiles of 65,536 x 65,536, or strips of four billion rows', async () => {
+      const tile = deflateSync(Buffer.alloc(1000));
+      const tiled = await grownBy(tiff([[256, 4, 16], [257, 4, 16], [258, 3, 8], [259, 3, 8], [262, 3, 1], [277, 3, 1], [322, 4, 65_536], [323, 4, 65_536], [324, 4, undefined], [325, 4, tile.length]], tile));
+      assert.match(tiled.message, /^cat\.jpg cannot be decoded: .*tile size/);
+      const rows = await grownBy(tiff([[256, 4, 16], [257, 4, 16], [258, 3, 8], [259, 3, 8], [262, 3, 1], [273, 4, undefined], [277, 3, 1], [278, 4, 0xffffffff], [279, 4, tile.length]], tile));
+      // As libtiff reads it: a strip that long ends with the picture.
+      assert.deepEqual(rows.pixels, [0, 0, 0, 0, 0, 0]);
+      assert.ok(tiled.bytes < 64e6 && rows.bytes < 64e6, `${tiled.bytes} and ${rows.bytes} bytes`);
+    });
   });
 
   it('and the process runs on', async () => {

@@ -12,6 +12,7 @@ import { OutputExists } from '../../../src/extraction/preconditions';
 import { verify } from '../../../src/extraction/verify';
 import { handOver, readyFor, whyNot, type HandOverOptions } from '../../../src/handOver';
 import { DECODERS } from '../../../src/handover/decoders';
+import { featureWidth } from '../../../src/handover/featureWidth';
 import { targetById, TARGETS } from '../../../src/handover/targets';
 import { openJob, validated, type Job } from '../../../src/job';
 import { FIXTURES, inFolder, needTorch, python } from '../extraction/support';
@@ -131,10 +132,12 @@ describe('handing over', function () {
       }));
     }
 
-    for (const [list, type, part] of [
-      ['qwen2_vl_vision', 'qwen2_vl', 'merger'], ['qwen2_5_vl_vision', 'qwen2_5_vl', 'merger'], ['qwen3_vl_vision', 'qwen3_vl', 'merger'], ['glm4v_vision', 'glm4v', 'merger'], ['llama4_vision', 'llama4_vision_model', 'adapter'],
+    for (const [list, type, part, last] of [
+      ['qwen2_vl_vision', 'qwen2_vl', 'merger', 'merger.mlp.2.weight'], ['qwen2_5_vl_vision', 'qwen2_5_vl', 'merger', 'merger.mlp.2.weight'],
+      ['qwen3_vl_vision', 'qwen3_vl', 'merger', 'merger.linear_fc2.weight'], ['glm4v_vision', 'glm4v', 'merger', 'merger.down_proj.weight'],
+      ['llama4_vision', 'llama4_vision_model', 'adapter', 'vision_adapter.mlp.fc2.weight'],
     ] as const) {
-      it(`takes the ${part} of ${type} in, which the class has and the preset leaves behind, or says that there is none`, async () => {
+      it(`takes the ${part} of ${type} in, which the class has and the preset leaves behind, with its width for a projection, or says that there is none`, async () => {
         const known = STATE_DICTS[list];
         assert.ok(known);
         const config = parseConfig(JSON.stringify({ model_type: type, ...known.config }), '/models/fake/config.json');
@@ -146,6 +149,8 @@ describe('handing over', function () {
         assert.equal(validated(ready).validation.valid, true);
         assert.deepEqual(new Map(ready.plan.kept.map(({ outputKey, tensor }) => [outputKey, tensor.shape])), new Map(Object.entries(known['4'])));
         const without = await open(job.plan.kept.map(({ tensor }) => tensor));
+        const { family, validation: { hyperparameters } } = validated(ready);
+        assert.equal(featureWidth({ family, hyperparameters, source: ready.config, config: {}, preprocessor: {} }, true), known['4'][last]?.[0]);
         assert.equal(whyNot(without, target), `Hugging Face transformers wants the ${validated(job).family.title} encoder with its ${part}, and this checkpoint has none.`);
       });
     }

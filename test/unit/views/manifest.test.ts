@@ -64,6 +64,6 @@ describe('extension manifest', () => {
       }
     }
     const read = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts') && readFileSync(join(root, 'src', file), 'utf8').includes('getConfiguration('));
-    assert.deepEqual(read.sort(), ['commands/extractOptions.ts', 'commands/storedEncoders.ts', 'views/preview/previewPanel.ts'], 'who reads settings, all of them this extension\'s own');
+    assert.deepEqual(read.sort(), ['commands/extractOptions.ts', 'commands/folderFeatures.ts', 'commands/storedEncoders.ts', 'views/preview/previewPanel.ts'], 'who reads settings, all of them this extension\'s own');
   });
 });

@@ -44,7 +44,7 @@ function qwen({ hyperparameters }: Encoder) {
     about: [
       'Qwen-VL\'s vision encoder, for DeepSpeed-VisualChat.',
       'In applications/DeepSpeed-VisualChat of microsoft/DeepSpeedExamples: PYTHONPATH=. python FOLDER/load.py',
-      `Training takes the folder as it is: ${TRAIN} (for this encoder it takes no other)`,
+      `Training takes the folder as it is, for this encoder with no other projection: ${TRAIN}`,
     ],
     imports: ['import torch', 'from utils.model.third_party_model.qwen_clip.qwen_clip import VisionTransformer'],
     load: [

@@ -5,6 +5,8 @@ import { extname, join } from 'node:path';
 import { systemErrorCode, UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
 
+const BY_NAME = new Intl.Collator('en', { numeric: true });
+
 /** A picture as a folder has it now. */
 export interface PictureStat {
   /** Its path below the folder, with `/` between names. */
@@ -37,7 +39,7 @@ export async function* picturesBelow(folder: string, signal?: AbortSignal, below
     yield { name: below, reason };
     return;
   }
-  for (const entry of entries.sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }))) {
+  for (const entry of entries.sort((a, b) => BY_NAME.compare(a.name, b.name))) {
     if (entry.name.startsWith('.')) continue;
     const name = below === '' ? entry.name : `${below}/${entry.name}`;
     if (entry.isDirectory()) yield* picturesBelow(folder, signal, name);

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { cp, mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import sharp from 'sharp';
 import { eventually, fixture, keepFailure, openCheckpoint, openWorkbench, runCli, screenshotPath } from './fixture.mjs';
-import { PreviewPage, readTensors } from './previewPage.mjs';
+import { encoderProcesses, PreviewPage, readTensors } from './previewPage.mjs';
 
 /** Debian's chromium brings SwiftShader, a Vulkan driver in software: the WebGPU provider runs for real without a GPU. */
 const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json';
@@ -45,18 +45,6 @@ function explainedVariance(data, count) {
     gram.forEach((line, i) => { line.forEach((_, j) => { line[j] -= value * vector[i] * vector[j]; }); });
     return value / total;
   });
-}
-
-/** The encoder's process that this build runs. */
-function encoderProcesses() {
-  const entry = path.resolve(import.meta.dirname, '../../dist/encoder.js');
-  return readdirSync('/proc').filter(name => /^\d+$/.test(name)).filter(pid => {
-    try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(entry);
-    } catch {
-      return false; // it has ended meanwhile
-    }
-  }).map(Number);
 }
 
 describe('the preview', function () {

@@ -1,5 +1,7 @@
 // Drives the preview's page as a person does, and reads what it says.
+import { readdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 
 export class PreviewPage {
   /** @param {import('../vscode/workbench.mjs').Workbench} workbench */
@@ -136,4 +138,16 @@ export async function readTensors(file) {
     const from = 8 + headerLength;
     return [key, { shape, data: new Float32Array(bytes.buffer.slice(bytes.byteOffset + from + start, bytes.byteOffset + from + end)) }];
   }));
+}
+
+/** The encoder's processes that this build runs. */
+export function encoderProcesses() {
+  const entry = path.resolve(import.meta.dirname, '../../dist/encoder.js');
+  return readdirSync('/proc').filter(name => /^\d+$/.test(name)).filter(pid => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(entry);
+    } catch {
+      return false; // it has ended meanwhile
+    }
+  }).map(Number);
 }

@@ -39,8 +39,9 @@ const schema = z.object({
     t('it has to be a number of pixels, {"shortest_edge": ...} or {"height": ..., "width": ...}')).nullish(),
   do_center_crop: flag,
   crop_size: z.union([positive, box], t('it has to be a number of pixels or {"height": ..., "width": ...}')).nullish(),
-  /** DeepSeek-VL: the longer side, and the colour of the rim that makes a square of it. */
+  /** DeepSeek-VL: the longer side, the least of the other, and the colour of the rim that makes a square of it. */
   image_size: positive.nullish(),
+  min_size: positive.nullish(),
   background_color: triple.nullish(),
   /** LLaVA 1.5: a rim in the mean colour first. */
   do_pad: flag,
@@ -102,6 +103,7 @@ const freeSchema = z.object({
   in_token_limit: positive.nullish(),
   max_image_tiles: positive.nullish(),
   max_num_patches: positive.nullish(),
+  do_resize: flag,
 });
 type FreeConfig = z.infer<typeof freeSchema>;
 
@@ -142,7 +144,9 @@ export function pictureRule(json: unknown, { side, patch, unit }: PictureSizes, 
   const [, defaults, free] = freeByType.find(([start]) => type.startsWith(start)) ?? [];
   if (unit !== undefined && defaults !== undefined && free !== undefined) {
     const config = checked(freeSchema, json, name);
-    return { spec: { ...colours(config, defaults), ...free(config, { side, patch, unit }) } };
+    const { resize, ...rim } = free(config, { side, patch, unit });
+    const rule = { ...colours(config, defaults), ...rim };
+    return config.do_resize === false ? { spec: rule, note: t('as large as they are, since the file says do_resize false') } : { spec: { ...rule, ...(resize && { resize }) } };
   }
   const tiled = tiledByType.find(([start]) => type.startsWith(start))?.[1];
   if (tiled !== undefined) {
@@ -155,6 +159,7 @@ export function pictureRule(json: unknown, { side, patch, unit }: PictureSizes, 
   const fitted = atSize(spec, side);
   const made = spec.crop ?? (spec.resize?.kind === 'exact' ? spec.resize : undefined);
   const other = made !== undefined && (made.width !== side || made.height !== side);
+  if (made === undefined && spec.resize === undefined) return { spec: fitted, note: t('their middle as it is, since the file says do_resize false') };
   return { spec: fitted, ...(other && { note: t`at ${side} x ${side} pixels, for which the encoder has positions; the file says ${made.width} x ${made.height}` }) };
 }
 
@@ -220,14 +225,16 @@ export function parsePreprocessorConfig(json: unknown, name = 'preprocessor_conf
   const config = checked(schema, json, name);
   const type = typeOf(json);
   const defaults = defaultsByType.find(([start]) => type.startsWith(start))?.[1] ?? clip;
-  const spec = { ...colours(config, defaults), ...sizes(config, defaults) };
+  // DINOv3's processor rescales first and resizes the float tensor; the others resize 8-bit levels (image_processing_dinov3_vit_fast.py).
+  const unrounded = type.startsWith('DINOv3') && config.do_rescale !== false ? { unrounded: true } as const : {};
+  const spec = { ...colours(config, defaults), ...sizes(config, defaults), ...unrounded };
   return config.do_pad === true && type.startsWith('Llava') ? paddedToSquare(spec) : spec;
 }
 
 function sizes(config: Config, defaults: Defaults): Pick<PreprocessSpec, 'resize' | 'crop' | 'fill'> {
   const { image_size: side, background_color: fill } = config;
-  // DeepSeek-VL (image_processing_deepseek_vl.py): the longer side, then a rim.
-  if (side != null && config.size == null && fill != null) return { resize: { kind: 'longestEdge', size: side }, crop: { width: side, height: side }, fill };
+  // DeepSeek-VL (image_processing_deepseek_vl.py): the longer side, then a rim that is placed as torchvision places one.
+  if (side != null && config.size == null && fill != null) return { resize: { kind: 'longestEdge', size: side, least: config.min_size ?? 14 }, crop: { width: side, height: side, torchvision: true }, fill };
   const resize = config.do_resize === false ? undefined : resizeRule(config, defaults);
   const crop = config.do_center_crop ?? defaults.centerCrop ? cropSize(config) : undefined;
   return { ...(resize && { resize }), ...(crop && { crop }) };

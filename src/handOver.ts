@@ -5,6 +5,9 @@ import type { EncoderModel } from './encoder/model';
 import { UserError } from './errors';
 import { textFile, type ExtraFile } from './extraction/extraFiles';
 import { extract, type ExtractOptions } from './extraction/extract';
+import { MANIFEST_NAME } from './extraction/manifest';
+import { recover } from './extraction/outputFolder';
+import { checkFolder } from './extraction/preconditions';
 import type { OutputFormat } from './extraction/weightsLayout';
 import { featureWidth } from './handover/featureWidth';
 import { ONNX_MODEL } from './handover/onnx';
@@ -40,12 +43,12 @@ export interface HandedOver {
 /** Why the job's encoder cannot be handed over to a target, in a sentence; undefined when it can. */
 export function whyNot(job: Job, target: Target): string | undefined {
   const { family } = job;
-  if (family === undefined) return 'No vision encoder is recognised in this checkpoint.';
+  if (family === undefined) return t('No vision encoder is recognised in this checkpoint.');
   const fault = target.whyNot(family);
   if (fault !== undefined) return fault;
   const there = new Set(optionalParts(job).map(part => part.id));
   const absent = Object.entries(target.parts(family)).find(([part, wanted]) => wanted && !there.has(part));
-  return absent && `${target.title} wants the ${family.title} encoder with its ${absent[0]}, and this checkpoint has none.`;
+  return absent && t`${target.title} wants the ${family.title} encoder with its ${absent[0]}, and this checkpoint has none.`;
 }
 
 /**
@@ -57,7 +60,7 @@ export function readyFor(job: Job, target: Target): Job {
   const fault = whyNot(job, target);
   if (fault !== undefined) {
     const others = TARGETS.filter(other => whyNot(job, other) === undefined).map(other => other.title);
-    throw new UserError(t`${fault} ${others.length === 0 ? 'Nor can another target.' : `Hand it over to ${others.join(' or ')} instead.`}`);
+    throw new UserError(others.length === 0 ? fault : t`${fault} Hand it over to ${others.join(t(' or '))} instead.`);
   }
   const wanted = target.parts(family);
   return switchParts(job, Object.fromEntries(optionalParts(job).flatMap(({ id, kept }) => (Object.hasOwn(wanted, id) && wanted[id] !== kept ? [[id, wanted[id] === true]] : []))));
@@ -99,8 +102,12 @@ async function writeWeights(job: Job, { config, preprocessor }: Encoder, out: st
 
 async function writeOnnx(job: Job, out: string, beside: readonly ExtraFile[], { dtype, model, overwrite, signal, onProgress }: HandOverOptions): Promise<readonly string[]> {
   if (dtype !== 'keep') throw new UserError(t('An ONNX model has its weights in the dtype that they are stored in. Hand over without a dtype.'));
+  await recover(out);
+  const earlier = await checkFolder(out, [ONNX_MODEL, `${ONNX_MODEL}.data`, ...beside.map(({ name }) => name)], job.plan, overwrite === true);
   const paths = await exportOnnx(await model(job), {
     path: join(out, ONNX_MODEL), outputs: ['features'], weights: 'one-file', beside, overwrite: overwrite === true,
+    // Without its files a manifest would say what is not there.
+    stale: earlier.length === 0 ? [] : [...earlier, MANIFEST_NAME],
     ...(signal && { signal }), ...(onProgress && { onProgress }),
   });
   return paths.map(path => basename(path));

@@ -41,6 +41,8 @@ export interface ListedTensor {
 export interface InspectedFile {
   readonly name: string;
   readonly location: string;
+  /** Whether values are read over a network. */
+  readonly remote: boolean;
   /** The files that hold the tensors: one, or a sharded checkpoint's. */
   readonly files: readonly { readonly name: string; readonly format: string; readonly bytes: number; readonly metadata: readonly (readonly [string, string])[] }[];
   readonly tensors: readonly ListedTensor[];

@@ -1,4 +1,3 @@
-import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
 import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
@@ -11,13 +10,13 @@ import type { Precision } from '../encoder/deviceEncoder';
 import type { Array32 } from '../encoder/encoder';
 import { extentFor } from '../encoder/memory';
 import type { EncoderModel } from '../encoder/model';
-import { Interrupted, isAbort, systemErrorCode, UserError } from '../errors';
-import { recover } from '../extraction/outputFolder';
+import { Interrupted, isAbort, UserError } from '../errors';
+import { namesIn, recover } from '../extraction/outputFolder';
 import { formatCount } from '../format';
 import type { PreprocessSpec } from '../image/preprocess';
 import type { RunOptions } from '../progress';
 import { encoderDigest } from './encoderDigest';
-import { INDEX_NAME, pictureAt, writeIndex, type Place } from './indexFile';
+import { INDEX_NAME, pictureAt, refuseOthersIndex, writeIndex, type Place } from './indexFile';
 import { lockFolder } from './lock';
 import { picturesBelow, type PictureStat, type Unreadable } from './pictures';
 import { differences, runSettings, type RunSettings } from './settings';
@@ -85,8 +84,8 @@ const SHARD = /^features-(\d{5,})\.safetensors$/;
  * hold, so that at most the one under way is done again. Pictures that have come or changed since are done, those that are
  * gone leave the index. Memory holds one batch, and a name for each picture.
  * Progress counts bytes while "hashing", blocks while "loading", and the pictures to be done while "running".
- * @throws UserError when `out` holds features of another encoder or with other settings, another run writes there, there is
- *   no picture that can be read, or the encoder fails; CancelledRun or AbortError when cancelled
+ * @throws UserError when `out` holds features of another encoder or with other settings, or another program's index.json,
+ *   another run writes there, there is no picture that can be read, or the encoder fails; CancelledRun or AbortError when cancelled
  */
 export async function encodeFolder(client: FolderEncoder, model: EncoderModel, request: FolderRequest): Promise<EncodedFolder> {
   wantedOutputs(forwardGraph(model.graph), request.outputs);
@@ -100,6 +99,7 @@ export async function encodeFolder(client: FolderEncoder, model: EncoderModel, r
     const earlier = startOver ? undefined : await earlierRun(out, signal);
     if (earlier !== undefined) refuseOther(out, earlier.settings, settings);
     const stale = startOver ? [...await shardNames(out), INDEX_NAME] : [];
+    await refuseOthersIndex(out);
     return await new FolderRun(client, model, { ...request, folder, out }, settings, earlier, stale, pictures, unreadable).run();
   } finally {
     await unlock();
@@ -144,13 +144,7 @@ function numberOf(shard: string): number {
 /** The shards in a folder, the first first. */
 async function shardNames(folder: string): Promise<string[]> {
   await recover(folder);
-  try {
-    return (await readdir(folder)).filter(name => SHARD.test(name)).sort((a, b) => numberOf(a) - numberOf(b));
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    if (systemErrorCode(error) === 'ENOTDIR') throw new UserError(t`${folder} is a file. Choose a folder for the features.`, { cause: error });
-    throw error;
-  }
+  return (await namesIn(folder) ?? []).filter(name => SHARD.test(name)).sort((a, b) => numberOf(a) - numberOf(b));
 }
 
 async function listPictures(folder: string, signal: AbortSignal | undefined): Promise<{ pictures: PictureStat[]; unreadable: Unreadable[] }> {

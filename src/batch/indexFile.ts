@@ -3,6 +3,8 @@ import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { t } from '@vscode/l10n';
+import { systemErrorCode, UserError } from '../errors';
 import { writing } from '../extraction/ioErrors';
 import { OutputFolder } from '../extraction/outputFolder';
 import { TOOL } from '../version';
@@ -11,6 +13,8 @@ import { keyPrefix, type Shard, type ShardPicture } from './shard';
 import type { RunSettings } from './settings';
 
 export const INDEX_NAME = 'index.json';
+/** What every index begins with, and no other program's file. */
+const BEGINNING = '{\n"metadata": {"format":"vision encoder features",';
 
 /** Where the features of a picture are. */
 export interface Place {
@@ -59,14 +63,36 @@ export async function writeIndex(out: string, index: FolderIndex): Promise<void>
   }
 }
 
+/**
+ * Many programs call a file `index.json`: another's is never replaced.
+ * @throws UserError when `out` has one that is no index of features, or it cannot be read
+ */
+export async function refuseOthersIndex(out: string): Promise<void> {
+  const path = join(out, INDEX_NAME);
+  const handle = await open(path, 'r').catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw new UserError(t`${path} cannot be read (${systemErrorCode(error) ?? String(error)}). Check its permissions, or choose another folder for the features.`, { cause: error });
+  });
+  if (handle === undefined) return;
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(BEGINNING.length));
+    if (buffer.toString('latin1', 0, bytesRead) === BEGINNING) return;
+  } catch (error) {
+    if (systemErrorCode(error) !== 'EISDIR') throw error;
+  } finally {
+    await handle.close();
+  }
+  throw new UserError(t`${path} is not an index of features and would be replaced. Choose another folder for the features, or move it away.`);
+}
+
 /** One line per picture; whole files of them never stand in memory. */
 function* chunks({ settings, source, complete, shards, places, skipped, removed }: FolderIndex): Generator<string> {
   const { version, ...chosen } = settings;
   const metadata = {
-    format: 'vision encoder features', version, tool: TOOL, ...chosen, source, complete,
+    version, tool: TOOL, ...chosen, source, complete,
     pictures: places.size, shards: shards.map(({ name }) => name), total_size: shards.reduce((sum, { bytes }) => sum + bytes, 0),
   };
-  yield `{\n"metadata": ${JSON.stringify(metadata)},\n"pictures": {`;
+  yield `${BEGINNING}${JSON.stringify(metadata).slice(1)},\n"pictures": {`;
   let lines: string[] = [];
   let separator = '\n';
   for (const [name, place] of places) {

@@ -96,7 +96,7 @@ async function announce(job: Job): Promise<void> {
 }
 
 function sentence(text: string): string {
-  return /[.!?]$/.test(text) ? text : `${text}.`;
+  return /[.!?。]$/.test(text) ? text : `${text}.`;
 }
 
 async function choose(candidates: readonly Candidate[]): Promise<Candidate | undefined> {

@@ -42,13 +42,18 @@ async function openFromHub(app: App): Promise<void> {
 }
 
 async function openAddress(app: App): Promise<void> {
+  const address = await askAddress(vscode.l10n.t('Open from Address'), vscode.l10n.t('A weights file, an index, or a folder with one, on any server that serves byte ranges. Only headers are downloaded.'));
+  if (address !== undefined) await openLocation(app, address);
+}
+
+/** Asks for an address; undefined when none is given. */
+export async function askAddress(title: string, prompt: string): Promise<string | undefined> {
   const text = await vscode.window.showInputBox({
-    title: vscode.l10n.t('Open from Address'), ignoreFocusOut: true,
-    prompt: vscode.l10n.t('A weights file, an index, or a folder with one, on any server that serves byte ranges. Only headers are downloaded.'),
+    title, prompt, ignoreFocusOut: true,
     placeHolder: 'https://example.org/model/model.safetensors.index.json',
     validateInput: value => (value.trim() === '' ? undefined : addressProblem(value)),
   });
-  if (text !== undefined && text.trim() !== '') await openLocation(app, text.trim());
+  return text === undefined || text.trim() === '' ? undefined : text.trim();
 }
 
 /** Why a text is no address of a checkpoint; undefined when it is one. */

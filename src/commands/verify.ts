@@ -34,9 +34,9 @@ interface Source {
 async function runVerify(app: App, folder: string, source: Source | undefined): Promise<void> {
   const name = basename(folder);
   const verdict = await withProgress(vscode.l10n.t('Verifying {0}', name), options => withSource(app, source, options.signal, checkpoint => verify(folder, { ...options, source: checkpoint })));
-  const amount = `${formatCount(verdict.checkedTensors, 'tensor')}, ${formatBytes(verdict.checkedBytes)}`;
+  const amount = vscode.l10n.t('{0}, {1}', formatCount(verdict.checkedTensors, 'tensor'), formatBytes(verdict.checkedBytes));
   if (!verdict.ok) {
-    const lines = verdict.differences.map(({ key, file, message }) => `${key ?? file ?? folder}: ${message}`);
+    const lines = verdict.differences.map(({ key, file, message }) => vscode.l10n.t('{0}: {1}', key ?? file ?? folder, message));
     throw new UserError(vscode.l10n.t('{0} differs: {1}. First: {2} Extract the encoder again.', name, formatCount(lines.length, 'difference'), lines[0] ?? ''), { detail: lines.join('\n') });
   }
   if (verdict.comparedWithSource) void vscode.window.showInformationMessage(vscode.l10n.t('Verified: {0}, equal to the source, tensor for tensor.', amount));

@@ -57,13 +57,14 @@ export function decoderFromConfig(text: string, location: string): Decoder {
   const { value } = parseJson(text, location);
   const parsed = configSchema.safeParse(value);
   if (!parsed.success) {
-    const issue = parsed.error.issues[0];
-    const where = issue === undefined || issue.path.length === 0 ? 'it' : issue.path.join('.');
-    throw new UserError(t`${location} is no config of a language decoder: ${printable(where)} must be ${issue?.path.length === 0 ? 'an object' : 'a positive whole number, or an object with one'}. Give the decoder's config.json.`, { detail: z.prettifyError(parsed.error) });
+    const field = parsed.error.issues[0]?.path.join('.') ?? '';
+    const detail = z.prettifyError(parsed.error);
+    if (field === '') throw new UserError(t`${location} is no config of a language decoder: it must be an object. Give the decoder's config.json.`, { detail });
+    throw new UserError(t`${location} is no config of a language decoder: ${printable(field)} must be a positive whole number, or an object with one. Give the decoder's config.json.`, { detail });
   }
   const config = parsed.data;
   const described = WITHIN.flatMap(name => config[name] ?? [])[0] ?? config;
   const found = FIELDS.flatMap(name => described[name] ?? [])[0];
   if (found === undefined) throw new UserError(t`${location} does not say how wide the decoder's token embeddings are (${FIELDS.join(', ')}). Give the decoder's config.json.`);
-  return { title: config._name_or_path === undefined || config._name_or_path === '' ? config.model_type ?? 'the decoder' : config._name_or_path, width: found };
+  return { title: config._name_or_path === undefined || config._name_or_path === '' ? config.model_type ?? t('the decoder') : config._name_or_path, width: found };
 }

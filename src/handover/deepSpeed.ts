@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
+import { t } from '@vscode/l10n';
 import { valueOf } from '../architecture/hyperparameters';
-import { NO_LEVEL } from './transformers';
+import { noLevel } from './transformers';
 import type { Encoder, Target } from './target';
 
 /**
@@ -11,22 +12,22 @@ import type { Encoder, Target } from './target';
 export const deepSpeedVisualChat: Target = {
   id: 'deepspeed-visualchat',
   title: 'DeepSpeed-VisualChat',
-  writes: 'a folder with “qwen” or “clip” in its name: pytorch_model.bin, config.json, preprocessor_config.json',
+  writes: () => t('a folder with “qwen” or “clip” in its name: pytorch_model.bin, config.json, preprocessor_config.json'),
   format: 'torch',
-  whyNot: ({ id, title }) => (isQwen(id) || id === 'clip' ? undefined : `DeepSpeed-VisualChat loads the encoders of Qwen-VL and of Hugging Face's CLIP, not those of ${title}.`),
+  whyNot: ({ id, title }) => (isQwen(id) || id === 'clip' ? undefined : t`DeepSpeed-VisualChat loads the encoders of Qwen-VL and of Hugging Face's CLIP, not those of ${title}.`),
   parts: ({ id }) => (id === 'clip' ? { projection: false } : {}),
   folderFault: (folder, { id, title }) => {
     const word = wordOf(id);
-    if (!basename(folder).toLowerCase().includes(word)) return `DeepSpeed-VisualChat knows a ${title} encoder by “${word}” in its folder's name, which ${basename(folder)} does not have. Call it for example ${basename(folder)}-${word}.`;
-    if (!isQwen(id) && folder.toLowerCase().includes('qwen')) return `DeepSpeed-VisualChat takes every path with “qwen” in it for Qwen-VL's encoder, and this is ${title}'s: ${folder}. Choose a folder elsewhere.`;
+    if (!basename(folder).toLowerCase().includes(word)) return t`DeepSpeed-VisualChat knows a ${title} encoder by “${word}” in its folder's name, which ${basename(folder)} does not have. Call it for example ${basename(folder)}-${word}.`;
+    if (!isQwen(id) && folder.toLowerCase().includes('qwen')) return t`DeepSpeed-VisualChat takes every path with “qwen” in it for Qwen-VL's encoder, and this is ${title}'s: ${folder}. Choose a folder elsewhere.`;
     return undefined;
   },
   folderName: (base, { id }) => (base.toLowerCase().includes(wordOf(id)) ? base : `${base}-${wordOf(id)}`),
   notes: encoder => {
-    if (!isQwen(encoder.family.id)) return valueOf(encoder.hyperparameters, 'vision_model') === 1 ? [] : [NO_LEVEL];
+    if (!isQwen(encoder.family.id)) return valueOf(encoder.hyperparameters, 'vision_model') === 1 ? [] : [noLevel()];
     const other = Object.entries(BUILT).filter(([name, value]) => valueOf(encoder.hyperparameters, name) !== value);
     if (other.length === 0) return [];
-    return [`DeepSpeed-VisualChat builds Qwen-VL's encoder with ${other.map(([name, value]) => `${name} ${value}`).join(', ')}, and this one has ${other.map(([name]) => valueOf(encoder.hyperparameters, name)).join(', ')}: change that in its modeling_dsvl.py.`];
+    return [t`DeepSpeed-VisualChat builds Qwen-VL's encoder with ${other.map(([name, value]) => `${name} ${value}`).join(', ')}, and this one has ${other.map(([name]) => valueOf(encoder.hyperparameters, name)).join(', ')}: change that in its modeling_dsvl.py.`];
   },
   files: () => [],
   python: encoder => (isQwen(encoder.family.id) ? qwen(encoder) : CLIP),
@@ -43,7 +44,7 @@ function qwen({ hyperparameters }: Encoder) {
     about: [
       'Qwen-VL\'s vision encoder, for DeepSpeed-VisualChat.',
       'In applications/DeepSpeed-VisualChat of microsoft/DeepSpeedExamples: PYTHONPATH=. python FOLDER/load.py',
-      `Training takes the folder as it is: ${TRAIN} (for this encoder it takes no other)`,
+      `Training takes the folder as it is, for this encoder with no other projection: ${TRAIN}`,
     ],
     imports: ['import torch', 'from utils.model.third_party_model.qwen_clip.qwen_clip import VisionTransformer'],
     load: [

@@ -1,3 +1,4 @@
+import { t } from '@vscode/l10n';
 import { isObject } from '../architecture/config';
 import { jsonFile } from '../extraction/extraFiles';
 import { PLAIN, type Encoder, type Target } from './target';
@@ -12,12 +13,12 @@ export const openClipTarget: Target = {
   ...PLAIN,
   id: 'open-clip',
   title: 'OpenCLIP',
-  writes: `model.safetensors and ${CONFIG}, for the vision tower of an OpenCLIP model`,
+  writes: () => t`model.safetensors and ${CONFIG}, for the vision tower of an OpenCLIP model`,
   format: 'safetensors',
   whyNot: ({ id, title }) => {
     if (id === 'open-clip') return undefined;
-    if (id === 'clip') return 'OpenCLIP names CLIP\'s tensors otherwise and has q, k and v in one; these are Hugging Face\'s, for transformers.';
-    return `OpenCLIP's vision transformer has other tensors than ${title} encoders.`;
+    if (id === 'clip') return t('OpenCLIP names CLIP\'s tensors otherwise and has q, k and v in one; these are Hugging Face\'s, for transformers.');
+    return t`OpenCLIP's vision transformer has other tensors than ${title} encoders.`;
   },
   // The class always has it.
   parts: () => ({ projection: true }),

@@ -29,7 +29,7 @@ export interface Target {
   readonly id: string;
   readonly title: string;
   /** What is written, for a person who chooses. */
-  readonly writes: string;
+  writes(): string;
   readonly format: OutputFormat | 'onnx';
   /** Why it cannot load encoders of this family, in a sentence; undefined when it can. */
   whyNot(family: Family): string | undefined;

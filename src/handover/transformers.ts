@@ -20,22 +20,24 @@ const FAMILIES: Readonly<Record<string, Readonly<Record<string, boolean>>>> = {
 const REMOTE_CODE = new Set(['internvit', 'moonvit', 'florence2', 'cogvlm', 'molmo']);
 
 /** Why transformers of DeepSpeed-VisualChat's days would find no weights. */
-export const NO_LEVEL = 'The keys have no level vision_model, as transformers 5.6 and later write them; earlier ones do not find them.';
+export function noLevel(): string {
+  return t('The keys have no level vision_model, as transformers 5.6 and later write them; earlier ones do not find them.');
+}
 
 /** Hugging Face transformers: a folder that `from_pretrained` of the encoder's own class reads. */
 export const transformers: Target = {
   ...PLAIN,
   id: 'transformers',
   title: 'Hugging Face transformers',
-  writes: 'model.safetensors, config.json and preprocessor_config.json, for from_pretrained of the encoder\'s own class',
+  writes: () => t('model.safetensors, config.json and preprocessor_config.json, for from_pretrained of the encoder\'s own class'),
   format: 'safetensors',
   whyNot: ({ id, title }) => {
     if (Object.hasOwn(FAMILIES, id)) return undefined;
-    if (REMOTE_CODE.has(id)) return `The class of ${title} is not in transformers: it is a Python file in the model's own repository (trust_remote_code).`;
-    return `transformers has no class of its own for ${title} encoders.`;
+    if (REMOTE_CODE.has(id)) return t`The class of ${title} is not in transformers: it is a Python file in the model's own repository (trust_remote_code).`;
+    return t`transformers has no class of its own for ${title} encoders.`;
   },
   parts: ({ id }) => FAMILIES[id] ?? {},
-  notes: ({ hyperparameters }) => (hyperparameters.get('vision_model')?.value === 0 ? [NO_LEVEL] : []),
+  notes: ({ hyperparameters }) => (hyperparameters.get('vision_model')?.value === 0 ? [noLevel()] : []),
   python: ({ config, family }) => {
     const [name] = Array.isArray(config.architectures) ? config.architectures as readonly unknown[] : [];
     const module = typeof name === 'string' && Object.hasOwn(MODULES, name) ? MODULES[name] : undefined;

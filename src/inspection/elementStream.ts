@@ -12,8 +12,11 @@ export interface Stretch {
   readonly end: number;
 }
 
+/** Of a request to another machine. */
+const REMOTE_CHUNK_BYTES = 4 << 20;
+
 /**
- * The bytes of a stretch of elements, piece by piece; of a tensor that is one plain byte range only they are read.
+ * The bytes of a stretch of elements, piece by piece; of a tensor that is one plain byte range only they are read; over a network in larger requests.
  * Progress counts bytes.
  * @throws UserError when elements are no whole bytes, or cannot be read
  */
@@ -26,7 +29,7 @@ export async function* elementBytes(source: ByteSource, tensor: Tensor, { start,
   const skipped = direct ? 0 : start * width;
   const last = direct ? read.length : end * width;
   let done = 0;
-  for await (const chunk of tensorBytes(source, read, signal === undefined ? {} : { signal })) {
+  for await (const chunk of tensorBytes(source, read, { ...(signal && { signal }), ...(source.remote && { chunkBytes: REMOTE_CHUNK_BYTES }) })) {
     const from = Math.max(0, skipped - done);
     const to = Math.min(chunk.length, last - done);
     if (from < to) yield chunk.subarray(from, to);

@@ -89,6 +89,12 @@ export function shardPath(planned: PlannedTensor, job: Job): string | undefined 
   return file === undefined ? undefined : file.source.path ?? (file.source.remote === undefined ? join(job.checkpoint.store.location, file.name) : undefined);
 }
 
+/** The location that opens the shard alone, on this disk or elsewhere. */
+export function shardLocation(planned: PlannedTensor, job: Job): string | undefined {
+  const file = job.checkpoint.files[planned.tensor.file];
+  return file === undefined ? undefined : shardPath(planned, job) ?? `${job.checkpoint.store.location}/${file.name}`;
+}
+
 function byteRange({ tensor }: PlannedTensor): string {
   if (tensor.indirect?.deflate !== undefined) return vscode.l10n.t('Compressed inside the file; inflated on the way');
   const range = `${tensor.offset.toLocaleString('en-US')} – ${(tensor.offset + tensor.length).toLocaleString('en-US')}`;

@@ -4,10 +4,15 @@ import type { Session } from './session';
 
 const SCHEME = 'vision-encoder-remote';
 
-/** Where the editor shows a config: the file itself, or a read-only document when it is not on this machine. */
+/** Where the editor shows a config or a weights file: the file itself, or a read-only document when it is not on this machine. */
 export function documentUri(location: string): vscode.Uri {
   if (!isRemote(location)) return vscode.Uri.file(location);
   return vscode.Uri.from({ scheme: SCHEME, path: `/${location.split('/').at(-1) ?? ''}`, query: location });
+}
+
+/** The address that a read-only document is of; undefined for another document. */
+export function remoteLocation({ scheme, query }: vscode.Uri): string | undefined {
+  return scheme === SCHEME ? query : undefined;
 }
 
 /** Serves the texts of configs that came from a Hub or another server. */

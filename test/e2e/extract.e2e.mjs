@@ -163,6 +163,26 @@ describe('extracting and verifying', function () {
     await workbench.clearNotifications();
   });
 
+  it('makes an ONNX model, with a projection as wide as a decoder\'s config.json says, and says why others cannot load the encoder', async () => {
+    const decoder = path.join(session.folder, 'elsewhere/decoder.json');
+    await writeFile(decoder, JSON.stringify({ model_type: 'gpt2', n_embd: 768 }));
+    await workbench.command('Hand Over to', 'visionEncoder.handOver');
+    await workbench.quickPick('OpenCLIP').click();
+    await workbench.waitForNotification('OpenCLIP\'s vision transformer has other tensors than Qwen-VL encoders. Hand it over to DeepSpeed-VisualChat or ONNX instead.');
+    await workbench.clearNotifications();
+    await workbench.command('Hand Over to', 'visionEncoder.handOver');
+    await workbench.quickPick('ONNX').click();
+    await workbench.quickPick('From a Decoder\'s config.json…').click();
+    await workbench.fileDialog(decoder);
+    await workbench.quickInput.getByText('a projection to gpt2').waitFor();
+    const out = path.join(session.folder, 'elsewhere/onnx');
+    await workbench.fillQuickInput(out);
+    await workbench.waitForNotification('onnx is ready for ONNX.');
+    assert.deepEqual(await files(out), ['encoder.onnx', 'encoder.onnx.data', 'load.py', 'preprocessor_config.json', 'projection.json', 'projection.safetensors']);
+    assert.equal(JSON.parse(await readFile(path.join(out, 'projection.json'), 'utf8')).width, 768);
+    await workbench.clearNotifications();
+  });
+
   it('opens 19 GB at once', async () => {
     await openCheckpoint(workbench, path.join(session.folder, 'full-size'));
     await workbench.view('Keys').getByText('Qwen-VL vision encoder: 593 of').waitFor();

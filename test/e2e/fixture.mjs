@@ -20,8 +20,9 @@ const TALL = { width: 1280, height: 1200 };
 /**
  * A workbench open on an empty folder, which `fill` writes to first; the test may change what is in it at will.
  * @returns {Promise<{ workbench: Workbench, folder: string, external: string[], readLog: () => string, close: () => Promise<void> }>}
+ * `language`: another than English, with the extension's title and the drop view's row in it.
  */
-export async function openWorkbench({ fill = copyDemo, settings = {}, viewport = TALL, extension = EXTENSION, env = {} } = {}) {
+export async function openWorkbench({ fill = copyDemo, settings = {}, viewport = TALL, extension = EXTENSION, env = {}, language } = {}) {
   const scratch = await mkdtemp(path.join(os.tmpdir(), 'e2e-'));
   const removeScratch = () => { rmSync(scratch, { recursive: true, force: true, maxRetries: 5 }); };
   process.once('exit', removeScratch); // for a run that ends without close()
@@ -38,14 +39,23 @@ export async function openWorkbench({ fill = copyDemo, settings = {}, viewport =
   };
   const workbench = new Workbench(browser.page);
   try {
+    if (language !== undefined) await browser.page.addInitScript(setLanguage, language.code);
     await workbench.open(server.url(folder));
-    await workbench.openViewContainer(EXTENSION_TITLE);
-    await workbench.row('Drop a folder or a weights file').waitFor(); // the extension runs
+    await workbench.openViewContainer(language?.title ?? EXTENSION_TITLE);
+    await workbench.row(language?.ready ?? 'Drop a folder or a weights file').waitFor(); // the extension runs
   } catch (error) {
     await close();
     throw error;
   }
   return { workbench, folder, external: browser.external, readLog: server.readLog, close };
+}
+
+/**
+ * Runs in the page before its own scripts: VS Code's display language, which it hands on to the server and to extensions. A language pack's
+ * file of messages sets the same variable (https://github.com/microsoft/vscode src/vs/nls.ts); without the pack VS Code's own words stay English.
+ */
+function setLanguage(code) {
+  globalThis._VSCODE_NLS_LANGUAGE = code;
 }
 
 /** The name that the demo checkpoint's copy has in the workspace. */

@@ -166,6 +166,29 @@ describe('a checkpoint on the Hub', function () {
     await workbench.waitForNotification('The stored encoders were deleted.');
     await workbench.command('View: Close All Editors', 'workbench.action.closeAllEditors');
     await workbench.clearNotifications();
+  });
+
+  it('is looked inside from its tree, and by address: headers and the tensor that is shown, and nothing else', async () => {
+    const page = workbench.webview();
+    const mark = server.log.length;
+    await workbench.command('Go to Key', 'visionEncoder.goToKey');
+    await workbench.fillQuickInput('transformer.visual.conv1.weight');
+    await workbench.contextMenu(workbench.row('conv1.weight', 'Keys'), 'Look Inside');
+    await page.locator('.details h2', { hasText: 'transformer.visual.conv1.weight' }).waitFor();
+    await page.locator('.numbers', { hasText: 'mean' }).waitFor();
+    await page.locator('.heat .hint', { hasText: '×' }).first().waitFor();
+    await workbench.screenshot(screenshotPath('hub-inspector'));
+    const bytes = 64 * 3 * 14 * 14 * 2;
+    const read = server.log.slice(mark).filter(({ range, status }) => range !== undefined && status === 206 && range.from > 0);
+    assert.ok(read.reduce((sum, { range }) => sum + range.to - range.from, 0) <= bytes + 70_000, JSON.stringify(read.map(({ range }) => range)));
+    await workbench.command('View: Close All Editors', 'workbench.action.closeAllEditors');
+
+    await workbench.command('Look Inside an Address', 'visionEncoder.inspectAddress');
+    await workbench.fillQuickInput(`http://${HUB}/test/tiny/tree/main`);
+    await page.locator('.scroller .row .key').first().waitFor();
+    await page.locator('.facts', { hasText: 'torch-zip' }).first().waitFor();
+    await workbench.screenshot(screenshotPath('hub-inspector-address'));
+    await workbench.command('View: Close All Editors', 'workbench.action.closeAllEditors');
     await workbench.command('Close Checkpoint', 'visionEncoder.close');
   });
 
@@ -200,6 +223,22 @@ describe('a checkpoint on the Hub', function () {
     await keysTitle(`hf://test/tiny@${COMMIT}`).waitFor();
     await workbench.clearNotifications();
   });
+
+  for (const theme of ['Light Modern', 'Dark High Contrast', 'Light High Contrast', 'Dark Modern']) {
+    it(`has lists that can be looked at in ${theme}`, async () => {
+      const shoot = name => workbench.screenshot(screenshotPath(`hub-${name}-${theme.toLowerCase().replaceAll(' ', '-')}`));
+      await workbench.theme(theme);
+      await openHub();
+      await workbench.quickInputBox().fill('qwen vl');
+      await workbench.quickPick('test/tiny').waitFor();
+      await shoot('search');
+      await workbench.quickInputBox().press('Escape');
+      await workbench.command('Open Recent Checkpoint', 'visionEncoder.openRecent');
+      await workbench.quickPick('tiny').first().waitFor();
+      await shoot('recent');
+      await workbench.quickInputBox().press('Escape');
+    });
+  }
 
   it('says in a sentence what the Hub does not have', async () => {
     await openHub();

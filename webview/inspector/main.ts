@@ -155,5 +155,5 @@ function filter(): void {
 
 function choose(index: number): void {
   const tensor = file?.tensors[index];
-  if (tensor !== undefined) details.show(index, tensor, file?.files[tensor.file]);
+  if (tensor !== undefined) details.show(index, tensor, file?.files[tensor.file], file?.remote === true);
 }

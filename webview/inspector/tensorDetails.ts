@@ -17,6 +17,8 @@ export type Ask = <Type extends InspectorQuestion['type']>(question: Extract<Ins
 
 /** Tensors up to this size are read as soon as they are chosen; larger ones when the person says so. */
 const READ_AT_ONCE = 256e6;
+/** The same over a network. */
+const DOWNLOADED_AT_ONCE = 16e6;
 /** Zooming in goes no further than this many elements a side. */
 const CLOSEST = 8;
 
@@ -35,7 +37,7 @@ export class TensorDetails {
     this.element.replaceChildren(el('p', 'hint', words.choose));
   }
 
-  show(index: number, tensor: ListedTensor, file: InspectedFile['files'][number] | undefined): void {
+  show(index: number, tensor: ListedTensor, file: InspectedFile['files'][number] | undefined, remote: boolean): void {
     this.stop();
     const title = el('h2', '', tensor.key);
     const copy = el('button', 'small', words.copy);
@@ -52,7 +54,7 @@ export class TensorDetails {
     const values = el('div', 'values');
     this.element.replaceChildren(el('div', 'title', title, copy), facts, values);
     if (tensor.elements === 0) values.append(el('p', 'hint', words.empty));
-    else if (tensor.bytes <= READ_AT_ONCE) this.read(index, tensor, values);
+    else if (tensor.bytes <= (remote ? DOWNLOADED_AT_ONCE : READ_AT_ONCE)) this.read(index, tensor, values);
     else values.append(el('p', 'hint', words.readWhenAsked(formatBytes(tensor.bytes))), button({ label: words.read, primary: true }, () => { this.read(index, tensor, values); }));
   }
 

@@ -6,10 +6,13 @@ import { openCheckpoint } from '../../checkpoint/open';
 import { isAbort, UserError } from '../../errors';
 import { heatMap } from '../../inspection/heatMap';
 import { tensorStatistics } from '../../inspection/tensorStatistics';
+import { HeldTensor } from '../../inspection/heldTensor';
 import { fromInspectorSchema, type FromInspector, type InspectedFile, type InspectorAnswers, type InspectorQuestion, type ToInspector } from '../../inspectorProtocol';
 import type { RunOptions } from '../../progress';
+import { shownAddress } from '../../remote/location';
 import { FileWatcher } from '../fileWatcher';
 import { pageHtml } from '../preview/page';
+import { documentUri, remoteLocation } from '../remoteDocuments';
 import { Readers } from '../readers';
 
 /** Of one kind for files that open in it, of the other for files that open in it when asked. */
@@ -22,14 +25,23 @@ class WeightsDocument implements vscode.CustomDocument {
   readonly onDidChange = this.changed.event;
   private readonly watcher: FileWatcher;
   private opened: Promise<Checkpoint> | undefined;
+  /** Of a file at an address, the tensor that is looked at. */
+  readonly held = new HeldTensor();
 
-  constructor(readonly uri: vscode.Uri, report: (error: unknown) => void) {
-    this.watcher = new FileWatcher(() => { this.changed.fire(); return Promise.resolve(); }, report);
+  /** @param address what a document that is not on this machine is read from */
+  constructor(readonly uri: vscode.Uri, readonly address: string | undefined, private readonly options: Pick<InspectorOptions, 'openRemote' | 'report'>) {
+    this.watcher = new FileWatcher(() => { this.changed.fire(); return Promise.resolve(); }, options.report);
     if (uri.scheme === 'file') this.watcher.watch(uri.fsPath);
   }
 
   /** @throws UserError when the file cannot be read as a checkpoint */
   checkpoint(): Promise<Checkpoint> {
+    if (this.address !== undefined) {
+      const opening = this.opened ??= this.options.openRemote(this.address);
+      // What failed for want of a network or a token is tried anew with the next reading.
+      opening.catch(() => { if (this.opened === opening) this.opened = undefined; });
+      return opening;
+    }
     if (this.uri.scheme !== 'file') return Promise.reject(new UserError(vscode.l10n.t('{0} is not on a disk that this extension can read.', this.uri.toString(true))));
     return this.opened ??= openCheckpoint(this.uri.fsPath);
   }
@@ -59,8 +71,10 @@ export interface InspectorOptions {
   readonly extension: vscode.Uri;
   readonly log: vscode.LogOutputChannel;
   readonly report: (error: unknown) => void;
-  /** Opens the file in the views. */
-  readonly openInViews: (uri: vscode.Uri) => Thenable<unknown>;
+  /** Opens the file in the views: one on this machine, or what an address names. */
+  readonly openInViews: (place: vscode.Uri | string) => Thenable<unknown>;
+  /** Reads the headers of what an address names. */
+  readonly openRemote: (address: string) => Promise<Checkpoint>;
 }
 
 /** Looks inside weights files: a read-only editor with every tensor, where the bytes are, and what the values are like. */
@@ -68,11 +82,13 @@ export class InspectorEditors implements vscode.CustomReadonlyEditorProvider<Wei
   private readonly pages = new Map<string, Set<InspectorPage>>();
   /** Keys to show in files whose pages are not there yet. */
   private readonly wanted = new Map<string, string>();
+  /** Addresses with what is secret in them, by the documents that go without. */
+  private readonly addresses = new Map<string, string>();
 
   constructor(private readonly options: InspectorOptions) {}
 
   openCustomDocument(uri: vscode.Uri): WeightsDocument {
-    return new WeightsDocument(uri, this.options.report);
+    return new WeightsDocument(uri, this.addresses.get(uri.toString()) ?? remoteLocation(uri), this.options);
   }
 
   resolveCustomEditor(document: WeightsDocument, panel: vscode.WebviewPanel): void {
@@ -90,13 +106,16 @@ export class InspectorEditors implements vscode.CustomReadonlyEditorProvider<Wei
     if (key !== undefined) page.select(key);
   }
 
-  /** Opens a file and shows one of its tensors. */
-  async show(uri: vscode.Uri, key: string): Promise<void> {
+  /** Opens a file on this machine or at an address, and shows one of its tensors. */
+  async show(location: string, key?: string): Promise<void> {
+    const uri = documentUri(shownAddress(location));
     const id = uri.toString();
-    if (!this.pages.has(id)) this.wanted.set(id, key);
+    this.addresses.delete(id);
+    if (remoteLocation(uri) !== undefined) this.addresses.set(id, location);
+    if (!this.pages.has(id) && key !== undefined) this.wanted.set(id, key);
     const [byItself, onDemand] = INSPECTOR_TYPES;
     await vscode.commands.executeCommand('vscode.openWith', uri, uri.path.endsWith('.safetensors') ? byItself : onDemand);
-    for (const page of this.pages.get(id) ?? []) page.select(key);
+    if (key !== undefined) for (const page of this.pages.get(id) ?? []) page.select(key);
   }
 }
 
@@ -148,7 +167,7 @@ class InspectorPage {
         break;
       case 'ask': await this.answer(message.request, message.question); break;
       case 'cancel': this.running.get(message.request)?.abort(); break;
-      case 'open': await this.options.openInViews(this.document.uri); break;
+      case 'open': await this.options.openInViews(this.document.address ?? this.document.uri); break;
       case 'copy': await vscode.env.clipboard.writeText(message.text); break;
     }
   }
@@ -178,7 +197,7 @@ class InspectorPage {
       },
     };
     try {
-      const answer = await this.document.read(checkpoint => ask(checkpoint, question, options));
+      const answer = await this.document.read(checkpoint => ask(checkpoint, this.document.held, question, options));
       this.post({ type: 'reply', request, reply: { answer } });
     } catch (error) {
       if (!isAbort(error)) this.options.log.error(error instanceof Error ? error.stack ?? error.message : String(error));
@@ -193,10 +212,11 @@ class InspectorPage {
   }
 }
 
-async function ask(checkpoint: Checkpoint, question: InspectorQuestion, options: RunOptions): Promise<InspectorAnswers[keyof InspectorAnswers]> {
+async function ask(checkpoint: Checkpoint, held: HeldTensor, question: InspectorQuestion, options: RunOptions): Promise<InspectorAnswers[keyof InspectorAnswers]> {
   const tensor = checkpoint.tensors[question.tensor];
-  const source = tensor === undefined ? undefined : checkpoint.files[tensor.file]?.source;
-  if (tensor === undefined || source === undefined) throw new UserError(vscode.l10n.t('The file has no such tensor any more. Reload it.'));
+  const file = tensor === undefined ? undefined : checkpoint.files[tensor.file]?.source;
+  if (tensor === undefined || file === undefined) throw new UserError(vscode.l10n.t('The file has no such tensor any more. Reload it.'));
+  const source = await held.sourceFor(file, tensor, options);
   switch (question.type) {
     case 'statistics': return tensorStatistics(source, tensor, options);
     case 'heatMap': return heatMap(source, tensor, question.matrix, question.region, options);
@@ -205,7 +225,7 @@ async function ask(checkpoint: Checkpoint, question: InspectorQuestion, options:
 
 function listing({ name, location, files, tensors, others, warnings }: Checkpoint): InspectedFile {
   return {
-    name, location, others, warnings,
+    name, location, others, warnings, remote: files.some(({ source }) => source.remote !== undefined),
     files: files.map(({ name: file, format, source, metadata }) => ({ name: file, format, bytes: source.size, metadata: [...metadata] })),
     tensors: tensors.map(({ key, dtype, shape, length, file, offset }) => ({ key, dtype, shape, elements: elementCount(shape), bytes: length, file, offset })),
   };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cp, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -197,6 +197,19 @@ describe('the features of a folder', function () {
     assert.deepEqual(await numbers(), await right());
     await writeFile(join(out, 'features-00009.safetensors'), await readFile(join(FIXTURES, 'qwen-vl-tiny-bin', 'expected.safetensors')));
     await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out)), says('features-00009.safetensors was not written by'));
+  });
+
+  it('never replace an index.json of another kind, and nothing runs before that is known', async () => {
+    for (const other of ['{"mine": 1}', '']) {
+      await mkdir(out, { recursive: true });
+      await writeFile(join(out, 'index.json'), other);
+      const encoder = fakeEncoder();
+      for (const startOver of [false, true]) await assert.rejects(encodeFolder(encoder, model, request(folder, out, { startOver })), says('index.json is not an index of features', 'Choose another folder'));
+      assert.deepEqual([encoder.loads, await readFile(join(out, 'index.json'), 'utf8'), await files()], [0, other, ['index.json']]);
+    }
+    await rm(out, { recursive: true });
+    await mkdir(join(out, 'index.json'), { recursive: true });
+    await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out)), says('index.json is not an index of features'));
   });
 
   it('are written by one run at a time', async () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { parseConfig } from '../../../src/architecture/config';
 import { openCheckpoint } from '../../../src/checkpoint/open';
@@ -12,6 +12,7 @@ import { OutputExists } from '../../../src/extraction/preconditions';
 import { verify } from '../../../src/extraction/verify';
 import { handOver, readyFor, whyNot, type HandOverOptions } from '../../../src/handOver';
 import { DECODERS } from '../../../src/handover/decoders';
+import { featureWidth } from '../../../src/handover/featureWidth';
 import { targetById, TARGETS } from '../../../src/handover/targets';
 import { openJob, validated, type Job } from '../../../src/job';
 import { FIXTURES, inFolder, needTorch, python } from '../extraction/support';
@@ -31,7 +32,7 @@ print(json.dumps((lambda encoder, projection, **_: ${then})(**{'projection': Non
 }
 
 async function withJob<T>(fixture: string, use: (job: Job) => Promise<T>): Promise<T> {
-  const checkpoint = await openCheckpoint(join(FIXTURES, fixture));
+  const checkpoint = await openCheckpoint(resolve(FIXTURES, fixture));
   try {
     return await use(await openJob(checkpoint));
   } finally {
@@ -131,10 +132,12 @@ describe('handing over', function () {
       }));
     }
 
-    for (const [list, type, part] of [
-      ['qwen2_vl_vision', 'qwen2_vl', 'merger'], ['qwen2_5_vl_vision', 'qwen2_5_vl', 'merger'], ['qwen3_vl_vision', 'qwen3_vl', 'merger'], ['glm4v_vision', 'glm4v', 'merger'], ['llama4_vision', 'llama4_vision_model', 'adapter'],
+    for (const [list, type, part, last] of [
+      ['qwen2_vl_vision', 'qwen2_vl', 'merger', 'merger.mlp.2.weight'], ['qwen2_5_vl_vision', 'qwen2_5_vl', 'merger', 'merger.mlp.2.weight'],
+      ['qwen3_vl_vision', 'qwen3_vl', 'merger', 'merger.linear_fc2.weight'], ['glm4v_vision', 'glm4v', 'merger', 'merger.down_proj.weight'],
+      ['llama4_vision', 'llama4_vision_model', 'adapter', 'vision_adapter.mlp.fc2.weight'],
     ] as const) {
-      it(`takes the ${part} of ${type} in, which the class has and the preset leaves behind, or says that there is none`, async () => {
+      it(`takes the ${part} of ${type} in, which the class has and the preset leaves behind, with its width for a projection, or says that there is none`, async () => {
         const known = STATE_DICTS[list];
         assert.ok(known);
         const config = parseConfig(JSON.stringify({ model_type: type, ...known.config }), '/models/fake/config.json');
@@ -146,6 +149,8 @@ describe('handing over', function () {
         assert.equal(validated(ready).validation.valid, true);
         assert.deepEqual(new Map(ready.plan.kept.map(({ outputKey, tensor }) => [outputKey, tensor.shape])), new Map(Object.entries(known['4'])));
         const without = await open(job.plan.kept.map(({ tensor }) => tensor));
+        const { family, validation: { hyperparameters } } = validated(ready);
+        assert.equal(featureWidth({ family, hyperparameters, source: ready.config, config: {}, preprocessor: {} }, true), known['4'][last]?.[0]);
         assert.equal(whyNot(without, target), `Hugging Face transformers wants the ${validated(job).family.title} encoder with its ${part}, and this checkpoint has none.`);
       });
     }
@@ -182,6 +187,25 @@ describe('handing over', function () {
       const { stdout } = await promisify(execFile)(process.execPath, ['-e', RUN_ONNX, createRequire(__filename).resolve('onnxruntime-node'), join(folder, 'out/encoder.onnx')], { cwd: folder });
       assert.equal(stdout, '1,17,16');
       assert.match(await readFile(join(folder, 'out/projection.json'), 'utf8'), /"features": 16,/);
+    }));
+
+    it('replaces an encoder with all its files when told to, and never the checkpoint', () => inFolder(async folder => {
+      const out = join(folder, 'out');
+      await hand('families/clip', 'transformers', out);
+      await assert.rejects(hand('families/clip', 'onnx', out), OutputExists);
+      await writeFile(join(out, 'mine.txt'), '');
+      const { files } = await hand('families/clip', 'onnx', out, { overwrite: true });
+      assert.deepEqual((await readdir(out)).sort(), [...files, 'mine.txt'].sort());
+      const checkpoint = join(folder, 'checkpoint');
+      await cp(join(FIXTURES, 'families/clip'), checkpoint, { recursive: true });
+      const before = await readdir(checkpoint);
+      await assert.rejects(hand(checkpoint, 'onnx', checkpoint, { overwrite: true }), /holds the checkpoint itself/);
+      assert.deepEqual(await readdir(checkpoint), before);
+    }));
+
+    it('says of encoders of pictures of any size what the model takes', () => inFolder(async folder => {
+      await hand('families/qwen2-vl', 'onnx', join(folder, 'out'));
+      assert.match(await readFile(join(folder, 'out/load.py'), 'utf8'), /# pixel_values are whole pictures of 448 x 448 pixels.*\n# but not cut into patches/);
     }));
   });
 

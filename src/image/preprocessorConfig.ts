@@ -10,6 +10,8 @@ import type { Filter } from './resize';
 const filters: readonly Filter[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
 
 const positive = z.int().positive();
+/** Published models have 4. Of each number all layouts are tried, and a canvas of all tiles stands in memory. */
+const MOST_TILES = 64;
 const box = z.object({ height: positive, width: positive });
 const triple = z.tuple([z.number(), z.number(), z.number()]);
 const positiveTriple = z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]);
@@ -105,7 +107,7 @@ const freeSchema = z.object({
   size: z.union([positive, z.object({ shortest_edge: positive.nullish(), longest_edge: positive.nullish(), min_pixels: positive.nullish(), max_pixels: positive.nullish(), height: positive.nullish(), width: positive.nullish() })]).nullish(),
   temporal_patch_size: positive.nullish(),
   in_token_limit: positive.nullish(),
-  max_image_tiles: positive.nullish(),
+  max_image_tiles: positive.max(MOST_TILES).nullish(),
   max_num_patches: positive.nullish(),
   do_resize: flag,
 });

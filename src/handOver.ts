@@ -5,6 +5,9 @@ import type { EncoderModel } from './encoder/model';
 import { UserError } from './errors';
 import { textFile, type ExtraFile } from './extraction/extraFiles';
 import { extract, type ExtractOptions } from './extraction/extract';
+import { MANIFEST_NAME } from './extraction/manifest';
+import { recover } from './extraction/outputFolder';
+import { checkFolder } from './extraction/preconditions';
 import type { OutputFormat } from './extraction/weightsLayout';
 import { featureWidth } from './handover/featureWidth';
 import { ONNX_MODEL } from './handover/onnx';
@@ -99,8 +102,12 @@ async function writeWeights(job: Job, { config, preprocessor }: Encoder, out: st
 
 async function writeOnnx(job: Job, out: string, beside: readonly ExtraFile[], { dtype, model, overwrite, signal, onProgress }: HandOverOptions): Promise<readonly string[]> {
   if (dtype !== 'keep') throw new UserError(t('An ONNX model has its weights in the dtype that they are stored in. Hand over without a dtype.'));
+  await recover(out);
+  const earlier = await checkFolder(out, [ONNX_MODEL, `${ONNX_MODEL}.data`, ...beside.map(({ name }) => name)], job.plan, overwrite === true);
   const paths = await exportOnnx(await model(job), {
     path: join(out, ONNX_MODEL), outputs: ['features'], weights: 'one-file', beside, overwrite: overwrite === true,
+    // Without its files a manifest would say what is not there.
+    stale: earlier.length === 0 ? [] : [...earlier, MANIFEST_NAME],
     ...(signal && { signal }), ...(onProgress && { onProgress }),
   });
   return paths.map(path => basename(path));

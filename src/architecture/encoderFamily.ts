@@ -31,6 +31,7 @@ export interface EncoderSpec {
   readonly title: string;
   readonly models: string;
   readonly support: Family['support'];
+  readonly notRun?: string;
   /** Each after those that it follows from. */
   readonly sizes: readonly Size[];
   readonly tensors: Describe;
@@ -72,7 +73,7 @@ export function encoderFamily(spec: EncoderSpec): Family {
   const standard: ValueOf = name => sizes.find(size => size.name === name)?.default ?? 1;
   const { graph } = spec;
   return {
-    id, title, models, support,
+    id, title, models, support, ...(spec.notRun !== undefined && { notRun: spec.notRun }),
     hyperparameters: sizes.filter(size => size.derived === undefined),
     ...(spec.parts !== undefined && { switches: spec.parts.map(part => makeSwitch(spec, part)) }),
     recipe: (prefix, tensors) => recipe(spec, prefix, tensors),
@@ -99,7 +100,7 @@ function detect(spec: EncoderSpec, tensors: readonly Tensor[], config: ConfigDoc
   return {
     prefix,
     confidence: described === '' ? 0.9 : 0.99,
-    reason: whole === undefined ? `${keys.charAt(0).toUpperCase()}${keys.slice(1)}${described}.` : t`${whole} with a ${spec.title} encoder: ${keys}${described}.`,
+    reason: whole === undefined ? t`${`${keys.charAt(0).toUpperCase()}${keys.slice(1)}`}${described}.` : t`${whole} with a ${spec.title} encoder: ${keys}${described}.`,
   };
 }
 

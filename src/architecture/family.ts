@@ -73,6 +73,8 @@ export interface Family {
   readonly models: string;
   /** preview: hidden states can be computed too. validate: marks, strict validation and extraction only. */
   readonly support: 'preview' | 'validate';
+  /** For a family whose encoders cannot be run: a sentence that says why. */
+  readonly notRun?: string;
   readonly switches?: readonly Switch[];
   /** The hyperparameters, each of which `settings` may override. */
   readonly hyperparameters: readonly HyperparameterSpec[];

@@ -15,6 +15,7 @@ export const generic: Family = {
   title: TITLE,
   models: t('any other: the likely encoder is proposed, as a guess'),
   support: 'validate',
+  notRun: t('It can be extracted, but not run: no tensor shows its heads, its activation, and in what order its parts work.'),
   hyperparameters: [],
   recipe: prefix => ({
     version: 1,

@@ -27,6 +27,8 @@ const rotary = z.object({
   /** Whether rows and columns have the same frequencies, or have one sequence dealt out to them. */
   frequencies: z.enum(['same', 'dealt']),
   coordinates: z.enum(['from-zero', 'from-one', 'centred']),
+  /** There when coordinates that count from zero are stretched to a grid of so many rows and columns. */
+  stretchedTo: z.number().positive().exactOptional(),
 });
 export type RotarySpec = z.infer<typeof rotary>;
 

@@ -4,7 +4,7 @@ import { UserError } from '../errors';
 import { explainAbsence, type AbsenceHints } from './absent';
 import type { ConfigDocument } from './config';
 import type { Detection, Family } from './family';
-import { aimv2 } from './families/aimv2';
+import { aimv2, aimv2Apple } from './families/aimv2';
 import { clip, openClip } from './families/clip';
 import { dinov2, dinov2Memory, dinov2Meta, dinov3 } from './families/dino';
 import { cogVlm, evaGiant, evaLavis } from './families/eva';
@@ -16,13 +16,14 @@ import { qwen25Omni, qwen25Vl, qwen2Vl, qwen3Omni, qwen3Vl } from './families/qw
 import { glm4v, moonVit, pixtral, pixtralMistral } from './families/rotary';
 import { siglip, siglip2 } from './families/siglip';
 import { timmVit } from './families/timm';
+import { timmEva, timmEva02 } from './families/timmEva';
 import { generic } from './generic';
 import { qwenVl } from './qwenVl';
 
 /** Every encoder family that the product knows, in the order of the published table; of two that fit alike, the first wins. */
 export const FAMILIES: readonly Family[] = [
   qwenVl, clip, openClip, siglip, siglip2, qwen2Vl, qwen25Vl, qwen25Omni, qwen3Vl, qwen3Omni, internVit, internVlHf,
-  dinov2, dinov2Memory, dinov2Meta, dinov3, evaGiant, evaLavis, mllama, pixtral, pixtralMistral, moonVit, glm4v, cogVlm, llama4, aimv2, molmo, timmVit, florence2, generic,
+  dinov2, dinov2Memory, dinov2Meta, dinov3, evaGiant, evaLavis, mllama, pixtral, pixtralMistral, moonVit, glm4v, cogVlm, llama4, aimv2, aimv2Apple, molmo, timmVit, timmEva, timmEva02, florence2, generic,
 ];
 
 /** @throws UserError naming the known families when there is none of this id. */
@@ -44,9 +45,11 @@ export function detectFamily(tensors: readonly Tensor[], config?: ConfigDocument
     return detection === undefined ? [] : [{ family, detection }];
   });
   const [best] = found.sort((a, b) => b.detection.confidence - a.detection.confidence);
-  if (best !== undefined) return best;
-  const guess = explainAbsence(tensors, config) === undefined ? generic.detect(tensors, config) : undefined;
-  return guess && { family: generic, detection: guess };
+  const guess = best === undefined && explainAbsence(tensors, config) === undefined ? generic.detect(tensors, config) : undefined;
+  const { family, detection } = best ?? (guess && { family: generic, detection: guess }) ?? {};
+  if (family === undefined || detection === undefined) return undefined;
+  // That it cannot be run is said with why it was taken, before anybody asks for a preview.
+  return { family, detection: family.notRun === undefined ? detection : { ...detection, reason: `${detection.reason} ${family.notRun}` } };
 }
 
 /** Why the checkpoint has no encoder to extract, and which model to get in its place, in a sentence or two; undefined when it has one, or nobody knows. */

@@ -43,9 +43,9 @@ function pairAxis(spec: RotarySpec, headDim: number, pair: number): { readonly a
   return { along: isRow ? 'row' : 'column', frequency: Math.fround(1 / Math.fround(spec.theta ** Math.fround(step / headDim))) };
 }
 
-function coordinate({ coordinates }: RotarySpec, index: number, count: number): number {
+function coordinate({ coordinates, stretchedTo }: RotarySpec, index: number, count: number): number {
   switch (coordinates) {
-    case 'from-zero': return index;
+    case 'from-zero': return stretchedTo === undefined ? index : Math.fround(Math.fround(index / count) * stretchedTo);
     case 'from-one': return index + 1;
     // DINOv3: centres of patches between -1 and 1, as shares of a full turn.
     case 'centred': return Math.fround(2 * Math.PI * Math.fround(2 * Math.fround((index + 0.5) / count) - 1));

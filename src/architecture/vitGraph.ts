@@ -83,7 +83,7 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     const normed = taken(b, w, 'norm1', hidden);
     const [q, k, v] = [queries(b, w, normed, 'q'), queries(b, w, normed, 'k'), w.linear(b, 'v', width, width, normed)];
     const context = windowSide(layer) === undefined ? attend(b, tokens, q, k, v) : attendInWindows(b, windowSide(layer) ?? 0, q, k, v);
-    const attended = added(b, w, hidden, 'scale1', given(b, w, 'norm1', w.linear(b, 'out', width, width, context)));
+    const attended = added(b, w, hidden, 'scale1', given(b, w, 'norm1', w.linear(b, 'out', width, width, w.has('outNorm.weight') ? w.norm(b, 'outNorm', context) : context)));
     return added(b, w, attended, 'scale2', given(b, w, 'norm2', w.mlp(b, '', taken(b, w, 'norm2', attended))));
   }
 
@@ -227,7 +227,8 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     if (one !== undefined && wanted.includes('projected')) {
       const transposed = spec.projectionTransposed;
       const matrix = w.get('projection', transposed ? [outputDim, projectedWidth] : [projectedWidth, outputDim]);
-      outputs.set('projected', b.product('Gemm', [one, matrix], 'projection', { transB: transposed ? 0 : 1 }));
+      const bias = w.has('projection.bias') ? [w.get('projection.bias', [projectedWidth])] : [];
+      outputs.set('projected', b.product('Gemm', [one, matrix, ...bias], 'projection', { transB: transposed ? 0 : 1 }));
     }
     return outputs;
   }

@@ -31,11 +31,12 @@ export class VitWeights {
     return b.node('LayerNormalization', [input, scale, this.get(`${name}.bias`, [size])], name, { axis: -1, epsilon: { float: epsilon } });
   }
 
-  /** fc1, the activation, fc2; gated where there is a gate. */
+  /** fc1, the activation, fc2; gated where there is a gate, and normed within where there is a norm. */
   mlp(b: GraphBuilder, prefix: string, input: Value, { outer, inner } = { outer: this.spec.width, inner: this.spec.mlpSize }): Value {
     const risen = this.linear(b, `${prefix}fc1`, inner, outer, input);
-    if (!this.has(`${prefix}gate.weight`)) return this.linear(b, `${prefix}fc2`, outer, inner, activation(b, this.spec.activation, risen));
-    const gate = activation(b, this.spec.activation, this.linear(b, `${prefix}gate`, inner, outer, input));
-    return this.linear(b, `${prefix}fc2`, outer, inner, b.node('Mul', [gate, risen], 'mlp.gated'));
+    const within = this.has(`${prefix}gate.weight`)
+      ? b.node('Mul', [activation(b, this.spec.activation, this.linear(b, `${prefix}gate`, inner, outer, input)), risen], 'mlp.gated')
+      : activation(b, this.spec.activation, risen);
+    return this.linear(b, `${prefix}fc2`, outer, inner, this.has(`${prefix}innerNorm.weight`) ? this.norm(b, `${prefix}innerNorm`, within, this.spec.norm, inner) : within);
   }
 }

@@ -32,10 +32,7 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
   }
   validation.warnings.forEach(({ message }) => { terminal.warn(message); });
 
-  const estimate = downloadEstimate(job.plan);
-  if (estimate !== undefined) {
-    terminal.note(`Downloading ${formatBytes(estimate.download)} of ${formatBytes(estimate.total)}; the other ${formatBytes(estimate.saved)} are not needed.`);
-  }
+  noteDownload(job, terminal);
   const started = Date.now();
   const bar = terminal.progress('Extracting');
   let result: Awaited<ReturnType<typeof extract>>;
@@ -65,4 +62,10 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
   for (const { name, size } of files) terminal.print(`  ${printable(name)}  ${formatBytes(size)}`);
   terminal.note(`Prove it: vision-encoder verify ${shellWord(printable(options.out))}`);
   return { valid: true };
+}
+
+/** Says what comes over the network, if anything does. */
+export function noteDownload({ plan }: Job, terminal: Terminal): void {
+  const estimate = downloadEstimate(plan);
+  if (estimate !== undefined) terminal.note(`Downloading ${formatBytes(estimate.download)} of ${formatBytes(estimate.total)}; the other ${formatBytes(estimate.saved)} are not needed.`);
 }

@@ -12,7 +12,7 @@ import { FORMS, MAX_SEED, projectionModule, type ProjectionForm } from '../hando
 import { targetById, TARGETS } from '../handover/targets';
 import { validated, type Job } from '../job';
 import { validationToJson } from '../validation/report';
-import type { ExtractCommandOptions } from './extract';
+import { noteDownload, type ExtractCommandOptions } from './extract';
 import { parsePath, readText } from './input';
 import { recipeLine } from './keys';
 import { cacheOptions, runnable, type CacheOptions } from './runnable';
@@ -61,6 +61,7 @@ export async function runHandOver(job: Job, options: HandOverCommandOptions, ter
     terminal.fail('Nothing was written: the encoder would not load strictly.');
     return { valid: false };
   }
+  if (target.format !== 'onnx') noteDownload(ready, terminal);
   const model = target.format === 'onnx' ? await runnable(ready, options, terminal, signal) : undefined;
   const bar = terminal.progress('Writing');
   let result: HandedOver;

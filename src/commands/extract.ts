@@ -7,6 +7,7 @@ import { MANIFEST_NAME } from '../extraction/manifest';
 import { discardLeftover, type Leftover } from '../extraction/outputFolder';
 import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
+import type { Plan } from '../recipe/plan';
 import { unlinked } from '../views/markdown';
 import { command, type App } from './app';
 import { chooseOutput, configuredOutput, type OutputOptions } from './extractOptions';
@@ -68,7 +69,11 @@ export async function demandValid(app: App, job: Job): Promise<void> {
 
 /** How much goes where, and what of it comes over the network. */
 function whatIsWritten({ plan }: Job, { format }: OutputOptions): string {
-  const written = vscode.l10n.t('{0}, {1}, as {2} into this folder.', formatCount(plan.kept.length, 'tensor'), formatBytes(plan.keptBytes), format === 'torch' ? 'PyTorch' : 'safetensors');
+  return withDownload(plan, vscode.l10n.t('{0}, {1}, as {2} into this folder.', formatCount(plan.kept.length, 'tensor'), formatBytes(plan.keptBytes), format === 'torch' ? 'PyTorch' : 'safetensors'));
+}
+
+/** A sentence about what is written, and another one about what of it comes over the network. */
+export function withDownload(plan: Plan, written: string): string {
   const estimate = downloadEstimate(plan);
   return estimate === undefined ? written : vscode.l10n.t('{0} Downloads {1} of {2}; the other {3} are not needed.', written, formatBytes(estimate.download), formatBytes(estimate.total), formatBytes(estimate.saved));
 }

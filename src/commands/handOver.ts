@@ -11,7 +11,7 @@ import { validated, type Job } from '../job';
 import { decodeUtf8 } from '../json';
 import { label, unlinked } from '../views/markdown';
 import { command, type App } from './app';
-import { demandValid } from './extract';
+import { demandValid, withDownload } from './extract';
 import { reveal } from './find';
 import { pick } from './open';
 import { cancellable, chooseOutputFolder, defaultFolder } from './outputFolder';
@@ -37,7 +37,7 @@ async function runHandOver(app: App, job: Job): Promise<void> {
   const suggestion = defaultFolder(job, app.extensionFolder);
   const folder = await chooseOutputFolder(join(dirname(suggestion), target.folderName(basename(suggestion), family)), {
     title: vscode.l10n.t('Hand Over to {0}', target.title),
-    prompt: vscode.l10n.t('Writes {0}.', [target.writes(), ...(decoder === 'none' ? [] : [vscode.l10n.t('a projection to {0}', label(decoder.title, 60))])].join('; ')),
+    prompt: withDownload(ready.plan, vscode.l10n.t('Writes {0}.', [target.writes(), ...(decoder === 'none' ? [] : [vscode.l10n.t('a projection to {0}', label(decoder.title, 60))])].join('; '))),
     fault: path => target.folderFault(path, family),
   });
   if (folder === undefined) return;

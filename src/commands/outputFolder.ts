@@ -99,6 +99,6 @@ async function filesIn(folder: string): Promise<number> {
 
 async function mayReplace(folder: string): Promise<boolean> {
   const replace = vscode.l10n.t('Replace');
-  const detail = vscode.l10n.t('An encoder in it is replaced: weights, config.json, preprocessor_config.json and manifest.json. Other files stay. Until the new one is whole, the old one stays too.');
+  const detail = vscode.l10n.t('An encoder in it is replaced, with all files that its manifest.json names, and so are files with the names of new ones. Other files stay. Until the new one is whole, the old one stays too.');
   return await vscode.window.showWarningMessage(unlinked(vscode.l10n.t('{0} is not empty.', basename(folder))), { modal: true, detail }, replace) === replace;
 }

@@ -48,7 +48,7 @@ function gridFor(model: EncoderModel, picture: string, [, height = 0, width = 0]
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     const side = usualSide(model.graph);
-    const wants = takesAnyGrid(model.graph) ? `. ${error.message}` : `, but the encoder takes ${side} x ${side}.`;
+    const wants = takesAnyGrid(model.graph) ? `. ${error.message}` : t`, but the encoder takes ${side} x ${side}.`;
     throw new UserError(t`${picture} becomes ${width} x ${height} pixels by the checkpoint's preprocessor_config.json${wants} Say --resize square or --resize crop.`, { cause: error });
   }
 }

@@ -33,6 +33,8 @@ export interface ExportOptions extends RunOptions {
   readonly grid?: Grid;
   /** Other files to write into the model's folder. */
   readonly beside?: readonly ExtraFile[];
+  /** Files of the model's folder to take away once the new ones are there. */
+  readonly stale?: readonly string[];
   readonly overwrite?: boolean;
 }
 
@@ -49,7 +51,7 @@ const ALIGNMENT = 4096;
 export async function exportOnnx(model: EncoderModel, options: ExportOptions): Promise<string[]> {
   const path = resolve(options.path);
   const data = `${path}.data`;
-  const { beside = [] } = options;
+  const { beside = [], stale = [] } = options;
   const others = beside.map(({ name }) => join(dirname(path), name));
   if (options.overwrite !== true) for (const file of [path, data, ...others]) await refuseExisting(file);
   const graph = forwardGraph(model.graph, options.grid);
@@ -70,7 +72,7 @@ export async function exportOnnx(model: EncoderModel, options: ExportOptions): P
     for (const file of beside) await writeBeside(folder.staging, file, options.signal);
     // The model last: who finds it finds its weights.
     const files = [...others, ...(options.weights === 'one-file' ? [data] : []), path];
-    await folder.commit(files.map(file => basename(file)), []);
+    await folder.commit(files.map(file => basename(file)), stale);
     return files;
   } catch (error) {
     await folder.discard();

@@ -32,7 +32,7 @@ export interface EncoderModel {
  * @throws UserError when the family cannot be run, a tensor is missing or has another shape, or the files are not on this machine
  */
 export function encoderModel(plan: Plan, family: Family, hyperparameters: Hyperparameters, config?: ConfigDocument): EncoderModel {
-  if (family.graph === undefined) throw new UserError(t`Encoders of the family ${family.title} can be validated and extracted, but not run yet.`);
+  if (family.graph === undefined) throw new UserError(t`${family.title}: ${family.notRun ?? t('Encoders of this family cannot be run.')}`);
   const { name, files } = plan.checkpoint;
   const planned = new Map(plan.kept.map(({ outputKey, tensor }) => [outputKey, tensor]));
   const weights = new Map<string, StoredWeight>();

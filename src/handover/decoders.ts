@@ -66,5 +66,5 @@ export function decoderFromConfig(text: string, location: string): Decoder {
   const described = WITHIN.flatMap(name => config[name] ?? [])[0] ?? config;
   const found = FIELDS.flatMap(name => described[name] ?? [])[0];
   if (found === undefined) throw new UserError(t`${location} does not say how wide the decoder's token embeddings are (${FIELDS.join(', ')}). Give the decoder's config.json.`);
-  return { title: config._name_or_path === undefined || config._name_or_path === '' ? config.model_type ?? 'the decoder' : config._name_or_path, width: found };
+  return { title: config._name_or_path === undefined || config._name_or_path === '' ? config.model_type ?? t('the decoder') : config._name_or_path, width: found };
 }

@@ -18,9 +18,12 @@ export const onnx: Target = {
   files: ({ preprocessor }) => [jsonFile('preprocessor_config.json', preprocessor)],
   python: ({ family, hyperparameters, source }) => {
     if (family.graph === undefined) throw new UserError(t`The forward pass of ${family.title} is not known here.`);
-    const { side } = pictureSizes(family.graph(hyperparameters, source));
+    const { side, unit } = pictureSizes(family.graph(hyperparameters, source));
+    // transformers' processors cut pictures of free sizes up; the model takes them whole.
+    const pixels = unit === undefined ? ['pixel_values are pictures as preprocessor_config.json makes them; their number is free.']
+      : [`pixel_values are whole pictures of ${side} x ${side} pixels, scaled and normalised as preprocessor_config.json says,`, 'but not cut into patches or tiles; their number is free. For pictures of another size: vision-encoder export --picture-size'];
     return {
-      about: [`${family.title}'s vision encoder as an ONNX model: python FOLDER/load.py`, 'pixel_values are pictures as preprocessor_config.json makes them; their number is free.'],
+      about: [`${family.title}'s vision encoder as an ONNX model: python FOLDER/load.py`, ...pixels],
       imports: ['import numpy', 'import onnxruntime'],
       load: [
         `session = onnxruntime.InferenceSession(str(folder / '${ONNX_MODEL}'))`,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { withServer } from '../unit/remote/support';
 import { BIN, fails, inFolder, names, run, runJson } from './support';
 
 const CLIP = join(__dirname, '../fixtures/families/clip');
@@ -41,6 +42,21 @@ describe('vision-encoder handover', () => {
     const text = await readFile(join(out, 'load.py'), 'utf8');
     assert.equal(String(json.python).replace(`Path('${out}')`, 'Path(__file__).parent'), text);
   }));
+
+  it('hands over from the Hub what it hands over from the disk', () => inFolder(folder => withServer({ folder: BIN }, async server => {
+    const env = { HF_ENDPOINT: server.endpoint, HF_HOME: folder };
+    for (const [target, weights] of [['deepspeed-visualchat', 'pytorch_model.bin'], ['onnx', 'encoder.onnx.data']] as const) {
+      const written = [];
+      for (const [name, checkpoint] of [['local', BIN], ['remote', 'hf://test/tiny']] as const) {
+        const out = join(folder, `${target}-${name}-qwen`);
+        const { code, stderr } = await run(['handover', checkpoint, '--for', target, '--out', out, '--decoder', 'opt-125m', '--cache', join(folder, 'cache')], { env });
+        assert.equal(code, 0, stderr);
+        assert.equal(/Downloading \d+ KB of /.test(stderr), name === 'remote', stderr);
+        written.push(Buffer.concat(await Promise.all([weights, 'load.py', 'projection.json'].map(file => readFile(join(out, file))))));
+      }
+      assert.ok(written[0]?.equals(written[1]!), target);
+    }
+  })));
 
   it('refuses what cannot be handed over, in a sentence', () => inFolder(async folder => {
     const out = join(folder, 'out');

@@ -2,17 +2,18 @@
 
 With SigLIP's head as timm has it, AttentionPoolLatent (timm/layers/attention_pool.py): a latent is projected to the query, keys
 and values come stacked of one layer, then y = a + MLP(norm(a)). With class token and registers, as DINOv2 has them there, only
-patches have positions (no_embed_class), or the class token too.
+patches have positions (no_embed_class), or the class token too. CLIP's towers have a norm before the blocks, no bias in the patch
+embedding, PyTorch's epsilon, and OpenAI's the quick GELU.
 """
 import torch
-from tiny import Weights, attended, attention, out_folder, picture, put_pool_weights, write
+from tiny import ACT, Weights, attended, attention, out_folder, picture, put_pool_weights, write
 
 EPS = 1e-6
 
 
-def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, classes=0, registers=0, placed=0, scale=False, head=False):
-    gelu, grid = torch.nn.functional.gelu, pixels.shape[-1] // patch
-    x = w.patches(pixels, f'{prefix}patch_embed.proj', width, patch, bias=True)
+def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, classes=0, registers=0, placed=0, scale=False, head=False, clip=False, act='gelu', EPS=EPS):
+    gelu, grid = ACT[act], pixels.shape[-1] // patch
+    x = w.patches(pixels, f'{prefix}patch_embed.proj', width, patch, bias=not clip)
     before = ([w(f'{prefix}cls_token', 1, 1, width)] if classes else []) + ([w(f'{prefix}reg_token', 1, registers, width)] if registers else [])
     positions = w(f'{prefix}pos_embed', 1, grid * grid + placed, width)
     # timm's order: with places for the tokens before, they are joined first.
@@ -22,6 +23,8 @@ def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, classes=0,
         x = joined[0] + positions
     else:
         x = torch.cat([*before, x + positions], 1)
+    if clip:
+        x = w.layer_norm(x, f'{prefix}norm_pre', EPS)
     states = {'embeddings': x}
     for n in range(layers):
         at = f'{prefix}blocks.{n}.'
@@ -61,6 +64,10 @@ def main():
     # Class token and registers, all with a position.
     w, pixels = Weights(36), picture(16)
     write(out, 'timm-vit-placed', w, {'vision_config': {**fields, 'image_size': 16}}, {'pixel_values': pixels, **vision_model(w, pixels, 'visual.trunk.', **sizes, classes=1, registers=2, placed=3)})
+    # OpenAI's CLIP in a Prismatic model.
+    w, pixels = Weights(37), picture(16)
+    write(out, 'timm-vit-clip', w, {'vision_config': {**fields, 'image_size': 16, 'quick_gelu': True}},
+          {'pixel_values': pixels, **vision_model(w, pixels, 'vision_backbone.featurizer.', **sizes, classes=1, placed=1, clip=True, act='quick_gelu', EPS=1e-5)}, others=[('projector.fc1.weight', (16, 16)), ('language_model.model.norm.weight', (16,))])
 
 
 main()

@@ -1,7 +1,8 @@
 import { t } from '@vscode/l10n';
 import { encoderFamily } from '../encoderFamily';
 import { flag, part, positions, size } from '../sizes';
-import { module, modules, tensor } from '../vitSpec';
+import type { Dim } from '../tensorList';
+import { module, modules, stacked, tensor } from '../vitSpec';
 import { shortestEdgeAndCrop } from './preprocessing';
 
 /**
@@ -11,7 +12,7 @@ import { shortestEdgeAndCrop } from './preprocessing';
 export const aimv2 = encoderFamily({
   id: 'aimv2',
   title: 'AIMv2',
-  models: 'AIMv2 (fixed resolution), Ovis 2',
+  models: 'AIMv2 (fixed resolution), Ovis 2 (-hf)',
   support: 'preview',
   sizes: [
     size('width', 'hidden_size', 1024),
@@ -69,5 +70,59 @@ export const aimv2 = encoderFamily({
     }),
     norm: 'rms', epsilon: field('rms_norm_eps'), activation: field('hidden_act'),
     finalNorm: { features: true, pooled: false }, pooled: value('head') === 1 ? 'attention' : 'none',
+  }),
+});
+
+/**
+ * AIMv2Model as Apple published it (apple/aimv2-large-patch14-224, modeling_aimv2.py), before transformers had it. Of its MLPs, fc1
+ * passes the activation and is multiplied by fc3. `features` is its last hidden state, normed; there is no head.
+ */
+export const aimv2Apple = encoderFamily({
+  id: 'aimv2-apple',
+  title: 'AIMv2 (Apple)',
+  models: 'AIMv2 (fixed resolution), Ovis 2 (original)',
+  support: 'preview',
+  sizes: [
+    size('width', 'hidden_size', 1024),
+    size('layers', 'num_hidden_layers', 24),
+    size('heads', 'num_attention_heads', 8, { guess: value => value('width') / 128 }),
+    size('mlp_size', 'intermediate_size', 2816),
+    size('patch_size', 'patch_size', 14),
+    size('image_size', 'image_size', 224),
+    positions(0),
+    flag('qkv_bias', t('1 when the projections to queries, keys and values have a bias.'), 'qkv_bias', 0),
+    flag('use_bias', t('1 when the other linear layers have a bias.'), 'use_bias', 0),
+  ],
+  tensors: t => {
+    const linear = (path: string, out: Dim, input: string, bias: string): void => {
+      t.add(`${path}.weight`, out, input);
+      t.part(bias, () => { t.add(`${path}.bias`, out); });
+    };
+    t.add('preprocessor.pos_embed', 1, 'positions', 'width');
+    t.add('preprocessor.patchifier.proj.weight', 'width', 3, 'patch_size', 'patch_size');
+    t.add('preprocessor.patchifier.proj.bias', 'width');
+    t.norm('preprocessor.patchifier.norm', 'width', false);
+    t.blocks('trunk.blocks', 'layers', () => {
+      linear('attn.qkv', { of: 'width', times: 3 }, 'width', 'qkv_bias');
+      linear('attn.proj', 'width', 'width', 'use_bias');
+      t.norm('norm_1', 'width', false);
+      linear('mlp.fc1', 'mlp_size', 'width', 'use_bias');
+      linear('mlp.fc2', 'width', 'mlp_size', 'use_bias');
+      linear('mlp.fc3', 'mlp_size', 'width', 'use_bias');
+      t.norm('norm_2', 'width', false);
+    });
+    t.norm('trunk.post_trunk_norm', 'width', false);
+  },
+  anchors: { all: ['preprocessor.pos_embed', 'preprocessor.patchifier.norm.weight', 'trunk.blocks.0.mlp.fc3.weight'] },
+  config: { own: { aimv2: {} }, places: [['vision_config'], ['visual_tokenizer_config', 'backbone_config']] },
+  class: { model_type: 'aimv2', architecture: 'AIMv2Model' },
+  fields: { rms_norm_eps: 1e-5, num_channels: 3 },
+  preprocessor: shortestEdgeAndCrop,
+  graph: (_, field) => ({
+    outer: { ...modules({ patch: 'preprocessor.patchifier.proj', patchNorm: 'preprocessor.patchifier.norm', finalNorm: 'trunk.post_trunk_norm' }), ...tensor('positions', 'preprocessor.pos_embed') },
+    blocks: 'trunk.blocks',
+    block: { ...modules({ norm1: 'norm_1', out: 'attn.proj', norm2: 'norm_2', gate: 'mlp.fc1', fc1: 'mlp.fc3', fc2: 'mlp.fc2' }), ...stacked('attn.qkv', ['q', 'k', 'v']) },
+    norm: 'rms', epsilon: field('rms_norm_eps'), activation: 'silu',
+    finalNorm: { features: true, pooled: false }, pooled: 'none',
   }),
 });

@@ -17,6 +17,7 @@ export const florence2 = encoderFamily({
   title: 'DaViT (Florence-2)',
   models: 'Florence-2 (original)',
   support: 'validate',
+  notRun: t('It can be extracted, but not run: the grid and the width of its hidden states change from stage to stage, and all that shows them here has one of each.'),
   sizes: STAGES.flatMap(stage => [
     ownSize(`width_${stage}`, t`Width of stage ${stage}.`, { config: [`dim_embed.${stage}`, `embed_dim.${stage}`], default: WIDTHS[stage], max: 65_536 }),
     ownSize(`blocks_${stage}`, t`Pairs of blocks in stage ${stage}.`, { config: [`depths.${stage}`], default: DEPTHS[stage], counts: t`block pairs in stage ${stage}`, max: 1024 }),

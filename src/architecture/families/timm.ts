@@ -1,7 +1,7 @@
 import { t } from '@vscode/l10n';
 import { encoderFamily } from '../encoderFamily';
 import type { Observed } from '../family';
-import { headsOf, mlpByRatio, ownSize, part, positions, size, type Size, type ValueOf } from '../sizes';
+import { flag, headsOf, mlpByRatio, ownSize, part, positions, size, type Size, type ValueOf } from '../sizes';
 import { modules, stacked, tensor } from '../vitSpec';
 import { HALF_STATISTICS, squash } from './preprocessing';
 
@@ -29,6 +29,7 @@ function placedPrefix(kept: ReadonlyMap<string, readonly number[]>): Observed {
 
 /** timm's SigLIP models at patches of 32 or with so400m's 16, giantopt and large at 512 take the tanh GELU; all others the exact one. */
 function activation(value: ValueOf): string {
+  if (value('quick_gelu') === 1) return 'quick_gelu';
   const [width, patch] = [value('width'), value('patch_size')];
   const tanh = value('class_token') === 0 && ((width === 768 && patch === 32) || (width === 1024 && value('image_size') === 512) || (width === 1152 && patch === 16) || (width === 1536 && patch === 16));
   return tanh ? 'gelu_pytorch_tanh' : 'gelu';
@@ -42,7 +43,7 @@ function activation(value: ValueOf): string {
 export const timmVit = encoderFamily({
   id: 'timm-vit',
   title: 'timm ViT',
-  models: 'DeepSeek-VL2, MiniCPM-V 2.0, OpenCLIP with timm towers, Prismatic, OpenVLA',
+  models: 'DeepSeek-VL2, MiniCPM-V 2.0, OpenCLIP with timm towers (ViT, CLIP and SigLIP), Prismatic, OpenVLA',
   support: 'preview',
   sizes: [
     size('width', 'width', undefined),
@@ -50,11 +51,14 @@ export const timmVit = encoderFamily({
     size('heads', 'heads', undefined, { guess: headsOf({ 192: 3, 384: 6, 768: 12, 1024: 16, 1152: 16, 1280: 16 }) }),
     mlpByRatio('mlp_ratio', 4),
     size('patch_size', 'patch_size', 16),
+    part('patch_bias', t('1 when the patch embedding has a bias.'), 1),
     part('class_token', '1 when there is a class token.', 0),
     ownSize('registers', t('Number of register tokens.'), { default: 0, min: 0, max: 1024, part: true }),
     ownSize('placed_prefix', t('Tokens before the patches that have a position.'), { min: 0, max: 1025, part: true, usual: value => value('class_token') }),
     size('image_size', 'image_size', 224),
     POSITIONS,
+    part('pre_norm', t('1 when there is a norm before the blocks.'), 0),
+    flag('quick_gelu', t('1 when MLPs have OpenAI\'s quick GELU, which no tensor shows.'), 'quick_gelu', 0),
     part('layer_scale', '1 when blocks scale what they add.', 0),
     part('final_norm', '1 when there is a norm after the blocks.', 1),
     part('head', '1 when the attention pooling head is kept.', 0),
@@ -64,7 +68,8 @@ export const timmVit = encoderFamily({
     t.part('registers', () => { t.add('reg_token', 1, 'registers', 'width'); });
     t.add('pos_embed', 1, 'positions', 'width');
     t.add('patch_embed.proj.weight', 'width', 3, 'patch_size', 'patch_size');
-    t.add('patch_embed.proj.bias', 'width');
+    t.part('patch_bias', () => { t.add('patch_embed.proj.bias', 'width'); });
+    t.part('pre_norm', () => { t.norm('norm_pre', 'width'); });
     t.blocks('blocks', 'layers', () => {
       t.norm('norm1', 'width');
       t.linear('attn.qkv', { of: 'width', times: 3 }, 'width');
@@ -87,7 +92,7 @@ export const timmVit = encoderFamily({
     });
   },
   alsoObserve: placedPrefix,
-  anchors: { all: ['pos_embed', 'patch_embed.proj.bias', 'blocks.0.attn.qkv.weight', 'blocks.0.mlp.fc1.weight'], none: ['blocks.0.attn.q_bias', 'blocks.0.mlp.w12.weight'] },
+  anchors: { all: ['pos_embed', 'patch_embed.proj.weight', 'blocks.0.attn.qkv.weight', 'blocks.0.mlp.fc1.weight'], none: ['blocks.0.attn.q_bias', 'blocks.0.mlp.w12.weight'] },
   parts: [{ id: 'head', title: t('Attention pooling head'), modules: ['attn_pool'], kept: true, why: t('The pooling head, which gives one vector for the picture.') }],
   excluded: [{ modules: ['head'], why: t('A classifier.') }],
   config: { own: {}, looksOwn: object => typeof object.width === 'number' && typeof object.layers === 'number' },
@@ -96,7 +101,7 @@ export const timmVit = encoderFamily({
   preprocessor: squash('SiglipImageProcessor', HALF_STATISTICS),
   graph: value => ({
     outer: {
-      ...tensor('class', 'cls_token'), ...tensor('registers', 'reg_token'), ...tensor('positions', 'pos_embed'), ...modules({ patch: 'patch_embed.proj', finalNorm: 'norm' }),
+      ...tensor('class', 'cls_token'), ...tensor('registers', 'reg_token'), ...tensor('positions', 'pos_embed'), ...modules({ patch: 'patch_embed.proj', preNorm: 'norm_pre', finalNorm: 'norm' }),
       ...tensor('pool.probe', 'attn_pool.latent'), ...stacked('attn_pool.kv', ['pool.k', 'pool.v']),
       ...modules({ 'pool.q': 'attn_pool.q', 'pool.out': 'attn_pool.proj', 'pool.norm': 'attn_pool.norm', 'pool.fc1': 'attn_pool.mlp.fc1', 'pool.fc2': 'attn_pool.mlp.fc2' }),
     },
@@ -106,7 +111,8 @@ export const timmVit = encoderFamily({
       ...stacked('attn.qkv', ['q', 'k', 'v']), ...tensor('scale1', 'ls1.gamma'), ...tensor('scale2', 'ls2.gamma'),
     },
     registers: value('registers'), placedPrefix: value('placed_prefix'),
-    epsilon: 1e-6, activation: activation(value),
+    // CLIP's towers have PyTorch's epsilon in place of timm's.
+    epsilon: value('pre_norm') === 1 ? 1e-5 : 1e-6, activation: activation(value),
     finalNorm: { features: value('final_norm') === 1, pooled: false },
     pooled: value('head') === 1 ? 'attention' : value('class_token') === 1 ? 'class' : 'none',
   }),

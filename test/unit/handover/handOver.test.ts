@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { parseConfig } from '../../../src/architecture/config';
 import { openCheckpoint } from '../../../src/checkpoint/open';
@@ -32,7 +32,7 @@ print(json.dumps((lambda encoder, projection, **_: ${then})(**{'projection': Non
 }
 
 async function withJob<T>(fixture: string, use: (job: Job) => Promise<T>): Promise<T> {
-  const checkpoint = await openCheckpoint(join(FIXTURES, fixture));
+  const checkpoint = await openCheckpoint(resolve(FIXTURES, fixture));
   try {
     return await use(await openJob(checkpoint));
   } finally {
@@ -154,6 +154,18 @@ describe('handing over', function () {
         assert.equal(whyNot(without, target), `Hugging Face transformers wants the ${validated(job).family.title} encoder with its ${part}, and this checkpoint has none.`);
       });
     }
+
+    for (const [fixture, module, name] of [['qwen2.5-omni', 'qwen2_5_omni', 'Qwen2_5OmniVisionEncoder'], ['qwen3-omni', 'qwen3_omni_moe', 'Qwen3OmniMoeVisionEncoder']] as const) {
+      it(`hands ${fixture} to the class within the whole model, merger and all`, () => inFolder(async folder => {
+        const out = join(folder, 'encoder');
+        const { projection } = await hand(`families/${fixture}`, 'transformers', out, { projection: LLAMA });
+        assert.ok((await readFile(join(out, 'load.py'), 'utf8')).includes(`from transformers.models.${module}.modeling_${module} import ${name}\n`));
+        const written = await openCheckpoint(join(out, 'model.safetensors'));
+        const last = written.tensors.find(({ key }) => key === 'merger.mlp.2.weight');
+        await written.close();
+        assert.deepEqual(last?.shape[0], projection?.features);
+      }));
+    }
   });
 
   describe('to OpenCLIP', () => {
@@ -187,6 +199,25 @@ describe('handing over', function () {
       const { stdout } = await promisify(execFile)(process.execPath, ['-e', RUN_ONNX, createRequire(__filename).resolve('onnxruntime-node'), join(folder, 'out/encoder.onnx')], { cwd: folder });
       assert.equal(stdout, '1,17,16');
       assert.match(await readFile(join(folder, 'out/projection.json'), 'utf8'), /"features": 16,/);
+    }));
+
+    it('replaces an encoder with all its files when told to, and never the checkpoint', () => inFolder(async folder => {
+      const out = join(folder, 'out');
+      await hand('families/clip', 'transformers', out);
+      await assert.rejects(hand('families/clip', 'onnx', out), OutputExists);
+      await writeFile(join(out, 'mine.txt'), '');
+      const { files } = await hand('families/clip', 'onnx', out, { overwrite: true });
+      assert.deepEqual((await readdir(out)).sort(), [...files, 'mine.txt'].sort());
+      const checkpoint = join(folder, 'checkpoint');
+      await cp(join(FIXTURES, 'families/clip'), checkpoint, { recursive: true });
+      const before = await readdir(checkpoint);
+      await assert.rejects(hand(checkpoint, 'onnx', checkpoint, { overwrite: true }), /holds the checkpoint itself/);
+      assert.deepEqual(await readdir(checkpoint), before);
+    }));
+
+    it('says of encoders of pictures of any size what the model takes', () => inFolder(async folder => {
+      await hand('families/qwen2-vl', 'onnx', join(folder, 'out'));
+      assert.match(await readFile(join(folder, 'out/load.py'), 'utf8'), /# pixel_values are whole pictures of 448 x 448 pixels.*\n# but not cut into patches/);
     }));
   });
 

@@ -54,6 +54,22 @@ const CASES: readonly { readonly family: string; readonly prefix: string; readon
     some: [['cls_token', 1, 1, 48], ['reg_token', 1, 4, 48], ['pos_embed', 1, 17, 48], ['blocks.1.ls2.gamma', 48]],
   },
   {
+    family: 'timm-vit', prefix: 'visual.trunk.', settings: { width: 48, heads: 4, layers: 2, patch_size: 7, image_size: 28, mlp_size: 100, class_token: 1, pre_norm: 1, patch_bias: 0 }, count: 7 + 24,
+    some: [['norm_pre.weight', 48], ['patch_embed.proj.weight', 48, 3, 7, 7], ['pos_embed', 1, 17, 48]],
+  },
+  {
+    family: 'timm-eva02', prefix: 'visual.trunk.', settings: { width: 48, heads: 4, layers: 2, patch_size: 7, image_size: 28, mlp_size: 100 }, count: 6 + 2 * 21,
+    some: [['cls_token', 1, 1, 48], ['pos_embed', 1, 17, 48], ['blocks.0.attn.q_proj.bias', 48], ['blocks.1.attn.norm.weight', 48], ['blocks.0.mlp.fc1_g.weight', 100, 48], ['blocks.0.mlp.norm.bias', 100]],
+  },
+  {
+    family: 'timm-eva', prefix: 'visual.trunk.', settings: { width: 48, heads: 4, layers: 2, patch_size: 7, image_size: 28, mlp_size: 100 }, count: 6 + 2 * 13,
+    some: [['blocks.0.attn.q_bias', 48], ['blocks.1.attn.qkv.weight', 144, 48], ['blocks.0.mlp.fc1.weight', 100, 48], ['norm.weight', 48]],
+  },
+  {
+    family: 'aimv2-apple', prefix: '', settings: { width: 48, heads: 4, layers: 2, patch_size: 7, image_size: 28, mlp_size: 100 }, count: 5 + 14,
+    some: [['preprocessor.pos_embed', 1, 16, 48], ['preprocessor.patchifier.norm.weight', 48], ['trunk.blocks.0.attn.qkv.weight', 144, 48], ['trunk.blocks.1.mlp.fc3.weight', 100, 48], ['trunk.post_trunk_norm.weight', 48]],
+  },
+  {
     family: 'florence2', prefix: 'vision_tower.', settings: { width_0: 32, width_1: 64, width_2: 64, width_3: 128, blocks_0: 1, blocks_1: 1, blocks_2: 3, blocks_3: 1 }, count: 16 + 6 * 32,
     some: [['convs.0.norm.weight', 32], ['convs.1.norm.weight', 32], ['convs.1.proj.weight', 64, 32, 3, 3], ['blocks.0.0.spatial_block.window_attn.fn.qkv.weight', 96, 32], ['blocks.2.2.channel_block.ffn.fn.net.fc1.weight', 256, 64], ['blocks.3.0.spatial_block.conv1.fn.dw.weight', 128, 1, 3, 3]],
   },

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { absentEncoder, detectFamily, familyById } from '../../../../src/architecture/registry';
+import { encoderModel } from '../../../../src/encoder/model';
+import { UserError } from '../../../../src/errors';
 import { configOf, fakeCheckpoint, type FakeTensor } from '../../support/checkpoints';
 import { LANGUAGE_MODEL, open, STATE_DICTS, tensorsOf } from '../../support/families';
 
@@ -71,6 +73,13 @@ describe('An encoder that no family knows', () => {
     assert.ok(validation.valid);
     assert.deepEqual(Object.fromEntries([...validation.hyperparameters].map(([name, { value }]) => [name, value])), { width: 48, layers: 12, patch_size: 14, mlp_size: 100 });
     assert.deepEqual(family.encoderConfig(validation.hyperparameters, undefined), { hidden_size: 48, num_hidden_layers: 12, intermediate_size: 100, patch_size: 14 });
+  });
+
+  it('is not run, which is said before anybody asks and when somebody does', () => {
+    const { family, detection, plan, validation } = open(fakeCheckpoint(strange));
+    const why = 'It can be extracted, but not run: no tensor shows its heads, its activation, and in what order its parts work.';
+    assert.ok(detection.reason.endsWith(why), detection.reason);
+    assert.throws(() => encoderModel(plan, family, validation.hyperparameters), new UserError(`unknown vision encoder: ${why}`));
   });
 
   it('is checked for blocks that disagree with the others', () => {

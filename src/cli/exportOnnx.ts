@@ -1,15 +1,21 @@
-import { statSync } from 'node:fs';
-import { extname, resolve } from 'node:path';
+import { existsSync, statSync } from 'node:fs';
+import { dirname, extname, join, resolve } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
-import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
+import { forwardGraph, gridOf, pictureSizes } from '../architecture/forwardGraphs';
 import { mergedNames } from '../architecture/outputs';
 import { printable } from '../checkpoint/wording';
 import { exportOnnx } from '../encoder/exportOnnx';
+import { jsonFile } from '../extraction/extraFiles';
 import { formatBytes } from '../format';
+import { writtenRule } from '../image/preprocessorConfig';
 import type { Job } from '../job';
+import { preprocessingOrFamilys } from '../preprocessing';
 import { parsePath } from './input';
 import { cacheOptions, runnable, type CacheOptions } from './runnable';
 import type { Terminal } from './terminal';
+
+/** How pictures become the model's input, for the engine that runs it. */
+const RULE_NAME = 'preprocessor_config.json';
 
 export interface ExportCommandOptions extends CacheOptions {
   readonly out: string;
@@ -28,6 +34,9 @@ export function exportOptions(command: Command): Command {
     .option('--picture-size <WxH>', 'pixels of the pictures that the model takes, such as 448x672, for encoders that take pictures of any size', parsePictureSize)
     .option('--overwrite', 'replace the model if it exists'))
     .addHelpText('after', `
+preprocessor_config.json beside the model says how pictures become its input, unless one is there already. How to run both on
+many machines: examples/ray_data.py, which the extension brings in its media folder.
+
 Examples:
   $ vision-encoder export Qwen-VL-Chat --out onnx/encoder.onnx --outputs features,hidden_states.47
   $ vision-encoder export qwen-encoder --out qwen-encoder/encoder.onnx --weights in-place`);
@@ -37,13 +46,21 @@ Examples:
 export async function runExport(job: Job, options: ExportCommandOptions, terminal: Terminal, signal: AbortSignal) {
   const model = await runnable(job, options, terminal, signal);
   const outputs = options.outputs ?? ['features', ...mergedNames(forwardGraph(model.graph))];
+  const { pictureSize } = options;
+  const sizes = pictureSizes(model.graph);
+  const preprocessing = await preprocessingOrFamilys(job, sizes, signal);
+  const rule = join(dirname(resolve(options.out)), RULE_NAME);
+  // The one of a checkpoint, where the model is written into its folder, is not ours to replace.
+  const beside = existsSync(rule) ? [] : [jsonFile(RULE_NAME, writtenRule(preprocessing.spec, pictureSize ?? { width: sizes.side, height: sizes.side }))];
   const bar = terminal.progress('Exporting');
   let paths: string[];
   try {
-    paths = await exportOnnx(model, { path: resolve(options.out), outputs, weights: options.weights, overwrite: options.overwrite === true, signal, ...(options.pictureSize && { grid: gridOf(model.graph, options.pictureSize.height, options.pictureSize.width) }), onProgress: bar.report });
+    paths = await exportOnnx(model, { path: resolve(options.out), outputs, weights: options.weights, beside, overwrite: options.overwrite === true, signal, ...(pictureSize && { grid: gridOf(model.graph, pictureSize.height, pictureSize.width) }), onProgress: bar.report });
   } finally {
     bar.stop();
   }
+  if (beside.length === 0) terminal.note(`${printable(rule)} was there already and stays as it is.`);
+  terminal.note(`Pictures are prepared by ${preprocessing.from}${sizes.unit === undefined ? '' : ', straight to the size that the model takes'}.`);
   const files = paths.map(path => ({ path, size: statSync(path).size }));
   if (options.json !== true) {
     terminal.print(`${terminal.style('green', '✓')} ${printable(model.name)} as ONNX, with ${outputs.join(', ')}`);

@@ -295,7 +295,10 @@ describe('vision-encoder features', function () {
     assert.deepEqual((JSON.parse(exported.stdout) as { files: { path: string }[] }).files.map(({ path }) => path), [model]);
     const whole = await run(['export', tiny, '--out', join(out, 'whole', 'encoder.onnx')], { program });
     assert.equal(whole.code, 0, whole.stderr);
-    assert.deepEqual(await names(join(out, 'whole')), ['encoder.onnx', 'encoder.onnx.data']);
+    assert.deepEqual(await names(join(out, 'whole')), ['encoder.onnx', 'encoder.onnx.data', 'preprocessor_config.json']);
+    const { size, do_center_crop: crops } = JSON.parse(await readFile(join(out, 'whole', 'preprocessor_config.json'), 'utf8')) as Record<string, unknown>;
+    assert.deepEqual([size, crops], [{ height: 112, width: 112 }, false]);
+    assert.match(exported.stderr, /preprocessor_config\.json was there already and stays as it is\./);
     await fails(['export', tiny, '--out', join(out, 'whole', 'encoder.onnx')], ['exists already'], { program });
     await fails(['export', tiny, '--out', join(out, 'elsewhere.onnx'), '--weights', 'in-place'], ['own folder'], { program });
     await fails(['export', tiny, '--out', join(out, 'x.onnx'), '--outputs', 'hidden_states.9'], ['0 to 2'], { program });

@@ -34,7 +34,7 @@ describe('the packages', function () {
       for (const wanted of ['onnxruntime_binding.node', /\/(lib)?onnxruntime\.[^/]+$/, /sharp-[^/]+\.node$/, /libvips-[^/]+$/]) {
         assert.ok(native.some(name => typeof wanted === 'string' ? name.endsWith(wanted) : wanted.test(name)), `${target} lacks ${wanted}: ${native.join(', ')}`);
       }
-      for (const file of ['package.json', 'package.nls.json', 'package.nls.zh-cn.json', 'l10n/bundle.l10n.zh-cn.json', 'readme.md', 'changelog.md', 'LICENSE.txt', 'dist/extension.js', 'dist/encoder.js', 'dist/copyThread.js', 'dist/cli.js', 'dist/webview/main.js', 'media/recipe.schema.json', 'media/sample/model.safetensors.index.json', 'media/pictures/balls.jpg']) {
+      for (const file of ['package.json', 'package.nls.json', 'package.nls.zh-cn.json', 'l10n/bundle.l10n.zh-cn.json', 'readme.md', 'changelog.md', 'LICENSE.txt', 'dist/extension.js', 'dist/encoder.js', 'dist/copyThread.js', 'dist/cli.js', 'dist/webview/main.js', 'media/examples/ray_data.py', 'media/recipe.schema.json', 'media/sample/model.safetensors.index.json', 'media/pictures/balls.jpg']) {
         assert.ok(names.includes(`extension/${file}`), `${target} lacks ${file}`);
       }
       const stray = names.filter(name => /^extension\/(src|webview|test|bench|\.ci|\.cache)\/|\.map$|\.ts$|\.vsix$/.test(name));

@@ -50,7 +50,7 @@ describe('How a model\'s pictures are prepared', () => {
     assert.equal(from, 'the checkpoint\'s open_clip_config.json');
     // What is written beside the extracted encoder says the same.
     const { preprocessor } = await companionFiles(job);
-    assert.deepEqual(pictureRule(preprocessor, { side: 224, patch: 16 }).spec, { ...spec, crop: { width: 224, height: 224 } });
+    assert.deepEqual(pictureRule(preprocessor, { side: 224, patch: 16 }).spec, spec);
   });
 
   it('as OpenCLIP\'s preprocess_cfg said, in the folder of an extracted encoder too', async () => {
@@ -62,9 +62,9 @@ describe('How a model\'s pictures are prepared', () => {
       const extracted = await jobOf('open-clip', config, { 'config.json': config, 'preprocessor_config.json': preprocessor });
       assert.ok(validated(extracted).validation.valid);
       assert.deepEqual(await modelPreprocessing(extracted, { side: 224, patch: 32 }), { spec: rule, from: 'the checkpoint\'s config.json' });
-      // And by the processor's own file, but for the half pixel that transformers rounds the other way.
-      const { crop, ...others } = pictureRule(preprocessor, { side: 224, patch: 32 }).spec;
-      assert.deepEqual({ ...others, ...(crop && { crop: { ...crop, torchvision: true } }) }, rule);
+      // And by the processor's own file: without a colour it says black.
+      const { fill, ...own } = pictureRule(preprocessor, { side: 224, patch: 32 }).spec;
+      assert.deepEqual({ ...own, ...(fill?.some(level => level > 0) === true && { fill }) }, rule);
     }
   });
 

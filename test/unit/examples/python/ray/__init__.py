@@ -1,0 +1,2 @@
+"""Ray is no package of Debian's."""
+from . import data

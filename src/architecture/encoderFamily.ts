@@ -100,7 +100,7 @@ function detect(spec: EncoderSpec, tensors: readonly Tensor[], config: ConfigDoc
   return {
     prefix,
     confidence: described === '' ? 0.9 : 0.99,
-    reason: whole === undefined ? `${keys.charAt(0).toUpperCase()}${keys.slice(1)}${described}.` : t`${whole} with a ${spec.title} encoder: ${keys}${described}.`,
+    reason: whole === undefined ? t`${`${keys.charAt(0).toUpperCase()}${keys.slice(1)}`}${described}.` : t`${whole} with a ${spec.title} encoder: ${keys}${described}.`,
   };
 }
 

@@ -81,7 +81,7 @@ function detect(tensors: readonly Tensor[], config: ConfigDocument | undefined):
   return {
     prefix,
     confidence: own ? 0.99 : 0.9,
-    reason: own ? t`${keys}, and ${configName(config)} has its "visual" object.` : `${keys}.`,
+    reason: own ? t`${keys}, and ${configName(config)} has its "visual" object.` : t`${keys}.`,
   };
 }
 

@@ -47,9 +47,9 @@ function merging({ config, family }: Job, sizes: PictureSizes): PictureSizes {
 }
 
 /** The rule with another geometry; colours stay as they are. */
-export function withGeometry({ filter, rescale, normalize }: PreprocessSpec, side: number, geometry: 'square' | 'crop'): PreprocessSpec {
+export function withGeometry({ filter, unrounded, rescale, normalize }: PreprocessSpec, side: number, geometry: 'square' | 'crop'): PreprocessSpec {
   const { resize, crop } = clipPreprocessing(side, geometry);
-  return { filter, rescale, ...(normalize && { normalize }), ...(resize && { resize }), ...(crop && { crop }) };
+  return { filter, ...(unrounded && { unrounded }), rescale, ...(normalize && { normalize }), ...(resize && { resize }), ...(crop && { crop }) };
 }
 
 /** The rule with no more than so many pixels, where it leaves pictures sizes of their own. */

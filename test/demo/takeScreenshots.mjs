@@ -19,15 +19,18 @@ async function frame(stays) {
   frames.push({ stays, picture: await page.screenshot() });
 }
 
-/** A picture of the README, and of the tour when it is to stay there. Few colours are on the screen: a palette makes the file a quarter of its size. */
+/** A palette makes a picture of a screen a quarter of its size; dithering would undo some of that. */
+const FEW_COLOURS = { palette: true, quality: 95, dither: 0, effort: 10 };
+
+/** A picture of the README, and of the tour when it is to stay there. */
 async function shoot(name, stays) {
   if (stays !== undefined) await frame(stays);
-  await sharp(await page.screenshot()).png({ palette: true, quality: 95, effort: 10 }).toFile(path.join(media, 'readme', `${name}.png`));
+  await sharp(await page.screenshot()).png(FEW_COLOURS).toFile(path.join(media, 'readme', `${name}.png`));
 }
 
 /** A part of the window, for a step of the walkthrough. */
 async function step(name, clip) {
-  await sharp(await page.screenshot({ clip })).png({ palette: true, quality: 90, effort: 10 }).toFile(path.join(media, 'walkthrough', `${name}.png`));
+  await sharp(await page.screenshot({ clip })).png(FEW_COLOURS).toFile(path.join(media, 'walkthrough', `${name}.png`));
 }
 
 async function widenSideBar(by) {
@@ -46,6 +49,8 @@ const closeEditors = () => workbench.command('Close All Editors', 'workbench.act
 
 async function openAndMark() {
   await widenSideBar(220);
+  await workbench.view('Keys').getByText('Open Folder…').waitFor();
+  await pointNowhere();
   await frame(1500);
   await openCheckpoint(workbench, checkpoint);
   await workbench.notification('Qwen-VL recognised').waitFor();

@@ -64,7 +64,7 @@ describe('The README\'s table of families', () => {
   });
 });
 
-/** Tensors of a class that no pass over one picture uses: masks are for training; Llama 4's adapter is extracted, but not run. */
+/** Tensors of a class that no pass uses: masks are for training; the adapter of Llama 4's small config does not take the width of four patches, so the class cannot run it either. */
 const UNUSED = /(^|\.)mask_token$|^vision_adapter\./;
 /** What the small configs leave to defaults that are for larger encoders. */
 const ALSO: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { mllama_vision: { intermediate_layers_indices: [1] } };

@@ -73,5 +73,5 @@ export async function preprocessingOrFamilys(job: Job, sizes: PictureSizes, sign
 function preprocessing(job: Job, { spec, note }: PictureRule, from: string): Preprocessing {
   const padded = job.config?.value.image_aspect_ratio === 'pad' && spec.padToSquare === undefined;
   const notes = [...(padded ? [t('with a rim that makes them square first, as config.json says')] : []), ...(note === undefined ? [] : [note])];
-  return { spec: padded ? paddedToSquare(spec) : spec, from: notes.length === 0 ? from : `${from} (${notes.join('; ')})` };
+  return { spec: padded ? paddedToSquare(spec) : spec, from: notes.length === 0 ? from : `${from} (${notes.join(t('; '))})` };
 }

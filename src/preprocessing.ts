@@ -47,9 +47,9 @@ function merging({ config, family }: Job, sizes: PictureSizes): PictureSizes {
 }
 
 /** The rule with another geometry; colours stay as they are. */
-export function withGeometry({ filter, rescale, normalize }: PreprocessSpec, side: number, geometry: 'square' | 'crop'): PreprocessSpec {
+export function withGeometry({ filter, unrounded, rescale, normalize }: PreprocessSpec, side: number, geometry: 'square' | 'crop'): PreprocessSpec {
   const { resize, crop } = clipPreprocessing(side, geometry);
-  return { filter, rescale, ...(normalize && { normalize }), ...(resize && { resize }), ...(crop && { crop }) };
+  return { filter, ...(unrounded && { unrounded }), rescale, ...(normalize && { normalize }), ...(resize && { resize }), ...(crop && { crop }) };
 }
 
 /** The rule with no more than so many pixels, where it leaves pictures sizes of their own. */
@@ -73,5 +73,5 @@ export async function preprocessingOrFamilys(job: Job, sizes: PictureSizes, sign
 function preprocessing(job: Job, { spec, note }: PictureRule, from: string): Preprocessing {
   const padded = job.config?.value.image_aspect_ratio === 'pad' && spec.padToSquare === undefined;
   const notes = [...(padded ? [t('with a rim that makes them square first, as config.json says')] : []), ...(note === undefined ? [] : [note])];
-  return { spec: padded ? paddedToSquare(spec) : spec, from: notes.length === 0 ? from : `${from} (${notes.join('; ')})` };
+  return { spec: padded ? paddedToSquare(spec) : spec, from: notes.length === 0 ? from : `${from} (${notes.join(t('; '))})` };
 }

@@ -54,6 +54,8 @@ class Preprocessor:
         if config.get("do_pad"):
             image = self._padded(image)
         width, height = self._resized(image.size)
+        if config["image_processor_type"].startswith("DINOv3"):
+            return self._unrounded(image, (width, height))
         if (width, height) != image.size:
             image = image.resize((width, height), resample=config["resample"])
         pixels = np.asarray(image)
@@ -61,10 +63,20 @@ class Preprocessor:
             pixels = self._cropped(pixels, *self.crop)
         return np.stack([levels[pixels[..., channel]] for channel, levels in enumerate(self.levels)])
 
+    def _unrounded(self, image, size):
+        """Resized levels stay fractions, as DINOv3's own processor leaves them."""
+        planes = (Image.fromarray(plane.astype(np.float32)) for plane in np.asarray(image).transpose(2, 0, 1))
+        resized = (np.asarray(plane.resize(size, resample=self.config["resample"])) for plane in planes)
+        return np.stack([self._values(levels.astype(np.float64), channel) for channel, levels in enumerate(resized)])
+
     def _levels(self, channel):
-        """What each of the 256 levels becomes, float32 after every step."""
+        """What each of the 256 levels becomes."""
+        return self._values(np.arange(256, dtype=np.float64), channel)
+
+    def _values(self, levels, channel):
+        """float32 after every step."""
         config = self.config
-        levels = np.arange(256, dtype=np.float64) * (config["rescale_factor"] if config.get("do_rescale", True) else 1)
+        levels = levels * (config["rescale_factor"] if config.get("do_rescale", True) else 1)
         levels = levels.astype(np.float32)
         if not config.get("do_normalize"):
             return levels
@@ -80,8 +92,9 @@ class Preprocessor:
     def _resized(self, size):
         width, height = size
         if self.longest:
-            ratio = self.longest / max(size)
-            return tuple(max(1, int(side * ratio + 0.5)) for side in size)
+            if self.config.get("side_rounding") == "half_even":
+                return tuple(max(1, round(side / (max(size) / self.longest))) for side in size)
+            return tuple(max(self.config.get("min_size", 14), int(side / max(size) * self.longest)) for side in size)
         if not self.config.get("do_resize"):
             return size
         wanted = self.config["size"]

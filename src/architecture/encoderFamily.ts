@@ -21,8 +21,8 @@ export interface PartSpec {
   /** Whether the preset takes it in. */
   readonly kept: boolean;
   readonly why: string;
-  /** Above the optional level, as CLIP's visual_projection is beside vision_model. */
-  readonly beside?: true;
+  /** Beside the optional level, as CLIP's visual_projection is beside vision_model, or beside the encoder's own module, as Kimi-VL's projector. */
+  readonly beside?: 'level' | 'encoder';
 }
 
 /** What makes a family: one of these per file, nearly all of it data. */
@@ -100,7 +100,7 @@ function detect(spec: EncoderSpec, tensors: readonly Tensor[], config: ConfigDoc
   return {
     prefix,
     confidence: described === '' ? 0.9 : 0.99,
-    reason: whole === undefined ? `${keys.charAt(0).toUpperCase()}${keys.slice(1)}${described}.` : t`${whole} with a ${spec.title} encoder: ${keys}${described}.`,
+    reason: whole === undefined ? t`${`${keys.charAt(0).toUpperCase()}${keys.slice(1)}`}${described}.` : t`${whole} with a ${spec.title} encoder: ${keys}${described}.`,
   };
 }
 
@@ -145,8 +145,8 @@ function makeSwitch(spec: EncoderSpec, part: PartSpec): Switch {
 }
 
 function partRules(spec: EncoderSpec, part: PartSpec, prefix: string, kept: boolean): Rule[] {
-  const outer = outerPrefix(spec, prefix);
-  const top = part.beside === true ? outer : prefix;
+  const outer = part.beside === 'encoder' ? prefix.slice(0, Math.max(0, prefix.lastIndexOf('.'))) : outerPrefix(spec, prefix);
+  const top = part.beside === undefined ? prefix : outer;
   return part.modules.map((path): Rule => {
     const module = joined(top, path);
     if (!kept) return { mark: 'exclude', module, why: part.why };

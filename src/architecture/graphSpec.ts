@@ -34,15 +34,16 @@ export type RotarySpec = z.infer<typeof rotary>;
 
 /** What joins side x side patches to one token of a language model. */
 const merger = z.object({
-  /** An MLP over the patches side by side, as Qwen2-VL's and Kimi-VL's, or GLM-4V's convolution with what follows it. */
-  kind: z.enum(['mlp', 'convolution']),
+  /** An MLP over the patches side by side, as Qwen2-VL's and Kimi-VL's, GLM-4V's convolution with what follows it, or Llama 4's pixel shuffle. */
+  kind: z.enum(['mlp', 'convolution', 'shuffle']),
   side: count,
   /** Of its output. */
   width: count,
   /** Inside its MLP. */
   inner: count,
-  norm: z.enum(['layer', 'rms']),
-  epsilon: z.number().nonnegative(),
+  /** Where it has a norm: of what kind, and its epsilon. */
+  norm: z.enum(['layer', 'rms']).exactOptional(),
+  epsilon: z.number().nonnegative().exactOptional(),
 });
 export type MergerSpec = z.infer<typeof merger>;
 

@@ -40,6 +40,13 @@ export function mergedByConvolution(b: GraphBuilder, w: VitWeights, merger: Merg
   return w.mlp(b, 'merger.', gelu(b, projected), { outer: size, inner: merger.inner });
 }
 
+/** Llama 4's adapter (transformers, models/llama4, Llama4VisionPixelShuffleMLP): an MLP without norm over the patches of a block side by side, with the exact GELU after either layer. */
+export function mergedByShuffle(b: GraphBuilder, w: VitWeights, merger: MergerSpec, grid: Grid, width: number, rows: Value): Value {
+  const blocks = blockRows(b, merger.side, grid, width, rows);
+  const inner = gelu(b, w.linear(b, 'merger.fc1', merger.inner, merger.side ** 2 * width, blocks));
+  return gelu(b, w.linear(b, 'merger.fc2', merger.width, merger.inner, inner));
+}
+
 /** Rows of single patches as rows of blocks, whose patches stand side by side, row by row. */
 function blockRows(b: GraphBuilder, side: number, grid: Grid, width: number, rows: Value): Value {
   const across = grid.columns / side;

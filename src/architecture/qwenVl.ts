@@ -81,7 +81,7 @@ function detect(tensors: readonly Tensor[], config: ConfigDocument | undefined):
   return {
     prefix,
     confidence: own ? 0.99 : 0.9,
-    reason: own ? t`${keys}, and ${configName(config)} has its "visual" object.` : `${keys}.`,
+    reason: own ? t`${keys}, and ${configName(config)} has its "visual" object.` : t`${keys}.`,
   };
 }
 
@@ -168,7 +168,7 @@ const RELATIONS: readonly { readonly names: readonly Name[]; readonly fault: (va
 function impossible(names: readonly Name[], message: string, resolved: Hyperparameters, config: ConfigDocument | undefined): ConfigError {
   const involved = names.flatMap(name => resolved.get(name) ?? []);
   const path = involved.flatMap(({ origin }): JsonPath[] => (origin.kind === 'config' ? [origin.path] : []))[0];
-  return new ConfigError(t`Such an encoder cannot be built: ${message} (${involved.map(one => sayOrigin(one, config, TITLE)).join('; ')}).`, path);
+  return new ConfigError(t`Such an encoder cannot be built: ${message} (${involved.map(one => sayOrigin(one, config, TITLE)).join(t('; '))}).`, path);
 }
 
 /** Heads of the attention pool: 128 channels each. */

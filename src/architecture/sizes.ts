@@ -54,7 +54,7 @@ export function resolveSizes({ title, sizes, relations }: SizeGrounds, config: C
     if (message === undefined) continue;
     const involved = names.flatMap(name => resolved.get(name) ?? []);
     const path = involved.flatMap(({ origin }): JsonPath[] => (origin.kind === 'config' ? [origin.path] : []))[0];
-    throw new ConfigError(t`Such an encoder cannot be built: ${message} (${involved.map(one => sayOrigin(one, config, title)).join('; ')}).`, path);
+    throw new ConfigError(t`Such an encoder cannot be built: ${message} (${involved.map(one => sayOrigin(one, config, title)).join(t('; '))}).`, path);
   }
   return resolved;
 }

@@ -1,7 +1,7 @@
 import type { GraphBuilder, Value } from '../onnx/graphBuilder';
 import type { BindWeight, BlockOutput, DerivedTable, ForwardGraph, PoolOutput } from './forwardGraph';
 import type { VitSpec } from './graphSpec';
-import { mergedByConvolution, mergedByMlp, mergedGrid } from './merger';
+import { mergedByConvolution, mergedByMlp, mergedByShuffle, mergedGrid } from './merger';
 import { resizePositions, type Grid } from './positions';
 import { attentionWeights, gather } from './operators';
 import { rotaryTables, type RotaryTables } from './rotary';
@@ -210,8 +210,7 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     const features = b.node('Reshape', [rows, b.integers([-1, rowCount, outputDim])], 'features.batched');
     if (wanted.includes('features')) outputs.set('features', features);
     if (merger !== undefined && wanted.includes('merged')) {
-      const joined = merger.kind === 'mlp' ? mergedByMlp(b, w, 'merger', merger, 'patch', grid, width, rows) : mergedByConvolution(b, w, merger, grid, width, rows);
-      outputs.set('merged', b.node('Reshape', [joined, b.integers([-1, ...mergedShape ?? []])], 'merged.batched'));
+      outputs.set('merged', b.node('Reshape', [merged(b, w, merger, patchRows(b, features)), b.integers([-1, ...mergedShape ?? []])], 'merged.batched'));
     }
     const vector = ['pooled', 'projected'].some(name => wanted.some(one => one === name));
     let one: Value | undefined;
@@ -246,9 +245,26 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     return w.linear(b, 'pool.out', size, size, gather(b, 'pool', weights, v, size));
   }
 
+  /** What the merger makes of rows (batch * patches, width). */
+  function merged(b: GraphBuilder, w: VitWeights, spec: NonNullable<typeof merger>, rows: Value): Value {
+    switch (spec.kind) {
+      case 'mlp': return mergedByMlp(b, w, 'merger', spec, 'patch', grid, width, rows);
+      case 'convolution': return mergedByConvolution(b, w, spec, grid, width, rows);
+      case 'shuffle': return mergedByShuffle(b, w, spec, grid, width, rows);
+    }
+  }
+
+  /** Of (batch, tokens, width) those that are patches. */
+  function onlyPatches(b: GraphBuilder, features: Value): Value {
+    return prefixTokens === 0 ? features : b.node('Slice', [features, b.integers([prefixTokens]), b.integers([tokens]), b.integers([1])], 'patches');
+  }
+
+  function patchRows(b: GraphBuilder, features: Value): Value {
+    return b.node('Reshape', [onlyPatches(b, features), b.integers([-1, width])], 'patches.rows');
+  }
+
   function meanOfPatches(b: GraphBuilder, features: Value): Value {
-    const cut = b.node('Slice', [features, b.integers([prefixTokens]), b.integers([tokens]), b.integers([1])], 'patches');
-    return b.node('ReduceMean', [cut], 'patches.mean', { axes: [1], keepdims: 0 });
+    return b.node('ReduceMean', [onlyPatches(b, features)], 'patches.mean', { axes: [1], keepdims: 0 });
   }
 
   /** How a learnt query attends to the tokens: (batch, heads, 1, tokens). */

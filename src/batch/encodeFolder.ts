@@ -91,6 +91,8 @@ export async function encodeFolder(client: FolderEncoder, model: EncoderModel, r
   wantedOutputs(forwardGraph(model.graph), request.outputs);
   const { signal, onProgress, startOver = false } = request;
   const [folder, out] = [resolve(request.folder), resolve(request.out)];
+  // What cannot be a folder is refused before anything is read.
+  await namesIn(out);
   const { pictures, unreadable } = await listPictures(folder, signal);
   const digest = await encoderDigest(model, { ...(signal && { signal }), ...(onProgress && { onProgress }) });
   const settings = runSettings(model, digest, request.outputs, request.preprocessing, request.precision);

@@ -1,7 +1,9 @@
-import { mkdir, open, readFile, rm, rmdir } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { hostname, uptime } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
@@ -36,11 +38,9 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
       if (!(error instanceof Held)) throw error;
       // Who has just made it writes into it next.
       await setTimeout(100);
-      const holder = await readHolder(path);
-      if (attempt === 2 || holder === undefined || isAlive(holder)) {
-        throw new UserError(t`Another run is writing into ${folder}. Wait until it ends, or choose another folder; if you are sure that there is none, delete ${path}.`);
-      }
-      await rm(path, { force: true });
+      const found = await read(path);
+      if (attempt === 2 || isAlive(found?.text)) throw busy(folder, path);
+      if (found !== undefined) await takeAway(path, found);
     }
   }
   return async () => {
@@ -52,25 +52,60 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
 
 class Held extends Error {}
 
-async function readHolder(path: string): Promise<Holder | undefined> {
+interface Found {
+  readonly text: string;
+  readonly modified: number;
+}
+
+/** Undefined when it is gone. */
+async function read(path: string): Promise<Found | undefined> {
   try {
-    return holderSchema.safeParse(JSON.parse(await readFile(path, 'utf8'))).data;
+    const { mtimeMs } = await stat(path);
+    return { text: await readFile(path, 'utf8'), modified: mtimeMs };
   } catch (error) {
-    // Gone meanwhile, or its process died before it wrote into it.
-    if (systemErrorCode(error) === 'ENOENT' || error instanceof SyntaxError) return { host: hostname(), pid: process.pid, booted: 0 };
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw error;
   }
 }
 
-/** Whether the run may be going on: one on another machine cannot be asked. */
-function isAlive({ host, pid, booted }: Holder): boolean {
-  if (host !== hostname()) return true;
-  // The number of a process from before a restart says nothing.
-  if (Math.abs(booted - bootTime()) > CLOCK_SLACK_MS) return false;
+/** Deletes the lock of a run that died, as long as it is still that one: another run may have found it too, and made its own meanwhile. */
+async function takeAway(path: string, found: Found): Promise<void> {
+  const aside = `${path}-${randomUUID()}`;
   try {
-    return process.kill(pid, 0);
+    await rename(path, aside);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return;
+    throw error;
+  }
+  if (isDeepStrictEqual(await read(aside), found)) await rm(aside, { force: true });
+  else await rename(aside, path);
+}
+
+function busy(folder: string, path: string): UserError {
+  return new UserError(t`Another run is writing into ${folder}. Wait until it ends, or choose another folder; if you are sure that there is none, delete ${path}.`);
+}
+
+/** Whether the run whose lock says so may be going on: one on another machine cannot be asked. */
+function isAlive(text: string | undefined): boolean {
+  // Gone meanwhile, or its process died before it wrote into it.
+  if (text === undefined || text === '') return false;
+  const holder = holderOf(text);
+  if (holder?.host !== hostname()) return true;
+  // The number of a process from before a restart says nothing.
+  if (Math.abs(holder.booted - bootTime()) > CLOCK_SLACK_MS) return false;
+  try {
+    return process.kill(holder.pid, 0);
   } catch (error) {
     return systemErrorCode(error) !== 'ESRCH';
+  }
+}
+
+/** Undefined when it is no lock that a run has written. */
+function holderOf(text: string): Holder | undefined {
+  try {
+    return holderSchema.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
   }
 }
 

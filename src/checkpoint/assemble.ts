@@ -70,7 +70,7 @@ function checkIndexedKeys(index: ShardIndex, others: ReadonlySet<string>, tensor
     const elsewhere = misplaced.get(first);
     return t`${shard} lacks ${someOf(keys)}${elsewhere === undefined ? '' : t` (${quoted(first)} is in ${elsewhere})`}`;
   });
-  throw new UserError(t`${index.name} names keys that are not in their shards: ${faults.slice(0, 3).join('; ')}${faults.length > 3 ? t`; and ${faults.length - 3} more shards` : ''}. The index and the shards do not belong together; download them again.`);
+  throw new UserError(t`${index.name} names keys that are not in their shards: ${faults.slice(0, 3).join(t('; '))}${faults.length > 3 ? t`; and ${faults.length - 3} more shards` : ''}. The index and the shards do not belong together; download them again.`);
 }
 
 /** What keys are made of; others are looked at closely. */

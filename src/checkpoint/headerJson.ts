@@ -26,7 +26,7 @@ export class JsonReader {
 
   /**
    * @param bytes valid UTF-8.
-   * @param subject what is being read, for messages: "the header of model.safetensors".
+   * @param subject what is being read, to begin a sentence: "The header of model.safetensors".
    */
   constructor(bytes: Uint8Array, subject: string) {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -137,7 +137,7 @@ export class JsonReader {
 
   /** A UserError for the place where the reader stands. */
   error(what: string): UserError {
-    return new UserError(t`${capitalised(this.#subject)} is damaged: ${what} (at its byte ${this.#at}). Download or export the file again.`);
+    return new UserError(t`${this.#subject} is damaged: ${what} (at its byte ${this.#at}). Download or export the file again.`);
   }
 
   #open(bracket: number, what: string): void {
@@ -206,8 +206,4 @@ export class JsonReader {
     this.#at = end + 1;
     return text;
   }
-}
-
-function capitalised(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -69,7 +69,7 @@ interface Header {
 }
 
 async function parseHeader(bytes: Uint8Array, name: string, signal: AbortSignal | undefined): Promise<Header> {
-  const json = new JsonReader(bytes, t`the header of ${name}`);
+  const json = new JsonReader(bytes, t`The header of ${name}`);
   const tensors = new Map<string, FileTensor>();
   const repeated = new Set<string>();
   const unknownFields = new Set<string>();

@@ -34,7 +34,7 @@ export async function readShardIndex(source: ByteSource, signal?: AbortSignal): 
 export function parseShardIndex(bytes: Uint8Array, name: string): ShardIndex {
   checkText(bytes, name);
   // JSON.parse would make an object of 100,000 properties first, which takes longer than all the rest, and put numbers first.
-  const json = new JsonReader(withoutMark(bytes), t`the shard index ${name}`);
+  const json = new JsonReader(withoutMark(bytes), t`The shard index ${name}`);
   let index: ShardIndex | undefined;
   if (json.peek() !== 'object') throw notAnIndex(name);
   json.openObject();

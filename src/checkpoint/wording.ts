@@ -16,7 +16,7 @@ export function quoted(name: string): string {
 
 /** The first few names, quoted, and how many there are besides. */
 export function someOf(names: readonly string[], most = 3): string {
-  const shown = names.slice(0, most).map(quoted).join(', ');
+  const shown = names.slice(0, most).map(quoted).join(t(', '));
   return names.length > most ? t`${shown} and ${names.length - most} more` : shown;
 }
 

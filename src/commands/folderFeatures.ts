@@ -91,7 +91,7 @@ class FolderRuns {
 
   private async encode(model: EncoderModel, choices: Choices): Promise<EncodedFolder> {
     const { log } = this.app;
-    const client = new EncoderClient({ entry: vscode.Uri.joinPath(this.extension, 'dist', 'encoder.js').fsPath });
+    const client = new EncoderClient({ entry: vscode.Uri.joinPath(this.extension, 'dist', 'encoder.js').fsPath, ...(vscode.l10n.uri !== undefined && { words: vscode.l10n.uri.fsPath }) });
     let kept = 0;
     try {
       return await withProgress(vscode.l10n.t('Features of {0}', visible(basename(choices.folder), 60)), ({ signal, onProgress }) => encodeFolder(client, model, {

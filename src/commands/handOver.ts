@@ -10,7 +10,7 @@ import { TARGETS } from '../handover/targets';
 import { validated, type Job } from '../job';
 import { decodeUtf8 } from '../json';
 import { label, unlinked } from '../views/markdown';
-import { command, type App } from './app';
+import { command, report, type App } from './app';
 import { demandValid, withDownload } from './extract';
 import { reveal } from './find';
 import { pick } from './open';
@@ -50,7 +50,8 @@ async function runHandOver(app: App, job: Job): Promise<void> {
     ...(decoder !== 'none' && { projection: { form: 'baseline', decoder, seed: 0 } }),
   })));
   if (result === undefined) void vscode.window.showInformationMessage(folder.overwrite ? unlinked(vscode.l10n.t('Cancelled. {0} is as it was.', basename(folder.out))) : vscode.l10n.t('Cancelled. Nothing was left behind.'));
-  else void announce(app, target, result);
+  // Not awaited: it stays until the person is done with it.
+  else announce(app, target, result).catch((error: unknown) => { report(app.log, error); });
 }
 
 interface TargetRow extends vscode.QuickPickItem {

@@ -30,13 +30,14 @@ const positive = z.number().positive();
 const triple = z.tuple([z.number(), z.number(), z.number()]).readonly();
 const preprocessSpec = z.object({
   padToSquare: triple.exactOptional(),
-  resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.enum(['shortestEdge', 'longestEdge']), size: positive }),
+  resize: z.discriminatedUnion('kind', [z.object({ kind: z.literal('exact'), width: positive, height: positive }), z.object({ kind: z.enum(['shortestEdge', 'longestEdge']), size: positive, least: positive.exactOptional() }),
     z.object({ kind: z.literal('area'), multiple: positive, minPixels: positive, maxPixels: positive, growFirst: z.boolean() }),
     z.object({ kind: z.literal('within'), longest: positive, multiple: positive }),
     z.object({ kind: z.enum(['patches', 'naflex']), patch: positive, limit: positive }),
     z.object({ kind: z.literal('tiles'), tile: positive, most: positive })]).exactOptional(),
   padTo: positive.exactOptional(),
   filter: z.enum(FILTERS),
+  unrounded: z.literal(true).exactOptional(),
   crop: z.object({ width: positive, height: positive, torchvision: z.literal(true).exactOptional() }).exactOptional(),
   fill: triple.exactOptional(),
   rescale: z.number(),

@@ -1,3 +1,6 @@
+import { t } from '@vscode/l10n';
+import { UserError } from '../errors';
+
 /** How encoders that take pictures of any shape choose a picture's size: one of these rules, `multiple` and `patch` in pixels. */
 export type FreeResize =
   /** Qwen2-VL, GLM-4V: both sides multiples, as near to the picture's own as the number of pixels allows; GLM-4V first makes the shorter side a multiple long, where it is not. */
@@ -18,6 +21,7 @@ export interface Size {
  * The size that a picture is resized to. Sources: transformers' image_processing_qwen2_vl.py and image_processing_glm4v.py
  * (smart_resize), image_processing_pixtral.py (get_resize_output_image_size), image_processing_siglip2.py
  * (get_image_size_for_max_num_patches), Kimi-VL's image_processing_kimi_vl.py (rescale).
+ * @throws UserError for a strip that Qwen2-VL's and GLM-4V's processors do not take
  */
 export function freeSize(source: Size, rule: FreeResize): Size {
   switch (rule.kind) {
@@ -36,6 +40,9 @@ export function freeSize(source: Size, rule: FreeResize): Size {
   }
 }
 
+/** smart_resize's, of Qwen2-VL and GLM-4V. */
+const MOST_PROPORTION = 200;
+
 /** The rule with no more than so many pixels. */
 export function withinPixels(rule: FreeResize, pixels: number): FreeResize {
   switch (rule.kind) {
@@ -48,6 +55,8 @@ export function withinPixels(rule: FreeResize, pixels: number): FreeResize {
 
 function areaSize(source: Size, { multiple, minPixels, maxPixels, growFirst }: FreeResize & { readonly kind: 'area' }): Size {
   const small = Math.min(source.width, source.height);
+  // The processors raise there.
+  if (Math.max(source.width, source.height) > MOST_PROPORTION * small) throw new UserError(t`The picture of ${source.width} x ${source.height} is more than ${MOST_PROPORTION} times as long on one side as on the other, which the model's own processor refuses. Cut it first.`);
   const { width, height } = growFirst && small < multiple ? each(source, side => Math.trunc(side * multiple / small)) : source;
   const rounded = each({ width, height }, side => roundHalfEven(side / multiple) * multiple);
   const pixels = rounded.width * rounded.height;
@@ -76,7 +85,7 @@ function naflexSize(source: Size, { patch, limit }: FreeResize & { readonly kind
 }
 
 /** As Python's round(). */
-function roundHalfEven(value: number): number {
+export function roundHalfEven(value: number): number {
   const floor = Math.floor(value);
   return value - floor === 0.5 ? floor + floor % 2 : Math.round(value);
 }

@@ -1,8 +1,8 @@
 import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
-import { freeSize, up, type FreeResize } from './freeSizes';
+import { freeSize, roundHalfEven, up, type FreeResize } from './freeSizes';
 import type { Geometry } from './geometry';
-import { type Filter, resize } from './resize';
+import { resize, resizeUnrounded, type Filter } from './resize';
 import type { RgbImage } from './rgbImage';
 import { onTiles, type TileResize } from './tiles';
 
@@ -12,10 +12,12 @@ type Triple = readonly [number, number, number];
 export interface PreprocessSpec {
   /** The picture is put in the middle of a square of this colour, as LLaVA does. */
   readonly padToSquare?: Triple;
-  /** Straight to a size, one side to `size` and the other in proportion, a size of the picture's own, or onto a canvas of tiles, with a rim at the right and below. */
-  readonly resize?: { readonly kind: 'exact'; readonly width: number; readonly height: number } | { readonly kind: 'shortestEdge' | 'longestEdge'; readonly size: number } | FreeResize | TileResize;
+  /** Straight to a size, one side to `size` and the other in proportion (where the longest edge decides, to the nearest pixel; with `least`, cut off to whole pixels, but to no fewer), a size of the picture's own, or onto a canvas of tiles, with a rim at the right and below. */
+  readonly resize?: { readonly kind: 'exact'; readonly width: number; readonly height: number } | { readonly kind: 'shortestEdge' | 'longestEdge'; readonly size: number; readonly least?: number } | FreeResize | TileResize;
   readonly filter: Filter;
-  /** The centre is cut out. `torchvision` rounds half a pixel as torchvision's CenterCrop does; transformers leaves it off. */
+  /** Resized levels stay fractions, as torchvision leaves those of float tensors; Pillow rounds them to 8 bits. */
+  readonly unrounded?: true;
+  /** The centre is cut out, or a rim put around it. `torchvision` rounds half a pixel as torchvision's CenterCrop does; transformers leaves it off, and pads the other way. */
   readonly crop?: { readonly width: number; readonly height: number; readonly torchvision?: true };
   /** A rim at the right and below makes multiples of the sides. */
   readonly padTo?: number;
@@ -65,17 +67,19 @@ export function preprocess(image: RgbImage, spec: PreprocessSpec): Preprocessed 
   checkPixels(image, width, height, MAX_INPUT_PIXELS);
   // The part of the resized picture that is seen; empty on a side only if the crop misses it, which a centred one cannot.
   const window = { left: Math.max(left, 0), top: Math.max(top, 0), width: Math.min(width, resized.width), height: Math.min(height, resized.height) };
-  const seen = resize(image, resized.width, resized.height, spec.filter, window);
+  const { filter } = spec;
+  const seen = spec.unrounded === true && filter !== 'nearest' ? resizeUnrounded(image, resized.width, resized.height, filter, window) : resize(image, resized.width, resized.height, filter, window);
 
   const pixels = new Float32Array(3 * width * height);
   for (let channel = 0; channel < 3; channel++) {
     const values = levels(spec, channel);
+    const valueOf = seen.data instanceof Uint8Array ? (level: number) => values[level] ?? 0 : (level: number) => valueOfLevel(spec, channel, level);
     const plane = pixels.subarray(channel * width * height, (channel + 1) * width * height);
     if (window.width < width || window.height < height) plane.fill(values[spec.fill?.[channel] ?? 0] ?? 0);
     for (let y = 0; y < seen.height; y++) {
       let to = (y + window.top - top) * width + window.left - left;
       let from = 3 * y * seen.width + channel;
-      for (let x = 0; x < seen.width; x++, from += 3) plane[to++] = values[seen.data[from] ?? 0] ?? 0;
+      for (let x = 0; x < seen.width; x++, from += 3) plane[to++] = valueOf(seen.data[from] ?? 0);
     }
   }
   return { pixels, geometry };
@@ -133,9 +137,10 @@ function resizedSize({ width, height }: Geometry['source'], rule: Exclude<Prepro
   if (rule === undefined) return { width, height };
   if (rule.kind === 'exact') return { width: rule.width, height: rule.height };
   if (rule.kind === 'longestEdge') {
-    // OpenCLIP's ResizeKeepRatio: round(side * ratio).
-    const ratio = rule.size / Math.max(width, height);
-    return { width: Math.max(1, Math.round(width * ratio)), height: Math.max(1, Math.round(height * ratio)) };
+    const longest = Math.max(width, height);
+    // DeepSeek-VL's processor: max(int(side / longest * size), min_size). OpenCLIP's ResizeKeepRatio: round(side / ratio), as Python rounds.
+    const scaled = (side: number): number => Math.max(rule.least ?? 1, rule.least === undefined ? roundHalfEven(side / (longest / rule.size)) : Math.trunc(side / longest * rule.size));
+    return { width: scaled(width), height: scaled(height) };
   }
   if (!('size' in rule)) return freeSize({ width, height }, rule);
   const long = Math.trunc(rule.size * Math.max(width, height) / Math.min(width, height));
@@ -166,9 +171,12 @@ export function atSize(spec: PreprocessSpec, side: number): PreprocessSpec {
   return { ...spec, ...(resize && { resize }), crop: { ...crop, ...square } };
 }
 
-/** What each of the 256 levels becomes. float32 after every step: rounding a float64 quotient or difference once gives float32's own. */
-function levels({ rescale, normalize }: PreprocessSpec, channel: number): Float32Array {
-  const mean = Math.fround(normalize?.mean[channel] ?? 0);
-  const std = Math.fround(normalize?.std[channel] ?? 1);
-  return Float32Array.from({ length: 256 }, (_, level) => Math.fround(Math.fround(level * rescale) - mean) / std);
+/** What each of the 256 levels becomes. */
+function levels(spec: PreprocessSpec, channel: number): Float32Array {
+  return Float32Array.from({ length: 256 }, (_, level) => valueOfLevel(spec, channel, level));
+}
+
+/** float32 after every step: rounding a float64 quotient or difference once gives float32's own. */
+function valueOfLevel({ rescale, normalize }: PreprocessSpec, channel: number, level: number): number {
+  return Math.fround(Math.fround(level * rescale) - Math.fround(normalize?.mean[channel] ?? 0)) / Math.fround(normalize?.std[channel] ?? 1);
 }

@@ -10,6 +10,8 @@ import type { Filter } from './resize';
 const filters: readonly Filter[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
 
 const positive = z.int().positive();
+/** Published models have 4. Of each number all layouts are tried, and a canvas of all tiles stands in memory. */
+const MOST_TILES = 64;
 const box = z.object({ height: positive, width: positive });
 const triple = z.tuple([z.number(), z.number(), z.number()]);
 const positiveTriple = z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]);
@@ -40,9 +42,12 @@ const schema = z.object({
   do_center_crop: flag,
   /** Ours (writtenRule.ts): half a pixel is rounded as torchvision's CenterCrop does. */
   crop_rounding: z.literal('half_even').nullish(),
+  /** Ours: the shorter side goes to the nearest pixel, as OpenCLIP's, not to whole ones that are cut off. */
+  side_rounding: z.literal('half_even').nullish(),
   crop_size: z.union([positive, box], t('it has to be a number of pixels or {"height": ..., "width": ...}')).nullish(),
-  /** DeepSeek-VL: the longer side, and the colour of the rim that makes a square of it. */
+  /** DeepSeek-VL: the longer side, the least of the other, and the colour of the rim that makes a square of it. */
   image_size: positive.nullish(),
+  min_size: positive.nullish(),
   background_color: triple.nullish(),
   /** LLaVA 1.5: a rim in the mean colour first. */
   do_pad: flag,
@@ -102,8 +107,9 @@ const freeSchema = z.object({
   size: z.union([positive, z.object({ shortest_edge: positive.nullish(), longest_edge: positive.nullish(), min_pixels: positive.nullish(), max_pixels: positive.nullish(), height: positive.nullish(), width: positive.nullish() })]).nullish(),
   temporal_patch_size: positive.nullish(),
   in_token_limit: positive.nullish(),
-  max_image_tiles: positive.nullish(),
+  max_image_tiles: positive.max(MOST_TILES).nullish(),
   max_num_patches: positive.nullish(),
+  do_resize: flag,
 });
 type FreeConfig = z.infer<typeof freeSchema>;
 
@@ -144,7 +150,9 @@ export function pictureRule(json: unknown, { side, patch, unit }: PictureSizes, 
   const [, defaults, free] = freeByType.find(([start]) => type.startsWith(start)) ?? [];
   if (unit !== undefined && defaults !== undefined && free !== undefined) {
     const config = checked(freeSchema, json, name);
-    return { spec: { ...colours(config, defaults), ...free(config, { side, patch, unit }) } };
+    const { resize, ...rim } = free(config, { side, patch, unit });
+    const rule = { ...colours(config, defaults), ...rim };
+    return config.do_resize === false ? { spec: rule, note: t('as large as they are, since the file says do_resize false') } : { spec: { ...rule, ...(resize && { resize }) } };
   }
   const tiled = tiledByType.find(([start]) => type.startsWith(start))?.[1];
   if (tiled !== undefined) {
@@ -157,6 +165,7 @@ export function pictureRule(json: unknown, { side, patch, unit }: PictureSizes, 
   const fitted = atSize(spec, side);
   const made = spec.crop ?? (spec.resize?.kind === 'exact' ? spec.resize : undefined);
   const other = made !== undefined && (made.width !== side || made.height !== side);
+  if (made === undefined && spec.resize === undefined) return { spec: fitted, note: t('their middle as it is, since the file says do_resize false') };
   return { spec: fitted, ...(other && { note: t`at ${side} x ${side} pixels, for which the encoder has positions; the file says ${made.width} x ${made.height}` }) };
 }
 
@@ -197,11 +206,11 @@ export function openClipAsPreprocessor(json: unknown, side: number, name = 'open
 
 /**
  * A rule as a preprocessor_config.json that says everything, so that it makes the same of a picture wherever it is read: here
- * (`pictureRule`) and by transformers' CLIPImageProcessor, LlavaImageProcessor (a rim in the mean colour first) or
- * DeepSeek-VL's VLMImageProcessor (the longer side, then a rim). One key is our own: `crop_rounding`.
+ * (`pictureRule`) and by transformers' CLIPImageProcessor, LlavaImageProcessor (a rim in the mean colour first), DINOv3ViTImageProcessorFast or
+ * DeepSeek-VL's VLMImageProcessor (the longer side, then a rim). Two keys are our own: `crop_rounding` and `side_rounding`.
  * @param size of the pictures that the encoder takes, for rules that would give each picture a size of its own
  */
-export function writtenRule({ resize, crop, filter, rescale, normalize, padToSquare, fill }: PreprocessSpec, size: Size): Record<string, unknown> {
+export function writtenRule({ resize, crop, filter, unrounded, rescale, normalize, padToSquare, fill }: PreprocessSpec, size: Size): Record<string, unknown> {
   const colours = {
     do_convert_rgb: true,
     resample: filters.indexOf(filter),
@@ -209,13 +218,13 @@ export function writtenRule({ resize, crop, filter, rescale, normalize, padToSqu
     do_normalize: normalize !== undefined, ...(normalize && { image_mean: normalize.mean, image_std: normalize.std }),
   };
   if (resize?.kind === 'longestEdge') {
-    return { image_processor_type: 'VLMImageProcessor', image_size: resize.size, min_size: 1, background_color: fill ?? [0, 0, 0], ...colours, ...cropRounding(crop) };
+    return { image_processor_type: 'VLMImageProcessor', image_size: resize.size, ...(resize.least === undefined ? { side_rounding: 'half_even' } : { min_size: resize.least }), background_color: fill ?? [0, 0, 0], ...colours, ...cropRounding(crop) };
   }
   const side = resize === undefined ? undefined
     : resize.kind === 'shortestEdge' ? { shortest_edge: resize.size }
       : resize.kind === 'exact' ? { height: resize.height, width: resize.width } : { height: size.height, width: size.width };
   return {
-    image_processor_type: padToSquare === undefined ? 'CLIPImageProcessor' : 'LlavaImageProcessor',
+    image_processor_type: unrounded === true ? 'DINOv3ViTImageProcessorFast' : padToSquare === undefined ? 'CLIPImageProcessor' : 'LlavaImageProcessor',
     ...(padToSquare && { do_pad: true }),
     do_resize: side !== undefined, ...(side && { size: side }),
     do_center_crop: crop !== undefined, ...(crop && { crop_size: { height: crop.height, width: crop.width } }), ...cropRounding(crop),
@@ -245,14 +254,19 @@ export function parsePreprocessorConfig(json: unknown, name = 'preprocessor_conf
   const config = checked(schema, json, name);
   const type = typeOf(json);
   const defaults = defaultsByType.find(([start]) => type.startsWith(start))?.[1] ?? clip;
-  const spec = { ...colours(config, defaults), ...sizes(config, defaults) };
+  // DINOv3's processor rescales first and resizes the float tensor; the others resize 8-bit levels (image_processing_dinov3_vit_fast.py).
+  const unrounded = type.startsWith('DINOv3') && config.do_rescale !== false ? { unrounded: true } as const : {};
+  const spec = { ...colours(config, defaults), ...sizes(config, defaults), ...unrounded };
   return config.do_pad === true && type.startsWith('Llava') ? paddedToSquare(spec) : spec;
 }
 
 function sizes(config: Config, defaults: Defaults): Pick<PreprocessSpec, 'resize' | 'crop' | 'fill'> {
   const { image_size: side, background_color: fill } = config;
-  // DeepSeek-VL (image_processing_deepseek_vl.py): the longer side, then a rim.
-  if (side != null && config.size == null && fill != null) return { resize: { kind: 'longestEdge', size: side }, crop: { width: side, height: side, ...rounding(config) }, fill };
+  // DeepSeek-VL (image_processing_deepseek_vl.py): the longer side, then a rim that is placed as torchvision places one.
+  if (side != null && config.size == null && fill != null) {
+    const least = config.side_rounding === 'half_even' ? {} : { least: config.min_size ?? 14 };
+    return { resize: { kind: 'longestEdge', size: side, ...least }, crop: { width: side, height: side, torchvision: true }, fill };
+  }
   const resize = config.do_resize === false ? undefined : resizeRule(config, defaults);
   const crop = config.do_center_crop ?? defaults.centerCrop ? cropSize(config) : undefined;
   return { ...(resize && { resize }), ...(crop && { crop }) };

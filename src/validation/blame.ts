@@ -144,7 +144,7 @@ function makeBlame(hyperparameter: Hyperparameter, found: number, family: Family
   const { origin } = hyperparameter;
   return {
     hyperparameter: hyperparameter.name,
-    message: `${has}; ${sayOrigin(hyperparameter, config, family.title)}.`,
+    message: t`${has}; ${sayOrigin(hyperparameter, config, family.title)}.`,
     ...(origin.kind === 'config' && config !== undefined && { place: { location: config.location, range: config.rangeOf(origin.path) } }),
   };
 }

@@ -14,7 +14,7 @@ def attend(q, k, v):
     return (maps @ v).transpose(0, 1).flatten(1), maps
 
 
-def moonvit(w, pixels, prefix, width, layers, heads, mlp, patch, table):
+def moonvit(w, pixels, prefix, projector, width, layers, heads, mlp, patch, table):
     rows, columns = pixels.shape[2] // patch, pixels.shape[3] // patch
     dim = width // heads
     x = w.patches(pixels, f'{prefix}patch_embed.proj', width, patch, bias=True)[0]
@@ -37,7 +37,12 @@ def moonvit(w, pixels, prefix, width, layers, heads, mlp, patch, table):
         x = x + w.linear(context, at + 'wo', width)
         x = x + w.linear(ACT['gelu_pytorch_tanh'](w.linear(w.layer_norm(x, at + 'norm1', 1e-5), at + 'mlp.fc0', mlp)), at + 'mlp.fc1', width)
         states[f'hidden_states.{n}'] = x[None]
-    states['features'] = w.layer_norm(x, f'{prefix}encoder.final_layernorm', 1e-5)[None]
+    x = w.layer_norm(x, f'{prefix}encoder.final_layernorm', 1e-5)
+    states['features'] = x[None]
+    # patch_merger, then Kimi-VL's projector: blocks of 2 x 2, each patch normed, side by side.
+    blocks = x.reshape(rows // 2, 2, columns // 2, 2, width).permute(0, 2, 1, 3, 4).reshape(-1, 4, width)
+    blocks = w.layer_norm(blocks, f'{projector}pre_norm', 1e-5).reshape(-1, 4 * width)
+    states['merged'] = w.linear(torch.nn.functional.gelu(w.linear(blocks, f'{projector}linear_1', 4 * width)), f'{projector}linear_2', 12)[None]
     return states
 
 
@@ -88,9 +93,9 @@ def main():
     sizes = {'width': 24, 'layers': 2, 'heads': 3, 'mlp': 36, 'patch': 4}
     pixels = picture(40, 24)
     w = Weights(70)
-    expected = moonvit(w, pixels, 'vision_tower.', **sizes, table=(6, 5))
+    expected = moonvit(w, pixels, 'vision_tower.', 'multi_modal_projector.', **sizes, table=(6, 5))
     write(out, 'moonvit', w, {'architectures': ['KimiVLForConditionalGeneration'], 'model_type': 'kimi_vl', 'vision_config': {'model_type': 'moonvit', 'hidden_size': 24, 'intermediate_size': 36, 'num_hidden_layers': 2, 'num_attention_heads': 3, 'patch_size': 4,
-          'init_pos_emb_height': 6, 'init_pos_emb_width': 5, 'merge_kernel_size': [2, 2]}}, {'pixel_values': pixels, **expected}, others=[('multi_modal_projector.linear_1.weight', (12, 96)), ('language_model.model.norm.weight', (12,))])
+          'init_pos_emb_height': 6, 'init_pos_emb_width': 5, 'merge_kernel_size': [2, 2]}, 'text_config': {'hidden_size': 12}}, {'pixel_values': pixels, **expected}, others=[('language_model.model.norm.weight', (12,))])
     w = Weights(71)
     expected = glm4v(w, pixels, 'model.visual.', **sizes, side=7, merger=60)
     write(out, 'glm4v', w, {'architectures': ['Glm4vForConditionalGeneration'], 'model_type': 'glm4v', 'vision_config': {'model_type': 'glm4v_vision', 'hidden_size': 24, 'depth': 2, 'num_heads': 3, 'patch_size': 4, 'image_size': 28, 'out_hidden_size': 36, 'intermediate_size': 60}},

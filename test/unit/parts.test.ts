@@ -50,6 +50,7 @@ describe('Optional parts', () => {
     ['Qwen3.5', () => tiny('qwen3.5'), 'merger', 6],
     ['Qwen3-Omni', () => tiny('qwen3-omni'), 'merger', 12],
     ['Qwen3-VL', () => inside('qwen3_vl_vision', 'qwen3_vl'), 'merger', 18],
+    ['MoonViT', () => tiny('moonvit'), 'projector', 6],
     ['GLM-4V', () => inside('glm4v_vision', 'glm4v'), 'merger', 8],
     ['Llama 4', () => inside('llama4_vision', 'llama4_vision_model', 'vision_model.'), 'adapter', 2],
   ];

@@ -67,7 +67,7 @@ export const clip = encoderFamily({
   // Upstream's misspelling tells it from all others.
   anchors: { all: ['pre_layrnorm.weight', 'embeddings.class_embedding', 'embeddings.patch_embedding.weight'] },
   buffers: ['embeddings.position_ids'],
-  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['visual_projection'], beside: true, kept: false, why: t('CLIP\'s projection into the space shared with text; CLIPVisionModel has no such tensor.') }],
+  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['visual_projection'], beside: 'level', kept: false, why: t('CLIP\'s projection into the space shared with text; CLIPVisionModel has no such tensor.') }],
   config: {
     own: { clip_vision_model: {} },
     within: {

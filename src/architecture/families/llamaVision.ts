@@ -3,7 +3,7 @@ import { t } from '@vscode/l10n';
 import { inWords } from '../../checkpoint/wording';
 import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
-import { ownSize, part, patchValues, positions, size } from '../sizes';
+import { ownSize, part, patchValues, positions, size, type ValueOf } from '../sizes';
 import { tileLayouts } from '../tiles';
 import { activationNamed, epsilonOf, module, modules, rotaryOf, tensor } from '../vitSpec';
 import { CLIP_STATISTICS, HALF_STATISTICS, squash } from './preprocessing';
@@ -92,7 +92,7 @@ function wholePatches(tile: number, patch: number): number {
 /**
  * Llama4VisionModel of transformers (models/llama4/modeling_llama4.py), which has its class token after the patches, where no
  * rotation turns it, and its adapter inside the class. Each tile of a picture runs alone. `features` is what comes before the
- * adapter, normed.
+ * adapter, normed; `merged` what the adapter makes of the patches.
  */
 export const llama4 = encoderFamily({
   id: 'llama4',
@@ -136,8 +136,8 @@ export const llama4 = encoderFamily({
   class: { model_type: 'llama4_vision_model', architecture: 'Llama4VisionModel' },
   fields: { hidden_act: 'gelu', norm_eps: 1e-5, num_channels: 3, rope_theta: 10_000, pixel_shuffle_ratio: 0.5, vision_output_dim: 7680 },
   preprocessor: squash('Llama4ImageProcessorFast', HALF_STATISTICS, 2),
-  graph: (_, field) => ({
-    outer: { ...module('patch', 'patch_embedding.linear'), ...tensor('class', 'class_embedding'), ...tensor('positions', 'positional_embedding_vlm'), ...modules({ preNorm: 'layernorm_pre', finalNorm: 'layernorm_post' }) },
+  graph: (value, field) => ({
+    outer: { ...module('patch', 'patch_embedding.linear'), ...tensor('class', 'class_embedding'), ...tensor('positions', 'positional_embedding_vlm'), ...modules({ preNorm: 'layernorm_pre', finalNorm: 'layernorm_post', 'merger.fc1': 'vision_adapter.mlp.fc1', 'merger.fc2': 'vision_adapter.mlp.fc2' }) },
     blocks: 'model.layers',
     block: modules({
       norm1: 'input_layernorm', q: 'self_attn.q_proj', k: 'self_attn.k_proj', v: 'self_attn.v_proj', out: 'self_attn.o_proj',
@@ -145,8 +145,19 @@ export const llama4 = encoderFamily({
     }),
     placedLast: true,
     rotary: rotaryOf(field, { pairs: 'neighbours', axes: 'columns-first', coordinates: 'from-one' }),
+    ...(adapterRuns(value, field) && { merger: { kind: 'shuffle', side: SHUFFLED, width: value('adapter_output'), inner: value('adapter_input') } }),
     // The class takes neither from its config: its norms have PyTorch's epsilon, its MLPs the exact GELU.
     epsilon: 1e-5, activation: 'gelu',
     finalNorm: { features: true, pooled: false }, pooled: 'none',
   }),
 });
+
+/** Patches that the pixel shuffle puts side by side, along each side. */
+const SHUFFLED = 2;
+
+/** Whether the adapter is kept, and fits the patches: the class gives its layers sizes of the config's own, which need not. */
+function adapterRuns(value: ValueOf, field: (name: string) => unknown): boolean {
+  const side = Math.floor(value('image_size') / value('patch_size'));
+  return value('adapter') === 1 && field('pixel_shuffle_ratio') === 1 / SHUFFLED && side % SHUFFLED === 0
+    && value('mlp_size') === SHUFFLED ** 2 * value('width') && value('adapter_input') === value('adapter_output');
+}

@@ -100,7 +100,13 @@ export const pixtralMistral = encoderFamily({
   preprocessor: value => ({ ...anyShape('PixtralImageProcessor', CLIP_STATISTICS), size: { longest_edge: value('image_size') }, patch_size: { height: value('patch_size'), width: value('patch_size') } }),
 });
 
-/** MoonVitPretrainedModel of Kimi-VL (moonshotai/Kimi-VL-A3B, modeling_kimi_vl.py): a position table that is resized, and rotary embeddings. */
+/** Patches that Kimi-VL's code joins along each side, of which its projector makes a token. */
+const MOONVIT_MERGE = 2;
+
+/**
+ * MoonVitPretrainedModel of Kimi-VL (moonshotai/Kimi-VL-A3B, modeling_kimi_vl.py): a position table that is resized, and rotary
+ * embeddings. Its projector stands beside the encoder (KimiVLMultiModalProjector); where it is taken in, `merged` is what it gives.
+ */
 export const moonVit = encoderFamily({
   id: 'moonvit',
   title: 'MoonViT',
@@ -113,6 +119,8 @@ export const moonVit = encoderFamily({
     size('mlp_size', ['intermediate_size', 'vt_intermediate_size'], 4304),
     size('patch_size', 'patch_size', 14),
     ownSize('table_height', t('Rows of the position table.'), { config: ['init_pos_emb_height'], default: 64, max: 4096 }),
+    part('projector', t('1 when the projector into the language model is kept.'), 0),
+    ownSize('output_dim', t('Width of the projector\'s output, the language model\'s.'), { config: [['text_config', 'hidden_size']], guess: () => 2048, max: 65_536 }),
     ownSize('table_width', t('Columns of the position table.'), { config: ['init_pos_emb_width'], default: 64, max: 4096 }),
   ],
   tensors: t => {
@@ -128,16 +136,23 @@ export const moonVit = encoderFamily({
       t.linear('wo', 'width', 'width');
     });
     t.norm('encoder.final_layernorm', 'width');
+    t.part('projector', () => {
+      t.norm('multi_modal_projector.pre_norm', 'width');
+      t.linear('multi_modal_projector.linear_1', { of: 'width', times: MOONVIT_MERGE ** 2 }, { of: 'width', times: MOONVIT_MERGE ** 2 });
+      t.linear('multi_modal_projector.linear_2', 'output_dim', { of: 'width', times: MOONVIT_MERGE ** 2 });
+    });
   },
   anchors: { all: ['patch_embed.pos_emb.weight', 'patch_embed.proj.bias', 'encoder.blocks.0.wqkv.weight', 'encoder.final_layernorm.weight'] },
+  parts: [{ id: 'projector', title: t('Projector into the language model'), modules: ['multi_modal_projector'], kept: false, beside: 'encoder', why: t('Joins the encoder to the language model.') }],
   config: { own: { moonvit: {} }, within: { kimi_vl: { type: 'moonvit', absent: {} } } },
   class: { model_type: 'moonvit', architecture: 'MoonVitPretrainedModel' },
   fields: { merge_kernel_size: [2, 2] },
   graph: value => ({
-    outer: { ...modules({ patch: 'patch_embed.proj', finalNorm: 'encoder.final_layernorm' }), ...tensor('positions', 'patch_embed.pos_emb.weight') }, blocks: 'encoder.blocks',
+    outer: { ...modules({ patch: 'patch_embed.proj', finalNorm: 'encoder.final_layernorm', 'merger.norm': 'multi_modal_projector.pre_norm', 'merger.fc1': 'multi_modal_projector.linear_1', 'merger.fc2': 'multi_modal_projector.linear_2' }), ...tensor('positions', 'patch_embed.pos_emb.weight') }, blocks: 'encoder.blocks',
     block: { ...modules({ norm1: 'norm0', norm2: 'norm1', out: 'wo', fc1: 'mlp.fc0', fc2: 'mlp.fc1' }), ...stacked('wqkv', ['q', 'k', 'v']) },
     epsilon: 1e-5, activation: 'gelu_pytorch_tanh', finalNorm: { features: true, pooled: false }, pooled: 'none',
-    anyGrid: anyGrid(value, 2), table: { rows: value('table_height'), columns: value('table_width'), resize: 'bicubic' },
+    ...(value('projector') === 1 && { merger: { kind: 'mlp', side: MOONVIT_MERGE, width: value('output_dim'), inner: MOONVIT_MERGE ** 2 * value('width'), norm: 'layer', epsilon: 1e-5 } }),
+    anyGrid: anyGrid(value, MOONVIT_MERGE), table: { rows: value('table_height'), columns: value('table_width'), resize: 'bicubic' },
     rotary: rotaryOf(() => undefined, { pairs: 'neighbours', axes: 'in-turn' }),
   }),
   preprocessor: value => ({ ...anyShape('KimiVLImageProcessor', HALF_STATISTICS), patch_size: value('patch_size'), merge_kernel_size: [2, 2] }),

@@ -86,6 +86,8 @@ export const siglip = encoderFamily({
   config: {
     own: {
       siglip_vision_model: {},
+      // As MiniCPM-V 2.6 and MiniCPM-o write it.
+      siglip: {},
       idefics2: { patch_size: 32 },
       idefics2_vision: { patch_size: 32 },
       idefics3_vision: { width: 1152, heads: 16, patch_size: 32 },

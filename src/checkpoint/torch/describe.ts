@@ -26,7 +26,7 @@ export function describeValue(value: PickleValue): string {
 
 function describeObject(object: PickleObject): string {
   const entries = dictEntries(object);
-  if (entries !== undefined) return t`${printable(shorten(object.callable.name))} of ${count(entries.size)}`;
+  if (entries !== undefined) return t`${printable(shorten(object.callable.name))} with ${count(entries.size)}`;
   const [first] = object.args;
   if (object.callable.name === '_reconstruct' && first instanceof PickleGlobal) return t`${nameOf(first)} (not loaded)`;
   return t`${nameOf(object.callable)} (not loaded)`;

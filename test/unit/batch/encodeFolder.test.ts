@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import sharp from 'sharp';
 import { CancelledRun, earlierRun, encodeFolder } from '../../../src/batch/encodeFolder';
 import { openCheckpoint } from '../../../src/checkpoint/open';
@@ -210,6 +210,12 @@ describe('the features of a folder', function () {
     await rm(out, { recursive: true });
     await mkdir(join(out, 'index.json'), { recursive: true });
     await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out)), says('index.json is not an index of features'));
+  });
+
+  it('are refused where a file is', async () => {
+    await mkdir(dirname(out), { recursive: true });
+    await writeFile(out, 'mine');
+    await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out)), says(out, 'is a file', 'Choose a folder'));
   });
 
   it('are written by one run at a time', async () => {

@@ -154,6 +154,18 @@ describe('handing over', function () {
         assert.equal(whyNot(without, target), `Hugging Face transformers wants the ${validated(job).family.title} encoder with its ${part}, and this checkpoint has none.`);
       });
     }
+
+    for (const [fixture, module, name] of [['qwen2.5-omni', 'qwen2_5_omni', 'Qwen2_5OmniVisionEncoder'], ['qwen3-omni', 'qwen3_omni_moe', 'Qwen3OmniMoeVisionEncoder']] as const) {
+      it(`hands ${fixture} to the class within the whole model, merger and all`, () => inFolder(async folder => {
+        const out = join(folder, 'encoder');
+        const { projection } = await hand(`families/${fixture}`, 'transformers', out, { projection: LLAMA });
+        assert.ok((await readFile(join(out, 'load.py'), 'utf8')).includes(`from transformers.models.${module}.modeling_${module} import ${name}\n`));
+        const written = await openCheckpoint(join(out, 'model.safetensors'));
+        const last = written.tensors.find(({ key }) => key === 'merger.mlp.2.weight');
+        await written.close();
+        assert.deepEqual(last?.shape[0], projection?.features);
+      }));
+    }
   });
 
   describe('to OpenCLIP', () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { UserError } from '../../../src/errors';
 import { freeSize, withinPixels, type FreeResize } from '../../../src/image/freeSizes';
 import { preprocess } from '../../../src/image/preprocess';
 import { pictureRule } from '../../../src/image/preprocessorConfig';
@@ -17,6 +18,14 @@ describe('sizes of pictures\' own', () => {
   it('are those of Qwen2-VL\'s smart_resize', () => {
     assert.deepEqual(sizesBy({ kind: 'area', multiple: 28, minPixels: 3136, maxPixels: 12_845_056, growFirst: false }), [[644, 476], [56, 56], [28, 112], [28, 196], [4032, 3024], [28, 476], [1036, 1036], [5012, 308], [56, 56]]);
     assert.deepEqual(sizesBy({ kind: 'area', multiple: 32, minPixels: 65_536, maxPixels: 1_000_000, growFirst: false }), [[640, 480], [224, 352], [128, 576], [96, 832], [1152, 864], [32, 2144], [992, 992], [4064, 224], [256, 256]]);
+  });
+
+  it('are none of a strip, which Qwen2-VL\'s and GLM-4V\'s processors refuse', () => {
+    for (const growFirst of [false, true]) {
+      const rule: FreeResize = { kind: 'area', multiple: 28, minPixels: 3136, maxPixels: 12_845_056, growFirst };
+      assert.throws(() => freeSize({ width: 4001, height: 20 }, rule), new UserError('The picture of 4001 x 20 is more than 200 times as long on one side as on the other, which the model\'s own processor refuses. Cut it first.'));
+      assert.ok(freeSize({ width: 20, height: 4000 }, rule).height > 0);
+    }
   });
 
   it('are those of GLM-4V\'s, which counts two frames', () => {

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { UserError } from '../../../src/errors';
-import { CLIP_MEAN, CLIP_STD, clipPreprocessing } from '../../../src/image/preprocess';
+import { decodeImage } from '../../../src/image/decode';
+import { CLIP_MEAN, CLIP_STD, clipPreprocessing, preprocess } from '../../../src/image/preprocess';
+import { resize } from '../../../src/image/resize';
 import { openClipRule, paddedToSquare, parsePreprocessorConfig, pictureRule } from '../../../src/image/preprocessorConfig';
 
 const clipNormalize = { mean: CLIP_MEAN, std: CLIP_STD };
@@ -80,10 +84,50 @@ describe('pictureRule', () => {
   it('pads as DeepSeek-VL and LLaVA 1.5 do', () => {
     // deepseek-ai/deepseek-vl-7b-base, preprocessor_config.json
     const deepSeek = { background_color: [127, 127, 127], do_normalize: true, image_mean: half.mean, image_processor_type: 'VLMImageProcessor', image_size: 384, image_std: half.std, min_size: 14, rescale_factor: 1 / 255 };
-    assert.deepEqual(pictureRule(deepSeek, { side: 384, patch: 14 }), { spec: { filter: 'bicubic', rescale: 1 / 255, normalize: half, resize: { kind: 'longestEdge', size: 384 }, crop: { width: 384, height: 384 }, fill: [127, 127, 127] } });
+    assert.deepEqual(pictureRule(deepSeek, { side: 384, patch: 14 }), { spec: { filter: 'bicubic', rescale: 1 / 255, normalize: half, resize: { kind: 'longestEdge', size: 384, least: 14 }, crop: { width: 384, height: 384, torchvision: true }, fill: [127, 127, 127] } });
     const llava = { image_processor_type: 'LlavaImageProcessor', do_pad: true, size: { shortest_edge: 336 }, crop_size: 336 };
     assert.deepEqual(pictureRule(llava, { side: 336, patch: 14 }).spec, { ...clipPreprocessing(336, 'crop'), padToSquare: [122, 116, 104] });
     assert.deepEqual(paddedToSquare(clipPreprocessing(336, 'crop')).padToSquare, [122, 116, 104]);
+  });
+});
+
+interface Prepared {
+  readonly title: string;
+  readonly file: Record<string, unknown>;
+  readonly picture: string;
+  readonly size: readonly [number, number];
+  readonly shape: readonly [number, number, number];
+  readonly sha256?: string;
+  /** float32 in base64, where no two implementations agree to the bit. */
+  readonly values?: string;
+}
+
+describe('files of models\' makers', () => {
+  // test/reference/preprocess.py
+  for (const { title, file, picture, size: [width, height], shape, sha256, values } of JSON.parse(readFileSync('test/fixtures/preprocess/rules.json', 'utf8')) as Prepared[]) {
+    it(`${title}, of ${picture}: as Pillow, numpy and torch do`, async () => {
+      const image = resize(await decodeImage(readFileSync('test/fixtures/pictures/rgb8.png')), width, height, 'nearest');
+      const { spec } = 'preprocess_cfg' in file ? openClipRule(file.preprocess_cfg, 28) : pictureRule(file, { side: 28, patch: 14 });
+      const { pixels, geometry } = preprocess(image, spec);
+      assert.deepEqual([3, geometry.height, geometry.width], shape);
+      if (sha256 !== undefined) {
+        assert.equal(createHash('sha256').update(new Uint8Array(pixels.buffer)).digest('hex'), sha256);
+        return;
+      }
+      const reference = new Float32Array(Uint8Array.from(Buffer.from(values ?? '', 'base64')).buffer);
+      const worst = pixels.reduce((most, value, index) => Math.max(most, Math.abs(value - (reference[index] ?? NaN))), 0);
+      assert.ok(worst < 3e-5, String(worst));
+      // A level of 8 bits more or less is 0.017: rounding would show.
+      const rounded = preprocess(image, { ...spec, unrounded: false as unknown as true }).pixels;
+      assert.ok(rounded.some((value, index) => Math.abs(value - (reference[index] ?? NaN)) > 5e-3));
+    });
+  }
+
+  it('that leave pictures as they are say so', () => {
+    const naflex = pictureRule({ image_processor_type: 'Siglip2ImageProcessor', do_resize: false }, { side: 256, patch: 16, unit: 16 });
+    assert.deepEqual([naflex.spec.resize, naflex.note], [undefined, 'as large as they are, since the file says do_resize false']);
+    const vit = pictureRule({ image_processor_type: 'ViTImageProcessor', do_resize: false }, { side: 28, patch: 14 });
+    assert.deepEqual([vit.spec.resize, vit.spec.crop, vit.note], [undefined, { width: 28, height: 28 }, 'their middle as it is, since the file says do_resize false']);
   });
 });
 

@@ -24,6 +24,7 @@ describe('pictures on tiles', () => {
   });
 
   it('have a black rim at the right and below, and the colours of the class where the file is silent', () => {
+    assert.throws(() => pictureRule({ image_processor_type: 'MllamaImageProcessor', size: { height: 560, width: 560 }, max_image_tiles: 1e9 }, { side: 28, patch: 14, unit: 28 }), /max_image_tiles/);
     const { spec } = pictureRule({ image_processor_type: 'MllamaImageProcessor', size: { height: 560, width: 560 }, max_image_tiles: 4, do_pad: true }, { side: 28, patch: 14, unit: 28 });
     assert.deepEqual(spec, { filter: 'bilinear', rescale: 1 / 255, normalize: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] }, resize: { kind: 'tiles', tile: 28, most: 4 } });
     const { pixels, geometry } = preprocess({ width: 30, height: 20, data: new Uint8Array(3 * 30 * 20).fill(255) }, spec);

@@ -166,7 +166,7 @@ describe('forward passes', () => {
   }
 
   it('have the merger\'s outputs only where it was taken in, and the same features either way', async () => {
-    for (const name of ['qwen2-vl', 'qwen2.5-vl', 'qwen2.5-omni', 'qwen3-vl', 'qwen3.5', 'qwen3-omni', 'glm4v']) {
+    for (const name of ['qwen2-vl', 'qwen2.5-vl', 'qwen2.5-omni', 'qwen3-vl', 'qwen3.5', 'qwen3-omni', 'glm4v', 'moonvit']) {
       const { model } = await open(name, 'preset');
       const { pixels, outputs } = await expected(name);
       const reference = outputs.get('features');

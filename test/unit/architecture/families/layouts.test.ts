@@ -102,6 +102,46 @@ describe('Mismatches', () => {
   });
 });
 
+describe('Encoders in models with code of their own', () => {
+  /** A family's module in the sizes of a published model, without the level that configs of transformers put above it. */
+  const module = (id: string, settings: Readonly<Record<string, number>>, prefix: string): FakeTensor[] => {
+    const family = familyById(id);
+    return family.expectedTensors(family.resolve(undefined, settings, {})).map(({ key, shape }) => ({ key: prefix + key, shape }));
+  };
+  /** SAM's picture encoder, as it lies beside SigLIP in DeepSeek-VL. */
+  const sam = (prefix: string): FakeTensor[] => [
+    { key: `${prefix}pos_embed`, shape: [1, 64, 64, 768] }, { key: `${prefix}patch_embed.proj.weight`, shape: [768, 3, 16, 16] }, { key: `${prefix}patch_embed.proj.bias`, shape: [768] },
+    ...Array.from({ length: 12 }, (_, n) => [['attn.qkv.weight', [2304, 768]], ['attn.rel_pos_h', [27, 64]], ['mlp.lin1.weight', [3072, 768]]].map(([leaf, shape]) => ({ key: `${prefix}blocks.${n}.${String(leaf)}`, shape: shape as number[] }))).flat(),
+  ];
+
+  it('Phi-3.5-Vision: OpenAI\'s CLIP, of which its config says nothing but the name', () => {
+    const prefix = 'model.vision_embed_tokens.img_processor.';
+    const tensors = [...LANGUAGE_MODEL, ...module('clip', { vision_model: 1, width: 1024, layers: 24, heads: 16, mlp_size: 4096, patch_size: 14, image_size: 336, projection: 0 }, prefix),
+      ...['glb_GN', 'sub_GN', 'img_projection.0.weight'].map(key => ({ key: `model.vision_embed_tokens.${key}`, shape: [4096] }))];
+    const config = configOf({ architectures: ['Phi3VForCausalLM'], model_type: 'phi3_v', num_attention_heads: 32, img_processor: { image_dim_out: 1024, model_name: 'openai/clip-vit-large-patch14-336', name: 'clip_vision_model', num_img_tokens: 144 } });
+    const { family, detection, plan, validation } = open(fakeCheckpoint(tensors), config);
+    assert.deepEqual([family.id, detection.prefix, validation.valid, plan.kept.length], ['clip', `${prefix}vision_model`, true, 391]);
+    assert.equal(valuesOf(validation).heads, 16);
+    const graph = family.graph?.(validation.hyperparameters, config);
+    assert.deepEqual(graph?.kind === 'vit' && [graph.activation, graph.epsilon, graph.imageSize], ['quick_gelu', 1e-5, 336]);
+  });
+
+  it('MiniCPM-V 2.6 and MiniCPM-o: SigLIP, which their config calls siglip', () => {
+    const tensors = [...LANGUAGE_MODEL, ...module('siglip', { vision_model: 0, width: 1152, layers: 27, heads: 16, mlp_size: 4304, patch_size: 14, image_size: 980, head: 0 }, 'vpm.'), { key: 'resampler.query', shape: [64, 3584] }];
+    const config = configOf({ architectures: ['MiniCPMV'], model_type: 'minicpmv', vision_config: { model_type: 'siglip', hidden_size: 1152, image_size: 980, intermediate_size: 4304, num_attention_heads: 16, num_hidden_layers: 27, patch_size: 14 } });
+    const { family, detection, plan, validation } = open(fakeCheckpoint(tensors), config);
+    assert.deepEqual([family.id, detection.prefix, validation.valid, validation.warnings, plan.kept.length], ['siglip', 'vpm', true, [], 437]);
+  });
+
+  it('DeepSeek-VL 7B: SigLIP, and SAM beside it stays behind', () => {
+    const ported = open(fakeCheckpoint([...LANGUAGE_MODEL, ...module('siglip', { vision_model: 0, width: 1024, layers: 24, heads: 16, mlp_size: 4096, patch_size: 16, image_size: 384, head: 0 }, 'model.vision_model.'), ...sam('model.high_res_vision_model.vision_encoder.')]),
+      configOf({ model_type: 'deepseek_vl_hybrid', vision_config: { model_type: 'siglip_vision_model', hidden_size: 1024, num_hidden_layers: 24, num_attention_heads: 16, intermediate_size: 4096, image_size: 384, patch_size: 16, vision_use_head: false } }));
+    assert.deepEqual([ported.family.id, ported.detection.prefix, ported.validation.valid, ported.plan.kept.length], ['siglip', 'model.vision_model', true, 389]);
+    const original = open(fakeCheckpoint([...LANGUAGE_MODEL, ...module('timm-vit', { width: 1024, layers: 24, heads: 16, mlp_size: 4096, patch_size: 16, image_size: 384, head: 1 }, 'vision_model.vision_tower_low.vision_tower.'), ...sam('vision_model.vision_tower_high.vision_tower.')]));
+    assert.deepEqual([original.family.id, original.detection.prefix, original.validation.valid, original.plan.kept.length], ['timm-vit', 'vision_model.vision_tower_low.vision_tower', true, 306]);
+  });
+});
+
 describe('Written configs', () => {
   for (const [name, dicts] of Object.entries(STATE_DICTS)) {
     it(`of ${name} are read back to the same sizes`, () => {

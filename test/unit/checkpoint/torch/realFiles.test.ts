@@ -12,7 +12,7 @@ const expectations = JSON.parse(readFileSync(path.join(FIXTURES, 'torch_expectat
 const WITHOUT_TENSORS: readonly [RegExp, RegExp][] = [
   [/tch-rs\/tests\/foo[1-8]\.pt$/, /holds no tensors/],
   [/numpy_array/, /holds no tensors/],
-  [/ordered_dict/, /holds no tensors, only OrderedDict of 2 values/],
+  [/ordered_dict/, /holds no tensors, only OrderedDict with 2 values/],
   [/storage_view/, /holds no tensors, only tuple of 2 values/],
   [/broken\.pt$/, /is not a PyTorch checkpoint/],
 ];

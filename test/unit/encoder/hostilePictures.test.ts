@@ -170,7 +170,8 @@ describe('hostile pictures in the encoder\'s process', function () {
     const after = await client.memory();
     assert.ok(before !== undefined && after !== undefined);
     const taken = after.peakBytes - before.residentBytes;
-    assert.ok(taken > 300e6 && taken < 400e6, `${taken} bytes`);
+    // Some of it may fit into what earlier pictures have left to the process; far less would mean that this measures nothing.
+    assert.ok(taken > 200e6 && taken < 400e6, `${taken} bytes`);
   });
 
   describe('take no more memory than their pixels do', () => {

@@ -99,10 +99,13 @@ export class EncoderClient {
     await this.ask({ type: 'run', pixels: pixels, outputs }, {
       ...options,
       onOutput: (name, value) => {
+        if (options.signal?.aborted === true) return;
         if (options.keep !== false) results.set(name, value);
         options.onOutput?.(name, value);
       },
     });
+    // A small encoder may have ended before it heard of the cancellation.
+    options.signal?.throwIfAborted();
     return results;
   }
 

@@ -1,9 +1,10 @@
 import { basename, join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
+import { pictureSizes } from './architecture/forwardGraphs';
 import { exportOnnx } from './encoder/exportOnnx';
 import type { EncoderModel } from './encoder/model';
 import { UserError } from './errors';
-import { textFile, type ExtraFile } from './extraction/extraFiles';
+import { jsonFile, textFile, type ExtraFile } from './extraction/extraFiles';
 import { extract, type ExtractOptions } from './extraction/extract';
 import { MANIFEST_NAME } from './extraction/manifest';
 import { recover } from './extraction/outputFolder';
@@ -15,9 +16,13 @@ import { projectionFiles, type Projection } from './handover/projection';
 import { pythonSnippet, SNIPPET } from './handover/snippet';
 import type { Encoder, Target } from './handover/target';
 import { TARGETS } from './handover/targets';
+import { writtenRule } from './image/preprocessorConfig';
 import { companionFiles, validated, type Job } from './job';
 import { optionalParts, switchParts } from './parts';
+import { preprocessingOrFamilys } from './preprocessing';
 import type { RunOptions } from './progress';
+
+const PREPROCESSOR = 'preprocessor_config.json';
 
 export interface HandOverOptions extends RunOptions, Pick<ExtractOptions, 'dtype' | 'overwrite' | 'onResume'> {
   /** The folder to write; made when it does not exist. */
@@ -103,9 +108,14 @@ async function writeWeights(job: Job, { config, preprocessor }: Encoder, out: st
 async function writeOnnx(job: Job, out: string, beside: readonly ExtraFile[], { dtype, model, overwrite, signal, onProgress }: HandOverOptions): Promise<readonly string[]> {
   if (dtype !== 'keep') throw new UserError(t('An ONNX model has its weights in the dtype that they are stored in. Hand over without a dtype.'));
   await recover(out);
-  const earlier = await checkFolder(out, [ONNX_MODEL, `${ONNX_MODEL}.data`, ...beside.map(({ name }) => name)], job.plan, overwrite === true);
-  const paths = await exportOnnx(await model(job), {
-    path: join(out, ONNX_MODEL), outputs: ['features'], weights: 'one-file', beside, overwrite: overwrite === true,
+  const earlier = await checkFolder(out, [ONNX_MODEL, `${ONNX_MODEL}.data`, PREPROCESSOR, ...beside.map(({ name }) => name)], job.plan, overwrite === true);
+  const runnable = await model(job);
+  const sizes = pictureSizes(runnable.graph);
+  const { spec } = await preprocessingOrFamilys(job, sizes, signal);
+  // As `export` does: the rule in full, since who runs the model does not know what a family's own code does besides its file.
+  const rule = jsonFile(PREPROCESSOR, writtenRule(spec, { width: sizes.side, height: sizes.side }));
+  const paths = await exportOnnx(runnable, {
+    path: join(out, ONNX_MODEL), outputs: ['features'], weights: 'one-file', beside: [...beside, rule], overwrite: overwrite === true,
     // Without its files a manifest would say what is not there.
     stale: earlier.length === 0 ? [] : [...earlier, MANIFEST_NAME],
     ...(signal && { signal }), ...(onProgress && { onProgress }),

@@ -1,7 +1,6 @@
 import { t } from '@vscode/l10n';
 import { pictureSizes } from '../architecture/forwardGraphs';
 import { UserError } from '../errors';
-import { jsonFile } from '../extraction/extraFiles';
 import { PLAIN, type Target } from './target';
 
 /** The model's file; its weights lie beside it in a file of the same name with .data behind. */
@@ -15,7 +14,6 @@ export const onnx: Target = {
   writes: () => t`${ONNX_MODEL} with its weights in one file beside it, and preprocessor_config.json`,
   format: 'onnx',
   whyNot: family => (family.graph === undefined ? t`The forward pass of ${family.title} is not known here, so there is no ONNX model of it.` : undefined),
-  files: ({ preprocessor }) => [jsonFile('preprocessor_config.json', preprocessor)],
   python: ({ family, hyperparameters, source }) => {
     if (family.graph === undefined) throw new UserError(t`The forward pass of ${family.title} is not known here.`);
     const { side, unit } = pictureSizes(family.graph(hyperparameters, source));

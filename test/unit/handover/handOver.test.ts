@@ -15,6 +15,7 @@ import { DECODERS } from '../../../src/handover/decoders';
 import { featureWidth } from '../../../src/handover/featureWidth';
 import { targetById, TARGETS } from '../../../src/handover/targets';
 import { openJob, validated, type Job } from '../../../src/job';
+import { parsePreprocessorConfig } from '../../../src/image/preprocessorConfig';
 import { FIXTURES, inFolder, needTorch, python } from '../extraction/support';
 import { fakeCheckpoint, type FakeTensor } from '../support/checkpoints';
 import { STATE_DICTS, tensorsOf } from '../support/families';
@@ -188,6 +189,13 @@ describe('handing over', function () {
   });
 
   describe('to ONNX', () => {
+    it('writes the rule for pictures in full: Qwen-VL\'s own code resizes to the square, which its file does not say', () => inFolder(async folder => {
+      await hand('qwen-vl-tiny-bin', 'onnx', join(folder, 'out'));
+      const rule = parsePreprocessorConfig(JSON.parse(await readFile(join(folder, 'out/preprocessor_config.json'), 'utf8')));
+      assert.equal(rule.resize?.kind, 'exact');
+      assert.equal(rule.crop, undefined);
+    }));
+
     it('writes a model of its own with what belongs to it, and leaves nothing when cancelled', () => inFolder(async folder => {
       await assert.rejects(hand('families/clip', 'onnx', join(folder, 'out'), { signal: AbortSignal.abort() }), isAbort);
       assert.deepEqual(await readdir(folder), []);

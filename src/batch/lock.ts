@@ -101,7 +101,7 @@ function isAlive(text: string | undefined): boolean {
 }
 
 /** Undefined when it is no lock that a run has written. */
-function holderOf(text: string): Holder | undefined {
+export function holderOf(text: string): Holder | undefined {
   try {
     return holderSchema.safeParse(JSON.parse(text)).data;
   } catch {

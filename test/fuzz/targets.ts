@@ -168,7 +168,7 @@ const messages = [
 ].map(message => Buffer.from(JSON.stringify(message)));
 
 /** Small encoders whose weights do not change while their configs do. */
-const ENCODERS = ['timm-vit', 'timm-eva02', 'open-clip', 'clip', 'siglip2', 'dinov3', 'qwen2.5-vl', 'qwen3-vl', 'pixtral', 'mllama', 'internvl-hf', 'moonvit'];
+export const ENCODERS = ['timm-vit', 'timm-eva02', 'open-clip', 'clip', 'siglip2', 'dinov3', 'qwen2.5-vl', 'qwen3-vl', 'pixtral', 'mllama', 'internvl-hf', 'moonvit'];
 const encoders = ENCODERS.map(name => {
   const file = name === 'open-clip' ? 'open_clip_config.json' : 'config.json';
   return { file, config: seedFiles([`families/${name}`], new RegExp(`^${file.replace('.', '\\.')}$`))[0] ?? Buffer.alloc(0), folder: `test/fixtures/families/${name}` };

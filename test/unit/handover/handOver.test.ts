@@ -223,6 +223,18 @@ describe('handing over', function () {
       assert.deepEqual(await readdir(checkpoint), before);
     }));
 
+    it('takes the projection of an earlier model away with it, and nothing that another program calls so', () => inFolder(async folder => {
+      const out = join(folder, 'out');
+      await hand('families/clip', 'onnx', out, { projection: LLAMA });
+      const { files } = await hand('families/clip', 'onnx', out, { overwrite: true });
+      assert.deepEqual((await readdir(out)).sort(), [...files].sort());
+      for (const [name, text] of [['projection.json', '{"weights": "projection.bin", "by": "hand"}'], ['projection.bin', 'mine']] as const) await writeFile(join(out, name), text);
+      await hand('families/clip', 'onnx', out, { overwrite: true });
+      assert.deepEqual((await readdir(out)).sort(), [...files, 'projection.bin', 'projection.json'].sort());
+      await hand('families/clip', 'onnx', out, { overwrite: true, projection: LLAMA });
+      assert.match(await readFile(join(out, 'projection.json'), 'utf8'), /"seed": 3/);
+    }));
+
     it('says of encoders of pictures of any size what the model takes', () => inFolder(async folder => {
       await hand('families/qwen2-vl', 'onnx', join(folder, 'out'));
       assert.match(await readFile(join(folder, 'out/load.py'), 'utf8'), /# pixel_values are whole pictures of 448 x 448 pixels.*\n# but not cut into patches/);

@@ -279,6 +279,23 @@ describe('the preview', function () {
       await assert.rejects(preview.ask(question), (error: unknown) => error instanceof UserError && error.message.includes('is no longer there. Ask for its preview again'));
       preview.setModel(await modelAt(fixturePath('qwen-vl-tiny-safetensors')));
       assert.deepEqual(await preview.ask(question), before);
+
+      // Fetched anew it lies where it lay: the same model, asked for again, is tried again.
+      await cp(fixturePath('qwen-vl-tiny-safetensors'), folder, { recursive: true });
+      const again = await modelAt(folder);
+      preview.setModel(again);
+      assert.deepEqual(await preview.ask(question), before);
+      await told.until(() => told.status?.state === 'ready');
+      await client.stop();
+      await rm(folder, { recursive: true });
+      await assert.rejects(preview.ask(question), /is no longer there/);
+      await cp(fixturePath('qwen-vl-tiny-safetensors'), folder, { recursive: true });
+      preview.setModel(again);
+      assert.deepEqual(await preview.ask(question), before);
+      // And nothing is done over while it works.
+      const { pid } = client;
+      preview.setModel(again);
+      assert.deepEqual([told.statuses, client.pid], [['ready'], pid]);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

@@ -29,6 +29,8 @@ export interface HandOverOptions extends RunOptions, Pick<ExtractOptions, 'dtype
   readonly out: string;
   /** A projection to a language decoder to write beside the encoder. */
   readonly projection?: Omit<Projection, 'features'>;
+  /** The job before it was made ready, to say which of its parts the target does not take. */
+  readonly asked?: Job;
   /** The encoder as it is run, on this machine; asked for when a target needs it. */
   readonly model: (job: Job) => EncoderModel | Promise<EncoderModel>;
 }
@@ -93,7 +95,13 @@ export async function handOver(job: Job, target: Target, options: HandOverOption
     textFile(SNIPPET, pythonSnippet(python, { projection, format })),
   ];
   const files = target.format === 'onnx' ? await writeOnnx(job, out, beside, options) : await writeWeights(job, encoder, out, target.format, beside, options);
-  return { out, files, projection, notes: target.notes(encoder), snippet: pythonSnippet(python, { projection, format, folder: out }) };
+  return { out, files, projection, notes: [...partsLeftOut(options.asked ?? job, job, target), ...target.notes(encoder)], snippet: pythonSnippet(python, { projection, format, folder: out }) };
+}
+
+function partsLeftOut(asked: Job, ready: Job, target: Target): string[] {
+  const kept = (job: Job): string[] => optionalParts(job).filter(part => part.kept).map(({ id }) => id);
+  const left = kept(asked).filter(id => !kept(ready).includes(id));
+  return left.length === 0 ? [] : [t`What ${target.title} loads has no ${left.join(', ')}, so that is left out.`];
 }
 
 async function writeWeights(job: Job, { config, preprocessor }: Encoder, out: string, format: OutputFormat, beside: readonly ExtraFile[], options: HandOverOptions): Promise<readonly string[]> {

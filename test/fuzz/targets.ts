@@ -13,7 +13,7 @@ import { UserError } from '../../src/errors';
 import { parseJournal } from '../../src/extraction/journal';
 import { parseManifest } from '../../src/extraction/manifest';
 import { decodeImage } from '../../src/image/decode';
-import { openClipRule, pictureRule } from '../../src/image/preprocessorConfig';
+import { openClipRule, pictureRule, timmRule } from '../../src/image/preprocessorConfig';
 import { decodeUtf8, parseJson } from '../../src/json';
 import { makePlan } from '../../src/recipe/plan';
 import { parseRecipe, recipeToJson } from '../../src/recipe/recipe';
@@ -215,7 +215,7 @@ export const TARGETS: readonly Target[] = [
     make: json(preprocessors),
     read(bytes) {
       const value = parsed(bytes, 'preprocessor_config.json');
-      const { spec } = bytes.length % 2 === 0 ? pictureRule(value, { side: 224, patch: 14, ...(bytes.length % 4 === 0 && { unit: 28 }) }) : openClipRule(value, 224);
+      const { spec } = bytes.length % 2 === 0 ? pictureRule(value, { side: 224, patch: 14, ...(bytes.length % 4 === 0 && { unit: 28 }) }) : bytes.length % 4 === 1 ? openClipRule(value, 224) : timmRule(value, 224);
       check(Number.isFinite(spec.rescale), 'a rescale factor is no number');
     },
   },

@@ -151,6 +151,7 @@ describe('A projector', () => {
     const expected = await readFloats(path.join(FAMILIES, 'llama4/expected/outputs.safetensors'));
     const [pixels, reference] = [expected.get('pixel_values'), expected.get('merged')];
     assert.ok(pixels && reference);
+    await assert.rejects(merged(switchParts(preset, { projector: true }), pixels), new UserError('The projector takes what the adapter gives. Take the adapter in too, or leave the projector out, to run the encoder.'));
     const adapted = await merged(switchParts(preset, { adapter: true }), pixels);
     const matrix = (await readFloats(path.join(FAMILIES, 'llama4/model.safetensors'))).get('multi_modal_projector.linear_1.weight');
     assert.ok(matrix);

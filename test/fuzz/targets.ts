@@ -20,7 +20,7 @@ import { parseManifest } from '../../src/extraction/manifest';
 import { parseReplacement } from '../../src/extraction/replacement';
 import { decoderFromConfig } from '../../src/handover/decoders';
 import { decodeImage } from '../../src/image/decode';
-import { openClipRule, pictureRule, writtenRule } from '../../src/image/preprocessorConfig';
+import { openClipRule, pictureRule, timmRule, writtenRule } from '../../src/image/preprocessorConfig';
 import { fromInspectorSchema } from '../../src/inspectorProtocol';
 import { decodeUtf8, parseJson } from '../../src/json';
 import { fromWebviewSchema } from '../../src/protocol';
@@ -259,7 +259,7 @@ export const TARGETS: readonly Target[] = [
     make: json(preprocessors),
     read(bytes) {
       const value = parsed(bytes, 'preprocessor_config.json');
-      const { spec } = bytes.length % 2 === 0 ? pictureRule(value, { side: 224, patch: 14, ...(bytes.length % 4 === 0 && { unit: 28 }) }) : openClipRule(value, 224);
+      const { spec } = bytes.length % 2 === 0 ? pictureRule(value, { side: 224, patch: 14, ...(bytes.length % 4 === 0 && { unit: 28 }) }) : bytes.length % 4 === 1 ? openClipRule(value, 224) : timmRule(value, 224);
       check(Number.isFinite(spec.rescale), 'a rescale factor is no number');
     },
   },

@@ -136,7 +136,7 @@ export class OtherFeatures extends UserError {}
 
 function refuseOther(place: string, found: RunSettings, wanted: RunSettings): void {
   const reasons = differences(found, wanted);
-  if (reasons.length > 0) throw new OtherFeatures(t`${place} holds features of ${reasons.join(t(' and '))}. Choose another folder, or start over, which replaces them.`);
+  if (reasons.length > 0) throw new OtherFeatures(t`${place} holds features of ${reasons.join(t(' and '))}. Choose another folder, or start over, which replaces them.`, { remedy: 'start over' });
 }
 
 function numberOf(shard: string): number {
@@ -210,7 +210,7 @@ class FolderRun {
       // Of a run that starts over, what was there before stays until there is something new.
       if (this.#shards.length > 0) await this.#writeIndex(complete);
     }
-    if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
+    if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`, { remedy: this.#skipped[0]?.remedy });
     return { out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped, removed: this.#removed, device: this.#device };
   }
 
@@ -243,7 +243,7 @@ class FolderRun {
         decoded.push({ picture, ...await decodePicture(this.client, this.model, join(this.request.folder, picture.name), this.request.preprocessing, this.request.signal) });
       } catch (error) {
         if (isAbort(error) || !(error instanceof UserError)) throw error;
-        this.#skipped.push({ name: picture.name, reason: error.message });
+        this.#skipped.push({ name: picture.name, reason: error.message, remedy: error.remedy });
       }
     }
     return decoded;

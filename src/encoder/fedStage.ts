@@ -45,7 +45,7 @@ export class FedStage {
     const session = await Session.create(builder.toModel({ name: 'stage', producer: 'vision-encoder-extractor' }), {
       executionProviders: ['cpu'],
       // Every session's arena would hold its most for good; without one a run takes as long (bench/ENCODER_NOTES.md).
-      enableCpuMemArena: process.env.ORT_ARENA === '1',
+      enableCpuMemArena: false,
       graphOptimizationLevel: 'all',
     });
     return new FedStage(session, parts, scratch);

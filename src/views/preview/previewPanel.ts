@@ -1,6 +1,6 @@
 import * as vscode from 'vscode';
 import { EncoderClient } from '../../encoder/client';
-import { modelInfo, type PictureFile, pictureId, Preview, type PreviewModel } from '../../encoder/preview';
+import { isSameModel, modelInfo, type PictureFile, pictureId, Preview, type PreviewModel } from '../../encoder/preview';
 import type { Precision } from '../../encoder/deviceEncoder';
 import { deviceChoiceSchema, fromWebviewSchema, type DeviceChoice, type FromWebview, type PanelState, type RunChoices, type ToWebview } from '../../protocol';
 import { saveFeatures, savePng } from './save';
@@ -122,12 +122,13 @@ export class PreviewPanel implements vscode.Disposable {
     await this.flip(0, show);
   }
 
-  /** Runs another encoder on the same pictures; nothing happens when it is the same one. */
+  /** Runs another encoder on the same pictures; the same one only if it had failed, since its files may be there again. */
   setModel(model: PreviewModel): void {
-    if (isSame(model, this.model)) return;
-    this.model = model;
-    this.setTitle();
-    this.post({ type: 'model', model: modelInfo(model), state: this.state });
+    if (!isSameModel(model, this.model)) {
+      this.model = model;
+      this.setTitle();
+      this.post({ type: 'model', model: modelInfo(model), state: this.state });
+    }
     this.preview.setModel(model);
   }
 
@@ -267,10 +268,4 @@ export class PreviewPanel implements vscode.Disposable {
 
 function deviceSetting(): DeviceChoice {
   return deviceChoiceSchema.catch('auto').parse(vscode.workspace.getConfiguration().get(DEVICE_SETTING));
-}
-
-/** Whether two models are the same tensors in the same graph, prepared for in the same way. */
-function isSame(a: PreviewModel, b: PreviewModel): boolean {
-  const plain = ({ model, ...rest }: PreviewModel): string => JSON.stringify([rest, { ...model, weights: [...model.weights] }]);
-  return plain(a) === plain(b);
 }

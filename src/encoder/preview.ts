@@ -180,8 +180,10 @@ export class Preview {
     this.encodeAnew();
   }
 
-  /** Runs another encoder on the same pictures. */
+  /** Runs another encoder on the same pictures; the same one only if it had failed, since its files may be there again. */
   setModel(model: PreviewModel): void {
+    const before = this.encoders.get('main')?.model;
+    if (before !== undefined && isSameModel(model, before) && this.status.state !== 'failed') return;
     this.encoders.set('main', { model, precision: this.status.precision, report: undefined });
     this.setStatus({ rule: model.rule });
     this.start();
@@ -439,4 +441,10 @@ function subjectsOf(question: Question): { readonly picture: string; readonly en
     case 'statistics':
     case 'patch': return [question.subject];
   }
+}
+
+/** Whether two models are the same tensors in the same graph, prepared for in the same way. */
+export function isSameModel(a: PreviewModel, b: PreviewModel): boolean {
+  const plain = ({ model, ...rest }: PreviewModel): string => JSON.stringify([rest, { ...model, weights: [...model.weights] }]);
+  return plain(a) === plain(b);
 }

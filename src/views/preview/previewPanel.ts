@@ -1,6 +1,6 @@
 import * as vscode from 'vscode';
 import { EncoderClient } from '../../encoder/client';
-import { modelInfo, type PictureFile, pictureId, Preview, type PreviewModel } from '../../encoder/preview';
+import { isSameModel, modelInfo, type PictureFile, pictureId, Preview, type PreviewModel } from '../../encoder/preview';
 import type { Precision } from '../../encoder/deviceEncoder';
 import { deviceChoiceSchema, fromWebviewSchema, type FromWebview, type PanelState, type ToWebview } from '../../protocol';
 import { saveFeatures, savePng } from './save';
@@ -113,12 +113,13 @@ export class PreviewPanel implements vscode.Disposable {
     await this.flip(0, show);
   }
 
-  /** Runs another encoder on the same pictures; nothing happens when it is the same one. */
+  /** Runs another encoder on the same pictures; the same one only if it had failed, since its files may be there again. */
   setModel(model: PreviewModel): void {
-    if (isSame(model, this.model)) return;
-    this.model = model;
-    this.setTitle();
-    this.post({ type: 'model', model: modelInfo(model), state: this.state });
+    if (!isSameModel(model, this.model)) {
+      this.model = model;
+      this.setTitle();
+      this.post({ type: 'model', model: modelInfo(model), state: this.state });
+    }
     this.preview.setModel(model);
   }
 
@@ -236,10 +237,4 @@ export class PreviewPanel implements vscode.Disposable {
     // A run that ends with its panel still tells how it went; a closed page's webview throws.
     if (!this.disposed) void this.panel.webview.postMessage(message);
   }
-}
-
-/** Whether two models are the same tensors in the same graph, prepared for in the same way. */
-function isSame(a: PreviewModel, b: PreviewModel): boolean {
-  const plain = ({ model, ...rest }: PreviewModel): string => JSON.stringify([rest, { ...model, weights: [...model.weights] }]);
-  return plain(a) === plain(b);
 }

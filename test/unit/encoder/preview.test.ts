@@ -133,7 +133,7 @@ describe('the preview', function () {
 
   it('shows a picture on tiles as one grid, and counts no tokens that are not the picture\'s', async () => {
     const { preview, told, model } = await open(join(FIXTURES, 'families/mllama'));
-    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama vision', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true });
+    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true });
     assert.match(model.rule, /Mllama/);
     // 12 x 12 pixels a tile; the picture of 640 x 480 goes onto two by two of them.
     preview.add([{ name: 'wide.png', bytes: await sharp({ create: { width: 640, height: 480, channels: 3, background: '#804020' } }).png().toBuffer() }]);
@@ -279,6 +279,23 @@ describe('the preview', function () {
       await assert.rejects(preview.ask(question), (error: unknown) => error instanceof UserError && error.message.includes('is no longer there. Ask for its preview again'));
       preview.setModel(await modelAt(fixturePath('qwen-vl-tiny-safetensors')));
       assert.deepEqual(await preview.ask(question), before);
+
+      // Fetched anew it lies where it lay: the same model, asked for again, is tried again.
+      await cp(fixturePath('qwen-vl-tiny-safetensors'), folder, { recursive: true });
+      const again = await modelAt(folder);
+      preview.setModel(again);
+      assert.deepEqual(await preview.ask(question), before);
+      await told.until(() => told.status?.state === 'ready');
+      await client.stop();
+      await rm(folder, { recursive: true });
+      await assert.rejects(preview.ask(question), /is no longer there/);
+      await cp(fixturePath('qwen-vl-tiny-safetensors'), folder, { recursive: true });
+      preview.setModel(again);
+      assert.deepEqual(await preview.ask(question), before);
+      // And nothing is done over while it works.
+      const { pid } = client;
+      preview.setModel(again);
+      assert.deepEqual([told.statuses, client.pid], [['ready'], pid]);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

@@ -187,13 +187,18 @@ export async function readShard(out: string, name: string, signal?: AbortSignal)
   } finally {
     await source.close();
   }
+  return parseShard(path, name, metadata, source.size);
+}
+
+/** @throws UserError when the header's `metadata` is none of such a run */
+export function parseShard(path: string, name: string, metadata: ReadonlyMap<string, string>, bytes: number): Shard {
   try {
     return {
       name,
       settings: parseSettings(metadata.get('settings') ?? ''),
       layout: z.enum(['stacked', 'apart']).parse(metadata.get('layout')),
       pictures: z.array(shardPictureSchema).parse(JSON.parse(metadata.get('pictures') ?? '')),
-      bytes: source.size,
+      bytes,
     };
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof z.ZodError)) throw error;

@@ -66,7 +66,7 @@ export async function runHandOver(job: Job, options: HandOverCommandOptions, ter
   let result: HandedOver;
   try {
     result = await handOver(ready, target, {
-      out, dtype: options.dtype, overwrite: options.overwrite === true, signal, onProgress: bar.report,
+      out, asked: job, dtype: options.dtype, overwrite: options.overwrite === true, signal, onProgress: bar.report,
       model: () => model ?? encoderModel(ready.plan, validated(ready).family, validation.hyperparameters, ready.config),
       onResume: bytes => { terminal.note(`Going on from ${formatBytes(bytes)} that an interrupted run left.`); },
       ...(decoder && { projection: { form: options.projection, decoder, seed: options.seed } }),

@@ -1,17 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, open, readdir, realpath, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
+import { lstat, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { hostname, uptime } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from './ioErrors';
 import { Journal, writtenBytes, type Unfinished } from './journal';
+import { makeFolders } from './makeFolders';
+import { processIdentity, stillRuns } from './processIdentity';
 import { replace, takeBack } from './replacement';
+import { syncFolder } from './syncFolder';
 
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
 /** Clocks are set while a machine starts. */
 const CLOCK_SLACK_MS = 60_000;
-const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
+/** Host, number and identity of the process that writes it, and what makes the name its own. */
+const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-(?:([0-9a-f]{16})-)?[0-9a-f]{12}$/;
 
 /**
  * A temporary folder on the disk of the final place, in which an output grows until it is whole. Beside `out` when
@@ -49,10 +53,10 @@ export class OutputFolder {
     return writing(path, async () => {
       const exists = (await namesIn(path)) !== undefined;
       const parent = exists ? path : dirname(path);
-      const made = await mkdir(parent, { recursive: true });
-      const staging = join(parent, `.vision-encoder-partial-${HOST}-${process.pid}-${randomBytes(6).toString('hex')}`);
+      const made = await makeFolders(parent);
+      const staging = join(parent, `.vision-encoder-partial-${[HOST, process.pid, processIdentity(process.pid) ?? [], randomBytes(6).toString('hex')].flat().join('-')}`);
       const unfinished = await takeOver(parent, staging, path, fingerprint);
-      if (unfinished === undefined) await mkdir(staging);
+      if (unfinished === undefined) await makeFolders(staging);
       inUse.add(staging);
       return new OutputFolder(path, exists, staging, made, unfinished);
     });
@@ -64,9 +68,11 @@ export class OutputFolder {
    */
   async commit(names: readonly string[], stale: readonly string[]): Promise<void> {
     await writing(this.#out, async () => {
-      await syncFolder(this.staging);
       if (this.#exists) await this.#moveIn(names, stale);
-      else await rename(this.staging, this.#out);
+      else {
+        await syncFolder(this.staging);
+        await rename(this.staging, this.#out);
+      }
       // Of folders that were made on the way, the names must last too.
       for (const folder of this.#madeFolders()) await syncFolder(dirname(folder));
       await syncFolder(dirname(this.#out));
@@ -104,12 +110,11 @@ export class OutputFolder {
   async #moveIn(names: readonly string[], stale: readonly string[]): Promise<void> {
     const there = new Set(await readdir(this.#out));
     try {
-      await replace(this.staging, { out: this.#out, names: [...names], before: [...stale, ...names].filter(name => there.has(name)) });
+      await replace(this.staging, { names: [...names], before: [...stale, ...names].filter(name => there.has(name)) });
     } catch (error) {
       await this.#takeBack();
       throw error;
     }
-    await syncFolder(this.#out);
     await rm(this.staging, { recursive: true, force: true });
   }
 
@@ -189,8 +194,8 @@ export async function discardLeftover(folder: string): Promise<void> {
 export async function abandonedIn(parent: string): Promise<string[]> {
   const found: string[] = [];
   for (const name of await namesIn(parent) ?? []) {
-    const [, host, pid] = PARTIAL.exec(name) ?? [];
-    if (host === HOST && pid !== undefined && await isAbandoned(join(parent, name), Number(pid))) found.push(join(parent, name));
+    const [, host, pid, identity] = PARTIAL.exec(name) ?? [];
+    if (host === HOST && pid !== undefined && await isAbandoned(join(parent, name), Number(pid), identity)) found.push(join(parent, name));
   }
   return found;
 }
@@ -208,7 +213,7 @@ async function takeOver(parent: string, staging: string, out: string, fingerprin
     await takeBack(folder);
     const unfinished = await Journal.read(folder);
     if (unfinished !== undefined && unfinished.out !== out) continue;
-    if (taken === undefined && unfinished !== undefined && unfinished.fingerprint === fingerprint) {
+    if (taken === undefined && unfinished !== undefined && unfinished.fingerprint === fingerprint && await hasFilesOnly(folder)) {
       await rename(folder, staging);
       taken = unfinished;
     } else {
@@ -218,34 +223,21 @@ async function takeOver(parent: string, staging: string, out: string, fingerprin
   return taken;
 }
 
+/** No links, through which other files would be written. */
+async function hasFilesOnly(folder: string): Promise<boolean> {
+  return (await readdir(folder, { withFileTypes: true })).every(entry => entry.isFile());
+}
+
 /** Whether nobody writes a temporary folder any more: its process has ended, or the machine was started since. */
-async function isAbandoned(folder: string, pid: number): Promise<boolean> {
-  if (pid === process.pid) return !inUse.has(folder);
-  if (!isRunning(pid)) return true;
-  // After a restart another process may have the number.
-  const { birthtimeMs } = await stat(folder);
-  return birthtimeMs > 0 && birthtimeMs < Date.now() - uptime() * 1000 - CLOCK_SLACK_MS;
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return systemErrorCode(error) !== 'ESRCH';
-  }
-}
-
-/** Makes the names in a folder survive a power cut; Windows has no such call and refuses to open folders. */
-async function syncFolder(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  let handle: FileHandle | undefined;
-  try {
-    handle = await open(path, 'r');
-    await handle.sync();
-  } catch (error) {
-    // Some network file systems cannot sync a folder, and some folders may be written in but not opened.
-    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EACCES', 'EPERM'].includes(systemErrorCode(error) ?? '')) throw error;
-  } finally {
-    await handle?.close();
-  }
+async function isAbandoned(folder: string, pid: number, identity: string | undefined): Promise<boolean> {
+  if (inUse.has(folder)) return false;
+  const stats = await lstat(folder).catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  // A link that somebody made would lead to files that are anywhere.
+  if (stats?.isDirectory() !== true) return false;
+  if (pid === process.pid) return true;
+  const { birthtimeMs } = stats;
+  return !await stillRuns(pid, identity, () => birthtimeMs <= 0 || birthtimeMs >= Date.now() - uptime() * 1000 - CLOCK_SLACK_MS);
 }

@@ -1,10 +1,12 @@
 import { t } from '@vscode/l10n';
+import { inWords } from '../../checkpoint/wording';
 import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
 import { flag, headsOf, mlpByRatio, ownSize, part, positions, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
 import { below, module, modules, stacked, tensor, type Places } from '../vitSpec';
 import { shortestEdgeAndCrop } from './preprocessing';
+import { LLAVA, LLAVA_LINEAR, LLAVA_ORIGINAL, VIP_LLAVA } from './projectors';
 
 /** What LLaVA-like models and Phi-3-vision use when their configs describe no tower: openai/clip-vit-large-patch14-336. */
 const LARGE_336 = { width: 1024, mlp_size: 4096, layers: 24, heads: 16, patch_size: 14, image_size: 336, projection_dim: 768 };
@@ -33,7 +35,8 @@ export const CLIP_BLOCK: Places = modules({
 /**
  * CLIPVisionModel of transformers (models/clip/modeling_clip.py), with the config defaults of CLIPVisionConfig.
  * `features` is its last_hidden_state, which is not normed; `pooled` its pooler_output, the normed class token;
- * `projected` the image_embeds of CLIPVisionModelWithProjection, not divided by their length.
+ * `projected` the image_embeds of CLIPVisionModelWithProjection, not divided by their length; `merged` what LLaVA's projector makes of
+ * the hidden state that its config names.
  */
 export const clip = encoderFamily({
   id: 'clip',
@@ -67,7 +70,8 @@ export const clip = encoderFamily({
   // Upstream's misspelling tells it from all others.
   anchors: { all: ['pre_layrnorm.weight', 'embeddings.class_embedding', 'embeddings.patch_embedding.weight'] },
   buffers: ['embeddings.position_ids'],
-  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['visual_projection'], beside: 'level', kept: false, why: t('CLIP\'s projection into the space shared with text; CLIPVisionModel has no such tensor.') }],
+  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['visual_projection'], besideLevel: true, kept: false, why: t('CLIP\'s projection into the space shared with text; CLIPVisionModel has no such tensor.') }],
+  projectors: [VIP_LLAVA, LLAVA, LLAVA_ORIGINAL, LLAVA_LINEAR],
   config: {
     own: { clip_vision_model: {} },
     within: {
@@ -182,7 +186,7 @@ export const openClip = encoderFamily({
   graph: (value, field) => {
     const pool = field('pool_type') ?? 'tok';
     const gathers = value('attention_pool') === 1;
-    if (pool !== 'tok' && (pool !== 'avg' || gathers)) throw new UserError(t`OpenCLIP encoders with pool_type ${JSON.stringify(pool)}${gathers ? ' and an attention pool' : ''} can be extracted, but not run.`);
+    if (pool !== 'tok' && (pool !== 'avg' || gathers)) throw new UserError(t`OpenCLIP encoders with pool_type ${inWords(pool)}${gathers ? ' and an attention pool' : ''} can be extracted, but not run.`);
     if (typeof (field('attentional_pool') ?? true) === 'string') throw new UserError(t('OpenCLIP encoders with two attention pools (attentional_pool as a word) can be extracted, but not run.'));
     // Some models norm what was pooled, the others every token before; of the class token both give the same.
     const after = !gathers && (pool === 'tok' || field('final_ln_after_pool') === true);

@@ -148,7 +148,7 @@ export class OtherFeatures extends UserError {}
 
 function refuseOther(place: string, found: RunSettings, wanted: RunSettings): void {
   const reasons = differences(found, wanted);
-  if (reasons.length > 0) throw new OtherFeatures(t`${place} holds features of ${reasons.join(t(' and '))}. Choose another folder, or start over, which replaces them.`);
+  if (reasons.length > 0) throw new OtherFeatures(t`${place} holds features of ${reasons.join(t(' and '))}. Choose another folder, or start over, which replaces them.`, { remedy: 'start over' });
 }
 
 function numberOf(shard: string): number {
@@ -227,7 +227,7 @@ class FolderRun {
     }
     const [known, removed] = [new Set(this.known), this.#removed];
     if (this.request.prune === true && this.#places.size > 0) await this.#prune();
-    if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
+    if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`, { remedy: this.#skipped[0]?.remedy });
     return {
       out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped,
       removed, newlyRemoved: removed.filter(name => !known.has(name)), stale: this.#stale, pruned: this.#pruned, device: this.#device,
@@ -300,7 +300,7 @@ class FolderRun {
         decoded.push({ picture, ...await decodePicture(this.client, this.model, join(this.request.folder, picture.name), this.request.preprocessing, this.request.signal) });
       } catch (error) {
         if (isAbort(error) || !(error instanceof UserError)) throw error;
-        this.#skipped.push({ name: picture.name, reason: error.message });
+        this.#skipped.push({ name: picture.name, reason: error.message, remedy: error.remedy });
       }
     }
     return decoded;

@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { pictureSizes } from '../architecture/forwardGraphs';
-import { encodeFolder, OtherFeatures, type EncodedFolder } from '../batch/encodeFolder';
+import { encodeFolder, type EncodedFolder } from '../batch/encodeFolder';
 import { printable, someOf } from '../checkpoint/wording';
 import { EncoderClient } from '../encoder/client';
 import type { Precision } from '../encoder/deviceEncoder';
@@ -13,10 +13,12 @@ import { writeFeatures, type WrittenFeatures } from '../encoder/writeFeatures';
 import { systemErrorCode, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
 import { PICTURE_EXTENSIONS } from '../image/format';
+import { withMostPixels } from '../image/preprocess';
 import type { Job } from '../job';
-import { modelPreprocessing, preprocessingOrFamilys, withGeometry, withMostPixels, type Preprocessing } from '../preprocessing';
+import { modelPreprocessing, preprocessingOrFamilys, withGeometry, type Preprocessing } from '../preprocessing';
 import type { Progress } from '../progress';
 import { parsePath } from './input';
+import { withOption } from './remedies';
 import { cacheOptions, runnable, type CacheOptions } from './runnable';
 import type { Terminal } from './terminal';
 
@@ -119,13 +121,10 @@ export async function runFeatures(job: Job, locations: readonly string[], option
     const skipped: { picture: string; reason: string }[] = [];
     const written = await writeFeatures(client, model, {
       ...request, format, pictures: await findPictures(locations), overwrite: options.overwrite === true,
-      ...(options.skipBroken === true && { onBroken: (picture: string, { message }: UserError) => { skipped.push({ picture, reason: message }); } }),
+      ...(options.skipBroken === true && { onBroken: (picture: string, { message, remedy }: UserError) => { skipped.push({ picture, reason: withOption(message, remedy) }); } }),
     });
     bars.stop();
     return fileResult(written, skipped, preprocessing, seconds(), options, terminal);
-  } catch (error) {
-    if (!(error instanceof OtherFeatures)) throw error;
-    throw new UserError(`${error.message} It starts over with --overwrite.`, { cause: error });
   } finally {
     bars.stop();
     await client.close();
@@ -153,7 +152,7 @@ const NAMED = 10;
 
 /** Says what was written into a folder; gives what `--json` prints. */
 function folderResult({ out, pictures, encoded, shards, skipped, removed, newlyRemoved, stale, pruned, device }: EncodedFolder, preprocessing: Preprocessing, seconds: number, { json }: FeaturesCommandOptions, terminal: Terminal) {
-  for (const { reason } of skipped.slice(0, NAMED)) terminal.warn(`Left out: ${reason}`);
+  for (const { reason, remedy } of skipped.slice(0, NAMED)) terminal.warn(`Left out: ${withOption(reason, remedy)}`);
   if (skipped.length > NAMED) terminal.warn(`Left out: ${formatCount(skipped.length - NAMED, 'morePicture')}, which index.json names.`);
   if (newlyRemoved.length > 0) terminal.warn(`Not in the folder any more, and taken out of the index: ${someOf(newlyRemoved)}.`);
   // Told when it has become more, not at every run.
@@ -226,7 +225,7 @@ async function preprocessingFor(job: Job, { graph }: EncoderModel, resize: Geome
     return await modelPreprocessing(job, sizes, signal);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    throw new UserError(`${error.message} Say --resize square or --resize crop to go without it.`, { cause: error });
+    throw new UserError(error.message, { remedy: 'choose a resize', detail: error.detail, cause: error });
   }
 }
 

@@ -62,7 +62,8 @@ export function featuresOptions(command: Command): Command {
     .option('--overwrite', 'replace the file if it exists; of a folder: start over'))
     .addHelpText('after', `
 Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given. With
---with merger (of Kimi-VL --with projector) also merged, what the language model gets, and deepstack.N, what its first layers get (Qwen3-VL).
+--with merger or --with projector (keys lists which there is) also merged, what the language model gets, and deepstack.N, what its first
+layers get (Qwen3-VL).
 A row of hidden_states.N has the class token and registers first, if there are any, then the patches, row by row, whatever order
 the model's own code has them in. Of pictures with different numbers of patches, each has its own keys: pictures.0.features, ...
 

@@ -180,7 +180,7 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
   const family = familyById(id);
   const detection = family.detect(checkpoint.tensors, config);
   if (detection === undefined) {
-    throw new UserError(t`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave --family out to have the encoder recognised.`);
+    throw new UserError(t`${checkpoint.name} has no tensors of a ${family.title} encoder. Choose a preset that is recognised in it.`, { remedy: 'recognise the family' });
   }
   return { family, detection, recipe: family.recipe(detection.prefix, checkpoint.tensors, config) };
 }

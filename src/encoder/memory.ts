@@ -58,14 +58,20 @@ export function memoryNeed(model: EncoderModel, graph: ForwardGraph, { provider,
   const { mlp_size: mlp = 4 * graph.width } = model.sizes;
   // The fused operator of the CPU never holds a map of all heads; other devices hold the scores and their softmax.
   const scores = provider === 'cpu' ? 0 : 2 * graph.heads * graph.tokens;
-  const pool = extent.blocks < graph.layers ? 0 : 2 * elementCount(graph.poolShapes.get('attn_pool.head_weights') ?? [0]);
+  const isWhole = extent.blocks >= graph.layers;
+  const made = [...graph.poolShapes].reduce((sum, [, shape]) => sum + elementCount(shape), 0);
+  const pool = isWhole ? POOL_COPIES * made : 0;
   const working = (graph.tokens * (WORKING_WIDTHS * graph.width + 2 * mlp + scores) + pool) * 4 * batch;
-  const held = extent.held * graph.tokens * graph.width * 4 * batch;
+  // The pool's earlier states wait for it, whether they stay afterwards or not.
+  const states = isWhole ? Math.min(graph.layers + 1, extent.held + graph.pooledStates.length) : extent.held;
+  const held = states * graph.tokens * graph.width * 4 * batch;
   return { weights: running * numberBytes(provider, precision), least: (block + outside) * 4 + working + held + RUNTIME_BYTES };
 }
 
 /** Values per token that a block holds at once besides its MLP's inside, in widths. */
 const WORKING_WIDTHS = 16;
+/** How often the pool's outputs are held at once: as they are made of their parts, and as they are handed on. */
+const POOL_COPIES = 3;
 /** ONNX Runtime's sessions, and buffers that are not collected yet. */
 const RUNTIME_BYTES = 64e6;
 

@@ -224,6 +224,18 @@ describe('handing over', function () {
       assert.deepEqual(await readdir(checkpoint), before);
     }));
 
+    it('takes the projection of an earlier model away with it, and nothing that another program calls so', () => inFolder(async folder => {
+      const out = join(folder, 'out');
+      await hand('families/clip', 'onnx', out, { projection: LLAMA });
+      const { files } = await hand('families/clip', 'onnx', out, { overwrite: true });
+      assert.deepEqual((await readdir(out)).sort(), [...files].sort());
+      for (const [name, text] of [['projection.json', '{"weights": "projection.bin", "by": "hand"}'], ['projection.bin', 'mine']] as const) await writeFile(join(out, name), text);
+      await hand('families/clip', 'onnx', out, { overwrite: true });
+      assert.deepEqual((await readdir(out)).sort(), [...files, 'projection.bin', 'projection.json'].sort());
+      await hand('families/clip', 'onnx', out, { overwrite: true, projection: LLAMA });
+      assert.match(await readFile(join(out, 'projection.json'), 'utf8'), /"seed": 3/);
+    }));
+
     it('has what a projector gives as an output, whose width a projection takes; transformers\' class has none, and that is said', () => inFolder(async folder => {
       const give = (id: string, out: string) => withJob('families/clip-llava', preset => {
         const [job, target] = [switchParts(preset, { projector: true }), targetById(id)];

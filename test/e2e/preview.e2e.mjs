@@ -463,8 +463,10 @@ describe('the preview', function () {
     await workbench.quickPick('merger').locator('.monaco-checkbox, input[type="checkbox"]').first().click();
     await workbench.quickInputBox().press('Enter');
     await workbench.viewAction('Keys', 'Preview Features');
-    const slider = preview.frame.getByRole('slider', { name: 'Layer', exact: true });
-    const last = Number(await eventually(async () => { const max = await slider.getAttribute('max'); return Number(max) >= 5 && max; }, 'Layers after the output'));
+    await preview.frame.locator('.facts', { hasText: 'Qwen3-VL · 3 blocks' }).waitFor();
+    // Three blocks, the output, and what the merger makes of it and of two blocks.
+    const last = 6;
+    assert.equal(await preview.frame.getByRole('slider', { name: 'Layer', exact: true }).getAttribute('max'), String(last));
     // The others take their time: patches of four pixels are many.
     const ready = preview.frame.locator('.thumbnails').getByRole('button', { name: 'picture.png, ready' });
     await ready.waitFor();

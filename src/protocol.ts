@@ -65,6 +65,7 @@ export const panelStateSchema = z.strictObject({
   head: index.nullable(),
   query: index,
   channel: index,
+  /** Of the grid of the patch embedding, whatever layer is shown. */
   patch: index.nullable(),
   opacity: z.number().min(0).max(1),
   arrangement: z.enum(['overlay', 'beside']),
@@ -125,6 +126,8 @@ const encodingSchema = z.object({
   seen: area,
   /** Patches per column and per row of the encoder's input. */
   grid,
+  /** By layer, from the patch embedding on, where hidden states have grids of their own; the first is the finest. */
+  grids: z.array(grid).readonly().exactOptional(),
   /** Whether it can be asked about. */
   ready: z.boolean(),
   /** Milliseconds of each stage. */
@@ -150,8 +153,12 @@ const modelInfoSchema = z.object({
   name: z.string(),
   family: z.string(),
   layers: count,
+  /** Of the last block. */
   heads: count,
+  /** Of the last hidden state. */
   width: count,
+  /** By layer, from the patch embedding on, where they differ. */
+  stages: z.array(z.object({ heads: count, width: count }).readonly()).readonly().exactOptional(),
   /** Queries of the attention pool; 0 when there is none. */
   queries: count,
   /** Tokens that are no patches: a class token, registers. */

@@ -1,7 +1,7 @@
 import './language';
 import './style.css';
 import { runsToEnd } from '../src/previewLimits';
-import type { EncoderStatus, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
+import type { Encoding, EncoderStatus, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
 import { AnswerCache } from './answers';
 import { el } from './dom';
 import { Header } from './header';
@@ -11,7 +11,7 @@ import type { CanvasPicture } from './pictureCanvas';
 import { PictureStrip } from './pictures';
 import { Side } from './side';
 import { Stage, type Shown } from './stage';
-import { fitLayers, fitState, INITIAL_STATE, isPooled, mapFor, nearestViewed, subjectsFor, viewedLayers } from './state';
+import { fitLayers, fitState, gridAt, INITIAL_STATE, isPooled, mapFor, nearestViewed, patchIn, subjectsFor, viewedLayers } from './state';
 import { Toolbar } from './toolbar';
 import { Viewport } from './viewport';
 import { sayLayer, words } from './words';
@@ -64,7 +64,7 @@ const stage = new Stage(viewport, {
     hovered = patch;
     if (state.overlay === 'similarity' && state.patch === null) refreshMaps();
   },
-  onPick: patch => { change({ patch: state.patch === patch ? null : patch }); },
+  onPick: patch => { change({ patch: patchAt(state.layer) === patch ? null : placeOf(patch) }); },
 }, strip.empty);
 const trouble = el('p', 'trouble');
 trouble.setAttribute('role', 'alert');
@@ -130,14 +130,31 @@ function canvasPicture({ picture, encoder }: Subject): CanvasPicture | undefined
   const info = pictures.find(({ id }) => id === picture);
   const encoding = info?.encodings[encoder] ?? info?.encodings.main;
   const image = images.get(picture)?.bitmap;
-  return info && image && { name: info.name, image, seen: encoding?.seen ?? { x: 0, y: 0, width: 1, height: 1 }, rows: encoding?.grid.rows ?? 0, columns: encoding?.grid.columns ?? 0 };
+  return info && image && { name: info.name, image, seen: encoding?.seen ?? { x: 0, y: 0, width: 1, height: 1 }, ...(encoding === undefined ? { rows: 0, columns: 0 } : gridAt(encoding, state.layer)) };
+}
+
+function shownEncoding(): Encoding | undefined {
+  return pictures.find(({ id }) => id === state.shown)?.encodings.main;
+}
+
+/** The chosen patch in the grid of a layer. */
+function patchAt(layer: number): number | undefined {
+  const encoding = shownEncoding();
+  if (state.patch === null) return undefined;
+  return encoding === undefined ? state.patch : patchIn(gridAt(encoding, layer), state.patch, gridAt(encoding, -1));
+}
+
+/** A patch of the layer in view in the grid of the patch embedding, which the state has it in. */
+function placeOf(patch: number): number {
+  const encoding = shownEncoding();
+  return encoding === undefined ? patch : patchIn(gridAt(encoding, -1), patch, gridAt(encoding, state.layer));
 }
 
 const refreshMaps = latest(async isCurrent => {
   const current = model;
   if (current === undefined) return;
   // The chosen patch stays the reference; without one similarity follows the pointer.
-  const patch = state.patch ?? (state.overlay === 'similarity' ? hovered : undefined);
+  const patch = patchAt(state.layer) ?? (state.overlay === 'similarity' ? hovered : undefined);
   const subjects = subjectsFor(state, status, pictures);
   const ready = subjects.filter(isReady);
   const maps = await Promise.all(subjects.map(async subject => {
@@ -150,9 +167,9 @@ const refreshMaps = latest(async isCurrent => {
     const picture = canvasPicture(subject);
     return picture === undefined ? [] : [{ picture, map: maps[index], caption: words.captionOf(words.letter(index), captionOf(subject)) }];
   });
-  stage.show(shown, { opacity: state.opacity, beside: state.arrangement === 'beside' && state.overlay !== 'none', grid: state.grid }, state.patch ?? undefined);
+  stage.show(shown, { opacity: state.opacity, beside: state.arrangement === 'beside' && state.overlay !== 'none', grid: state.grid }, patchAt(state.layer));
   stage.showHint(hint(current));
-  if (shown.length > 0) prefetch(current, ready, patch);
+  if (shown.length > 0) prefetch(current, ready);
 }, say, busy => { stage.element.setAttribute('aria-busy', String(busy)); });
 
 function captionOf({ picture, encoder }: Subject): string {
@@ -171,23 +188,25 @@ const refreshFacts = latest(async isCurrent => {
   }
   // Attention is there for every block, numbers for those that are kept.
   const layer = nearestViewed(state.layer, current, status);
-  const columns = pictures.find(({ id }) => id === subject.picture)?.encodings.main?.grid.columns ?? 1;
   const patchLayer = isPooled(state, current) ? current.layers - 1 : layer;
+  const encoding = shownEncoding();
+  const columns = encoding === undefined ? 1 : gridAt(encoding, patchLayer).columns;
+  const chosen = patchAt(patchLayer);
   const both = status.other !== undefined && isReady({ picture: subject.picture, encoder: 'other' });
   const [statistics, values, comparison, errors] = await Promise.all([
     orSay(answers.ask({ type: 'statistics', subject, layer })),
-    state.patch === null ? undefined : orSay(answers.ask({ type: 'patch', subject, layer: patchLayer, patch: state.patch })),
+    chosen === undefined ? undefined : orSay(answers.ask({ type: 'patch', subject, layer: patchLayer, patch: chosen })),
     second?.encoder === 'main' && isReady(second) && runsToEnd(status.kept) ? orSay(answers.ask({ type: 'compare', pictures: [subject.picture, second.picture], temperature: side.temperatureOf(state) })) : undefined,
     both ? orSay(answers.ask({ type: 'errors', picture: subject.picture })) : undefined,
   ]);
   if (!isCurrent()) return;
-  const patch = values === undefined || state.patch === null ? undefined : { row: Math.floor(state.patch / columns), column: state.patch % columns, values };
+  const patch = values === undefined || chosen === undefined ? undefined : { row: Math.floor(chosen / columns), column: chosen % columns, values };
   side.showFacts({ ...state, layer }, { statistics, patch, comparison, errors });
 }, say);
 
 /** Asks for the other layers of what is in view, the nearest first, while nothing else is wanted: scrubbing finds them here. */
 let fetching = 0;
-function prefetch(current: ModelInfo, subjects: readonly Subject[], patch: number | undefined): void {
+function prefetch(current: ModelInfo, subjects: readonly Subject[]): void {
   const mine = ++fetching;
   // An attention map runs the encoder, which is not done on a guess.
   if (state.overlay === 'attention' || state.overlay === 'pool' || state.overlay === 'none' || (state.overlay === 'similarity' && state.patch === null)) return;
@@ -197,7 +216,7 @@ function prefetch(current: ModelInfo, subjects: readonly Subject[], patch: numbe
     for (const layer of layers) {
       for (const subject of subjects) {
         if (mine !== fetching) return;
-        const map = mapFor({ ...at, layer }, current, patch, subject, subjects);
+        const map = mapFor({ ...at, layer }, current, patchAt(layer), subject, subjects);
         if (map !== undefined && !answers.has({ type: 'map', subject, map })) await answers.ask({ type: 'map', subject, map });
       }
     }

@@ -31,7 +31,6 @@ export interface EncoderSpec {
   readonly title: string;
   readonly models: string;
   readonly support: Family['support'];
-  readonly notRun?: string;
   /** Each after those that it follows from. */
   readonly sizes: readonly Size[];
   readonly tensors: Describe;
@@ -73,7 +72,7 @@ export function encoderFamily(spec: EncoderSpec): Family {
   const standard: ValueOf = name => sizes.find(size => size.name === name)?.default ?? 1;
   const { graph } = spec;
   return {
-    id, title, models, support, ...(spec.notRun !== undefined && { notRun: spec.notRun }),
+    id, title, models, support,
     hyperparameters: sizes.filter(size => size.derived === undefined),
     ...(spec.parts !== undefined && { switches: spec.parts.map(part => makeSwitch(spec, part)) }),
     recipe: (prefix, tensors) => recipe(spec, prefix, tensors),

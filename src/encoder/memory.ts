@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { t } from '@vscode/l10n';
-import type { ForwardGraph } from '../architecture/forwardGraph';
+import { stateAt, type ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { blocksNeeded, wantedOutputs } from '../architecture/outputs';
 import { elementCount } from '../checkpoint/dtype';
@@ -51,17 +51,25 @@ export function blockParameters(model: EncoderModel, graph: ForwardGraph, layer 
 }
 
 export function memoryNeed(model: EncoderModel, graph: ForwardGraph, { provider, precision, batch, extent }: RunPlan): MemoryNeed {
-  const block = blockParameters(model, graph);
-  const outside = parameterCount(model) - graph.layers * block;
+  const blocks = Array.from({ length: graph.layers }, (_, layer) => blockParameters(model, graph, layer));
+  const outside = parameterCount(model) - sum(blocks);
   // What ends early runs no pool; the embeddings' share of the rest is not told apart.
-  const running = outside + Math.min(extent.blocks, graph.layers) * block;
-  const { mlp_size: mlp = 4 * graph.width } = model.sizes;
-  // The fused operator of the CPU never holds a map of all heads; other devices hold the scores and their softmax.
-  const scores = provider === 'cpu' ? 0 : 2 * graph.heads * graph.tokens;
+  const running = outside + sum(blocks.slice(0, extent.blocks));
+  const states = Array.from({ length: graph.layers + 1 }, (_, index) => stateAt(graph, index - 1));
+  const inBlock = states.map(({ tokens, width, heads }) => {
+    const { mlp_size: mlp = 4 * width } = model.sizes;
+    // The fused operator of the CPU never holds a map of all heads; other devices hold the scores and their softmax.
+    const scores = provider === 'cpu' ? 0 : 2 * heads * (graph.stages?.columns ?? tokens);
+    return tokens * (WORKING_WIDTHS * width + 2 * mlp + scores);
+  });
   const pool = extent.blocks < graph.layers ? 0 : 2 * elementCount(graph.poolShapes.get('attn_pool.head_weights') ?? [0]);
-  const working = (graph.tokens * (WORKING_WIDTHS * graph.width + 2 * mlp + scores) + pool) * 4 * batch;
-  const held = extent.held * graph.tokens * graph.width * 4 * batch;
-  return { weights: running * numberBytes(provider, precision), least: (block + outside) * 4 + working + held + RUNTIME_BYTES };
+  const working = (Math.max(...inBlock) + pool) * 4 * batch;
+  const held = sum(states.map(({ tokens, width }) => tokens * width).sort((a, b) => b - a).slice(0, extent.held)) * 4 * batch;
+  return { weights: running * numberBytes(provider, precision), least: (Math.max(...blocks) + outside) * 4 + working + held + RUNTIME_BYTES };
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 /** Values per token that a block holds at once besides its MLP's inside, in widths. */

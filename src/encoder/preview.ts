@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { t } from '@vscode/l10n';
+import { stateAt } from '../architecture/forwardGraph';
 import { forwardGraph, pictureSizes } from '../architecture/forwardGraphs';
 import { mergedNames } from '../architecture/outputs';
 import { isAbort, UserError } from '../errors';
@@ -72,9 +73,9 @@ const CANCELLED = t('Cancelled.');
 /** The facts of an encoder that the panel's controls need. */
 export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
   const graph = forwardGraph(model.graph);
-  const { layers, heads, width, queries, prefixTokens, idleTokens, poolShapes, tokens } = graph;
+  const { layers, heads, width, stages, queries, prefixTokens, idleTokens, poolShapes, tokens } = graph;
   const [, mergedWidth] = poolShapes.get('merged') ?? [];
-  return { name: model.name, family, layers, heads, width, queries, prefixTokens: prefixTokens - idleTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens - idleTokens, ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
+  return { name: model.name, family, layers, heads, width, ...(stages && { stages: Array.from({ length: layers + 1 }, (_, index) => { const state = stateAt(graph, index - 1); return { heads: state.heads, width: state.width }; }) }), queries, prefixTokens: prefixTokens - idleTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens - idleTokens, ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
 }
 
 /** The same picture has the same id wherever it comes from, and over a reload. */
@@ -341,9 +342,9 @@ export class Preview {
       this.update(info => info.id === id, info => ({ ...info, ...facts, encodings: { ...info.encodings, [slot]: encoding } }));
     };
     const opened = await this.client.openPicture({ id, name: entry.file.name, bytes: entry.file.bytes }, this.preprocessingFor(encoder.model), { signal }, slot);
-    const { width, height, seen, grid, display, decodeMs, resizeMs, warning } = opened;
+    const { width, height, seen, grid, grids, display, decodeMs, resizeMs, warning } = opened;
     if (warning !== undefined) this.setStatus({ warning });
-    const encoding = { seen, grid, timings: { decode: decodeMs, resize: resizeMs } };
+    const encoding = { seen, grid, ...(grids && { grids }), timings: { decode: decodeMs, resize: resizeMs } };
     set({ ...encoding, ready: false }, { width, height });
     if (entry.display === undefined) {
       entry.display = display;

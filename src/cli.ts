@@ -5,6 +5,7 @@ import { runExtract, type ExtractCommandOptions } from './cli/extract';
 import { featuresOptions, runFeatures, type FeaturesCommandOptions } from './cli/features';
 import { handOverOptions, runHandOver, type HandOverCommandOptions } from './cli/handOver';
 import { parsePart, parsePath, parseSetting, parseSize, withInput, type InputOptions } from './cli/input';
+import { inspectOptions, runInspect, type InspectCommandOptions } from './cli/inspect';
 import { keysToJson, printKeys, type KeysOptions } from './cli/keys';
 import { printRecipe } from './cli/recipe';
 import { Terminal } from './cli/terminal';
@@ -42,6 +43,7 @@ Examples:
   $ vision-encoder extract hf://Qwen/Qwen-VL-Chat --out enc   the same without downloading the rest of the model
   $ vision-encoder verify qwen-encoder                        prove it equal to the source, bit for bit
   $ vision-encoder compare qwen-encoder my-finetune           was the vision tower frozen?
+  $ vision-encoder inspect my-finetune --values               any NaN in it?
   $ vision-encoder handover Qwen-VL-Chat                      who can load it next?
   $ vision-encoder features cat.jpg --checkpoint qwen-encoder --out cat.safetensors
 
@@ -147,6 +149,13 @@ Exit codes: 0 equal (in bytes or in values), 1 different, 2 wrong usage or a fil
     return equal ? EXIT.valid : EXIT.invalid;
   }));
 
+inspectOptions(takesCheckpoint(program.command('inspect').description('Look inside any checkpoint: metadata, where the bytes are, and what the values are like.')))
+  .action((location: string, options: InspectCommandOptions) => finish(options, async () => {
+    const { finite, json } = await runInspect(location, options, terminal, signal);
+    if (json !== undefined) printJson(json);
+    return finite ? EXIT.valid : EXIT.invalid;
+  }));
+
 inputOptions(featuresOptions(program.command('features').description('Run the encoder on pictures and write its features; the checkpoint\'s weights are used where they lie.')))
   .action((pictures: string[], options: InputOptions & FeaturesCommandOptions & JsonOption) => finish(options, () => withInput(options.checkpoint, options, terminal, signal, async job => {
     const json = await runFeatures(job, pictures, options, terminal, signal);
@@ -172,8 +181,12 @@ interface JsonOption {
   readonly json?: boolean;
 }
 
+function takesCheckpoint(command: Command): Command {
+  return command.argument('<checkpoint>', 'a folder, a weights file or an index; hf://owner/model@revision; or an https address', parsePath);
+}
+
 function takesInput(command: Command): Command {
-  return inputOptions(command.argument('<checkpoint>', 'a folder, a weights file or an index; hf://owner/model@revision; or an https address', parsePath));
+  return inputOptions(takesCheckpoint(command));
 }
 
 function inputOptions(command: Command): Command {

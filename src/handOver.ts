@@ -11,7 +11,7 @@ import { recover } from './extraction/outputFolder';
 import { checkFolder } from './extraction/preconditions';
 import type { OutputFormat } from './extraction/weightsLayout';
 import { featureWidth } from './handover/featureWidth';
-import { ONNX_MODEL } from './handover/onnx';
+import { handedOn, ONNX_MODEL } from './handover/onnx';
 import { projectionFiles, type Projection } from './handover/projection';
 import { pythonSnippet, SNIPPET } from './handover/snippet';
 import type { Encoder, Target } from './handover/target';
@@ -115,7 +115,7 @@ async function writeOnnx(job: Job, out: string, beside: readonly ExtraFile[], { 
   // As `export` does: the rule in full, since who runs the model does not know what a family's own code does besides its file.
   const rule = jsonFile(PREPROCESSOR, writtenRule(spec, { width: sizes.side, height: sizes.side }));
   const paths = await exportOnnx(runnable, {
-    path: join(out, ONNX_MODEL), outputs: ['features'], weights: 'one-file', beside: [...beside, rule], overwrite: overwrite === true,
+    path: join(out, ONNX_MODEL), outputs: handedOn(runnable.graph), weights: 'one-file', beside: [...beside, rule], overwrite: overwrite === true,
     // Without its files a manifest would say what is not there.
     stale: earlier.length === 0 ? [] : [...earlier, MANIFEST_NAME],
     ...(signal && { signal }), ...(onProgress && { onProgress }),

@@ -1,5 +1,7 @@
 import { t } from '@vscode/l10n';
 import type { Switch } from './architecture/family';
+import type { Tensor } from './checkpoint/checkpoint';
+import { PROJECTOR } from './architecture/projector';
 import { UserError } from './errors';
 import { updateJob, type Job } from './job';
 import { applyMark } from './recipe/edit';
@@ -19,7 +21,7 @@ export function optionalParts(job: Job): OptionalPart[] {
   const prefix = prefixOf(job);
   if (prefix === undefined) return [];
   return (job.family?.switches ?? []).flatMap(part => {
-    const modules = modulesOf(part, prefix);
+    const modules = modulesOf(part, prefix, job.checkpoint.tensors);
     const tensors = job.plan.tensors.filter(({ tensor: { key } }) => modules.some(module => key === module || key.startsWith(`${module}.`)));
     return tensors.length === 0 ? [] : [{ id: part.id, title: part.title, kept: tensors.some(({ outputKey }) => outputKey !== undefined), tensors: tensors.length }];
   });
@@ -35,17 +37,24 @@ export function switchParts(job: Job, choices: Readonly<Record<string, boolean>>
   let { recipe } = job;
   for (const [id, kept] of Object.entries(choices)) {
     const part = job.family?.switches?.find(one => one.id === id);
-    if (part === undefined || !known.some(one => one.id === id)) {
-      const have = known.length === 0 ? t('It has none') : t`It has: ${known.map(one => one.id).join(', ')}`;
-      throw new UserError(t`${job.checkpoint.name} has no optional part "${id}". ${have}.`);
-    }
-    for (const rule of part.rules(prefix, kept)) if ('module' in rule) recipe = applyMark(recipe, [{ module: rule.module }], rule.mark, stripPrefix(rule));
+    if (part === undefined || !known.some(one => one.id === id)) throw new UserError(t`${job.checkpoint.name} has no optional part "${id}". ${whatItHas(job, known.map(one => one.id), prefix)}`);
+    for (const rule of part.rules(prefix, kept, job.checkpoint.tensors)) if ('module' in rule) recipe = applyMark(recipe, [{ module: rule.module }], rule.mark, stripPrefix(rule));
   }
   return recipe === job.recipe ? job : updateJob(job, { recipe });
 }
 
-function modulesOf(part: Switch, prefix: string): string[] {
-  return part.rules(prefix, true).flatMap(rule => ('module' in rule ? [rule.module] : []));
+/** What a checkpoint's encoder has instead, what such encoders can have, and what stands beside it that is not known: a sentence each. */
+function whatItHas({ family, checkpoint }: Job, known: readonly string[], prefix: string): string {
+  if (family === undefined) return t('No vision encoder is recognised in it.');
+  const possible = (family.switches ?? []).map(({ id }) => id);
+  const has = known.length === 0 ? t('none') : known.join(', ');
+  const sentence = possible.length === 0 ? t`${family.title} encoders have no optional parts.` : t`${family.title} encoders can have: ${possible.join(', ')}. This one has: ${has}.`;
+  const strange = known.includes(PROJECTOR) ? [] : family.connectors?.(prefix, checkpoint.tensors) ?? [];
+  return strange.length === 0 ? sentence : t`${sentence} What joins it to its language model (${strange.join(', ')}) is of no kind that is known here.`;
+}
+
+function modulesOf(part: Switch, prefix: string, tensors: readonly Tensor[]): string[] {
+  return part.rules(prefix, true, tensors).flatMap(rule => ('module' in rule ? [rule.module] : []));
 }
 
 function prefixOf({ family, checkpoint, config }: Job): string | undefined {

@@ -43,7 +43,7 @@ function merging({ config, family }: Job, sizes: PictureSizes): PictureSizes {
   if (sizes.unit === undefined || family?.id.startsWith('pixtral') !== true) return sizes;
   const { spatial_merge_size: whole, vision_encoder: encoder } = config?.value ?? {};
   const merge = whole ?? (isObject(encoder) ? encoder.spatial_merge_size : undefined);
-  return typeof merge === 'number' && Number.isInteger(merge) && merge > 0 ? { ...sizes, unit: sizes.unit * merge } : sizes;
+  return typeof merge === 'number' && Number.isInteger(merge) && merge > 0 ? { ...sizes, unit: sizes.patch * merge } : sizes;
 }
 
 /** The rule with another geometry; colours stay as they are. */

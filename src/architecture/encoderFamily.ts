@@ -7,11 +7,12 @@ import type { GraphSpec } from './graphSpec';
 import type { Detection, Family, Hyperparameters, Observed, Switch } from './family';
 import { valueOf } from './hyperparameters';
 import { keyIndex, type KeyIndex } from './keyIndex';
-import { HEADS_DIVIDE_WIDTH, observedBases, resolveSizes, suggestSize, type Relation, type Size, type ValueOf } from './sizes';
-import { expand, observe, type Describe } from './tensorList';
-import { vitSpec, type ChooseVit } from './vitSpec';
+import { findProjector, joined, placesAbove, PROJECTOR, projectorAmong, projectorFields, projectorSize, type ProjectorSpec } from './projector';
+import { HEADS_DIVIDE_WIDTH, observedBases, resolveSizes, suggestSize, type Relation, type Size, type SizeGrounds, type ValueOf } from './sizes';
+import { expand, observe, type Describe, type TensorList } from './tensorList';
+import { vitSpec, type ChooseVit, type VitChoice } from './vitSpec';
 
-/** A group of tensors inside the encoder's class, or (`beside`) next to it, that is taken in or left behind as a whole. */
+/** A group of tensors inside the encoder's class, or (`besideLevel`) next to it, that is taken in or left behind as a whole. */
 export interface PartSpec {
   /** The hyperparameter that says whether it is there. */
   readonly id: string;
@@ -21,8 +22,10 @@ export interface PartSpec {
   /** Whether the preset takes it in. */
   readonly kept: boolean;
   readonly why: string;
-  /** Beside the optional level, as CLIP's visual_projection is beside vision_model, or beside the encoder's own module, as Kimi-VL's projector. */
-  readonly beside?: 'level' | 'encoder';
+  /** Beside the optional level, as CLIP's visual_projection is beside vision_model. */
+  readonly besideLevel?: true;
+  /** There when a checkpoint of the encoder alone may have something else in its place: only the preset decides then. */
+  readonly ambiguous?: true;
 }
 
 /** What makes a family: one of these per file, nearly all of it data. */
@@ -48,6 +51,8 @@ export interface EncoderSpec {
   /** A level that most files have above the encoder's own modules, and that strict loading then wants: vision_model. */
   readonly level?: string;
   readonly parts?: readonly PartSpec[];
+  /** What brings its features into a language model's width in whole models, where it stands outside the class. */
+  readonly projectors?: readonly ProjectorSpec[];
   /** Keys from the encoder's own top that are buffers or otherwise no parameters of its class. */
   readonly buffers?: readonly string[];
   /** Other modules under the encoder's own top that are not the encoder's. */
@@ -67,25 +72,58 @@ export interface EncoderSpec {
 /** The family that `spec` describes. */
 export function encoderFamily(spec: EncoderSpec): Family {
   const { id, title, models, support, sizes } = spec;
+  const projectors = spec.projectors ?? [];
   const hasHeads = ['heads', 'width'].every(name => sizes.some(size => size.name === name));
-  const grounds = { title, sizes, relations: spec.relations ?? (hasHeads ? [HEADS_DIVIDE_WIDTH] : []) };
-  const standard: ValueOf = name => sizes.find(size => size.name === name)?.default ?? 1;
+  const relations = spec.relations ?? (hasHeads ? [HEADS_DIVIDE_WIDTH] : []);
+  const grounds = (kind: number): SizeGrounds => ({ title, sizes: sizesWith(spec, projectors[kind - 1]), relations });
+  const all = [...new Map([undefined, ...projectors].flatMap(projector => sizesWith(spec, projector)).map(size => [size.name, size])).values()];
   const { graph } = spec;
   return {
     id, title, models, support,
-    hyperparameters: sizes.filter(size => size.derived === undefined),
-    ...(spec.parts !== undefined && { switches: spec.parts.map(part => makeSwitch(spec, part)) }),
+    hyperparameters: all.filter(size => size.derived === undefined),
+    ...((spec.parts !== undefined || projectors.length > 0) && { switches: [...(spec.parts ?? []).map(part => makeSwitch(spec, part)), ...(projectors.length > 0 ? [projectorSwitch(projectors)] : [])] }),
+    connectors: (prefix, tensors) => connectors(prefix).filter(module => keyIndex(tensors).has(module)),
     recipe: (prefix, tensors) => recipe(spec, prefix, tensors),
     detect: (tensors, config) => detect(spec, tensors, config),
     acceptsConfig: config => locate(config, spec.config) !== undefined,
-    observe: kept => observedBases(sizes, { ...observe(spec.tensors, kept, standard), ...spec.alsoObserve?.(kept) }),
-    resolve: (config, settings, observed = {}) => resolveSizes(grounds, config, config && locate(config, spec.config), settings, observed),
-    expectedTensors: hyperparameters => expand(spec.tensors, name => valueOf(hyperparameters, name)),
-    suggest: (name, found, current) => suggestSize(grounds, name, found, current),
+    observe: kept => {
+      const kind = projectorAmong(projectors, key => kept.has(key));
+      const known = sizesWith(spec, projectors[kind - 1]);
+      const standard: ValueOf = name => (name === PROJECTOR ? kind : known.find(size => size.name === name)?.default ?? 1);
+      return observedBases(known, { ...observe(tensorsWith(spec, projectors[kind - 1]), kept, standard), ...spec.alsoObserve?.(kept), ...(projectors.length > 0 && { [PROJECTOR]: kind }) });
+    },
+    resolve: (config, settings, observed = {}) => {
+      const kind = settings[PROJECTOR] ?? observed[PROJECTOR] ?? 0;
+      const { sizes: known } = grounds(kind);
+      // What was set for a projector that is left out waits until it is taken in again.
+      const idle = new Set(all.map(({ name }) => name).filter(name => !known.some(size => size.name === name)));
+      const set = Object.fromEntries(Object.entries(settings).filter(([name]) => !idle.has(name)));
+      return resolveSizes(grounds(kind), config, config && locate(config, spec.config), set, observed);
+    },
+    expectedTensors: hyperparameters => expand(tensorsWith(spec, projectorOf(spec, hyperparameters)), name => valueOf(hyperparameters, name)),
+    suggest: (name, found, current) => suggestSize(grounds(current.get(PROJECTOR)?.value ?? 0), name, found, current),
     ...(graph !== undefined && { graph: (hyperparameters, config) => makeGraph(spec, graph, hyperparameters, config) }),
     encoderConfig: (hyperparameters, config) => encoderConfig(spec, hyperparameters, config),
     preprocessorConfig: hyperparameters => spec.preprocessor(name => valueOf(hyperparameters, name)),
   };
+}
+
+/** The family's sizes with those of the projector that is kept. */
+function sizesWith({ sizes, projectors = [] }: EncoderSpec, projector: ProjectorSpec | undefined): readonly Size[] {
+  return projectors.length === 0 ? sizes : [...sizes, projectorSize(projectors), ...projector?.sizes ?? []];
+}
+
+function tensorsWith({ tensors }: EncoderSpec, projector: ProjectorSpec | undefined): Describe {
+  if (projector === undefined) return tensors;
+  return (list: TensorList) => {
+    tensors(list);
+    list.part(PROJECTOR, () => { projector.tensors(list); });
+  };
+}
+
+/** The projector that is kept. */
+function projectorOf({ projectors }: EncoderSpec, hyperparameters: Hyperparameters): ProjectorSpec | undefined {
+  return projectors?.[(hyperparameters.get(PROJECTOR)?.value ?? 0) - 1];
 }
 
 function detect(spec: EncoderSpec, tensors: readonly Tensor[], config: ConfigDocument | undefined): Detection | undefined {
@@ -118,11 +156,29 @@ function findPrefix({ anchors }: EncoderSpec, { byKey, prefixesOf }: KeyIndex): 
 
 function recipe(spec: EncoderSpec, prefix: string, tensors: readonly Tensor[] | undefined): Recipe {
   const buffers = (spec.buffers ?? []).map((key): Rule => ({ mark: 'exclude', key: joined(prefix, key), why: t('A buffer that the encoder computes itself; newer files do not have it.') }));
-  const parts = (spec.parts ?? []).flatMap(part => (part.kept && part.beside === undefined ? [] : partRules(spec, part, prefix, part.kept)));
+  const alone = tensors !== undefined && isAlone(spec, prefix, tensors);
+  const parts = (spec.parts ?? []).flatMap(part => {
+    const kept = part.kept || (alone && part.ambiguous === undefined);
+    return kept && part.besideLevel === undefined ? [] : partRules(spec, part, prefix, kept);
+  });
+  const projector = tensors !== undefined && alone && prefix !== '' ? projectorSwitch(spec.projectors ?? []).rules(prefix, true, tensors) : [];
   const others = (spec.excluded ?? []).flatMap(({ modules, why }) => modules.map((path): Rule => ({ mark: 'exclude', module: joined(prefix, path), why })));
-  const rules = [...buffers, ...parts, ...others, ...connectors(prefix, tensors)];
+  const between = tensors === undefined || alone ? [] : connectors(prefix).map((module): Rule => ({ mark: 'exclude', module, why: t('Joins the encoder to the language model.') }));
+  const rules = [...buffers, ...parts, ...projector, ...others, ...between];
   const needed = tensors === undefined ? rules : rules.filter(rule => keyIndex(tensors).has('key' in rule ? rule.key : 'module' in rule ? rule.module : rule.pattern));
   return { version: 1, name: t`${spec.title} encoder`, family: spec.id, rules: [...needed, mainRule(spec, prefix)], overrides: [], settings: {} };
+}
+
+/**
+ * Whether the checkpoint is an encoder that was taken out before: it has nothing but that and its optional parts, which whoever took
+ * it out chose.
+ */
+function isAlone(spec: EncoderSpec, prefix: string, tensors: readonly Tensor[]): boolean {
+  if (prefix === '') return true;
+  if (outerPrefix(spec, prefix) !== '') return false;
+  const parts = [...(spec.parts ?? []).filter(part => part.besideLevel === true).flatMap(({ modules }) => modules), ...findProjector(spec.projectors ?? [], prefix, tensors)?.projector.modules ?? []];
+  const own = [prefix, ...parts];
+  return tensors.every(({ key }) => own.some(module => key === module || key.startsWith(`${module}.`)));
 }
 
 function mainRule(spec: EncoderSpec, prefix: string): Rule {
@@ -144,35 +200,54 @@ function makeSwitch(spec: EncoderSpec, part: PartSpec): Switch {
 }
 
 function partRules(spec: EncoderSpec, part: PartSpec, prefix: string, kept: boolean): Rule[] {
-  const outer = part.beside === 'encoder' ? prefix.slice(0, Math.max(0, prefix.lastIndexOf('.'))) : outerPrefix(spec, prefix);
-  const top = part.beside === undefined ? prefix : outer;
-  return part.modules.map((path): Rule => {
-    const module = joined(top, path);
-    if (!kept) return { mark: 'exclude', module, why: part.why };
-    return outer === '' ? { mark: 'keep', module, why: part.title } : { mark: 'strip', module, prefix: `${outer}.`, why: part.title };
-  });
+  const outer = outerPrefix(spec, prefix);
+  return part.modules.map(path => partRule(joined(part.besideLevel === undefined ? prefix : outer, path), outer, part, kept));
+}
+
+/** @param outer what is taken from the front of the part's keys */
+function partRule(module: string, outer: string, { title, why }: Pick<PartSpec, 'title' | 'why'>, kept: boolean): Rule {
+  if (!kept) return { mark: 'exclude', module, why };
+  return outer === '' ? { mark: 'keep', module, why: title } : { mark: 'strip', module, prefix: `${outer}.`, why: title };
+}
+
+function projectorSwitch(projectors: readonly ProjectorSpec[]): Switch {
+  const part = { title: t('Projector into the language model'), why: t('Joins the encoder to the language model.') };
+  return {
+    id: PROJECTOR, title: part.title, kept: false,
+    rules: (prefix, kept, tensors) => {
+      const found = findProjector(projectors, prefix, tensors);
+      const there = (found?.projector.modules ?? []).map(path => joined(found?.place ?? '', path)).filter(module => keyIndex(tensors).has(module));
+      return there.map(module => partRule(module, found?.place ?? '', part, kept));
+    },
+  };
 }
 
 /** Modules that join encoders to language models, wherever they stand above the encoder; they are left behind and named. */
 const CONNECTORS = ['multi_modal_projector', 'mm_projector', 'connector', 'mlp1', 'resampler', 'aligner', 'projector', 'image_newline', 'language_projection', 'query_tokens', 'qformer', 'vision_language_adapter', 'patch_merger', 'pre_mm_projector_norm'];
 
-function connectors(prefix: string, tensors: readonly Tensor[] | undefined): Rule[] {
-  if (tensors === undefined || prefix === '') return [];
-  const segments = prefix.split('.').slice(0, -1);
-  const above = segments.map((_, index) => segments.slice(0, index + 1).join('.'));
-  return ['', ...above].flatMap(path => CONNECTORS.map((name): Rule => ({ mark: 'exclude', module: joined(path, name), why: t('Joins the encoder to the language model.') })))
-    .filter(rule => !('module' in rule && `${prefix}.`.startsWith(`${rule.module}.`)));
-}
-
-function joined(prefix: string, path: string): string {
-  return prefix === '' ? path : `${prefix}.${path}`;
+function connectors(prefix: string): string[] {
+  if (prefix === '') return [];
+  return placesAbove(prefix).reverse().flatMap(path => CONNECTORS.map(name => joined(path, name))).filter(module => !`${prefix}.`.startsWith(`${module}.`));
 }
 
 function makeGraph(spec: EncoderSpec, choose: NonNullable<EncoderSpec['graph']>, hyperparameters: Hyperparameters, config: ConfigDocument | undefined): GraphSpec {
   const value: ValueOf = name => valueOf(hyperparameters, name);
   const fields = encoderFields(spec, hyperparameters, config);
-  const choice = choose(value, name => fields[name]);
-  return 'kind' in choice ? choice : vitSpec(spec.title, choice, value, new Set(expand(spec.tensors, value).map(({ key }) => key)));
+  const field = (name: string): unknown => fields[name];
+  const choice = choose(value, field);
+  if ('kind' in choice) return choice;
+  const projector = projectorOf(spec, hyperparameters);
+  const run = projector?.run?.(value, field, { title: spec.title, hasClass: choice.outer.class !== undefined });
+  const whole = run === undefined ? choice : { ...choice, outer: { ...choice.outer, ...run.places }, merger: run.merger, ...gridOfBlocks(choice, run.merger.side, value) };
+  return vitSpec(spec.title, whole, value, new Set(expand(tensorsWith(spec, projector), value).map(({ key }) => key)));
+}
+
+/** Where pictures decide the grid: one that a projector can cut into blocks. */
+function gridOfBlocks({ anyGrid }: VitChoice, side: number, value: ValueOf): Pick<VitChoice, 'anyGrid'> {
+  if (anyGrid === undefined || anyGrid.multiple % side === 0) return {};
+  const multiple = anyGrid.multiple * side;
+  const unit = multiple * value('patch_size');
+  return { anyGrid: { multiple, usualSide: Math.max(1, Math.floor(anyGrid.usualSide / unit)) * unit } };
 }
 
 function encoderConfig(spec: EncoderSpec, hyperparameters: Hyperparameters, config: ConfigDocument | undefined): Record<string, unknown> {
@@ -185,7 +260,8 @@ function encoderFields(spec: EncoderSpec, hyperparameters: Hyperparameters, conf
   const value: ValueOf = name => valueOf(hyperparameters, name);
   const located = config && locate(config, spec.config);
   const described = config === undefined || located === undefined ? {} : describedFields(config, located);
-  const resolved = spec.sizes.flatMap(({ name, config: fields, toConfig }) => {
+  const projector = projectorOf(spec, hyperparameters);
+  const resolved = sizesWith(spec, projector).flatMap(({ name, config: fields, toConfig }) => {
     const field = fields?.find(one => typeof one === 'string' && !one.includes('.'));
     const hyperparameter = hyperparameters.get(name);
     if (typeof field !== 'string' || hyperparameter === undefined) return [];
@@ -193,7 +269,7 @@ function encoderFields(spec: EncoderSpec, hyperparameters: Hyperparameters, conf
     if (hyperparameter.origin.kind === 'config' && Object.hasOwn(described, field)) return [];
     return [[field, toConfig === undefined ? hyperparameter.value : toConfig(hyperparameter.value, value)] as const];
   });
-  return { ...spec.fields, ...described, ...Object.fromEntries(resolved), ...classOf(spec) };
+  return { ...spec.fields, ...described, ...(projector && projectorFields(projector, described, config)), ...Object.fromEntries(resolved), ...classOf(spec) };
 }
 
 function classOf({ class: named }: EncoderSpec): Record<string, unknown> {

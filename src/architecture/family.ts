@@ -50,8 +50,8 @@ export interface Switch {
   readonly title: string;
   /** Whether the preset takes it in. */
   readonly kept: boolean;
-  /** The one rule each that take it in or leave it behind, to stand before all others. */
-  rules(prefix: string, kept: boolean): Rule[];
+  /** The one rule each that take it in or leave it behind, to stand before all others; none where the checkpoint's tensors show none. */
+  rules(prefix: string, kept: boolean, tensors: readonly Tensor[]): Rule[];
 }
 
 /** Why a family was recognised, for the person. */
@@ -76,6 +76,8 @@ export interface Family {
   /** For a family whose encoders cannot be run: a sentence that says why. */
   readonly notRun?: string;
   readonly switches?: readonly Switch[];
+  /** The modules above the encoder that join it to a language model, whether it is known how or not. */
+  connectors?(prefix: string, tensors: readonly Tensor[]): string[];
   /** The hyperparameters, each of which `settings` may override. */
   readonly hyperparameters: readonly HyperparameterSpec[];
   /**

@@ -34,16 +34,28 @@ export type RotarySpec = z.infer<typeof rotary>;
 
 /** What joins side x side patches to one token of a language model. */
 const merger = z.object({
-  /** An MLP over the patches side by side, as Qwen2-VL's and Kimi-VL's, GLM-4V's convolution with what follows it, or Llama 4's pixel shuffle. */
+  /** An MLP of one or more layers over joined patches, as Qwen2-VL's and most projectors, GLM-4V's convolution with what follows it, or Llama 4's pixel shuffle. */
   kind: z.enum(['mlp', 'convolution', 'shuffle']),
   side: count,
   /** Of its output. */
   width: count,
   /** Inside its MLP. */
   inner: count,
-  /** Where it has a norm: of what kind, and its epsilon. */
-  norm: z.enum(['layer', 'rms']).exactOptional(),
+  /** How an MLP's patches are joined: side by side unless told, by a linear layer (Mistral's), or averaged (Gemma 3's). */
+  join: z.enum(['linear', 'mean']).exactOptional(),
+  /** Where it has a norm: of what kind (from-one: of weights that count from 1), and its epsilon. */
+  norm: z.enum(['layer', 'rms', 'rms-from-one']).exactOptional(),
   epsilon: z.number().nonnegative().exactOptional(),
+  /** Whether an MLP's norm is over each patch before they are joined, or over what they are joined to: of patches unless told. */
+  normed: z.enum(['patch', 'block']).exactOptional(),
+  /** Between an MLP's layers; the exact GELU unless told. */
+  activation: z.enum(ACTIVATIONS).exactOptional(),
+  /** There when an MLP's one layer is stored (in, out). */
+  transposed: z.literal(true).exactOptional(),
+  /** There when an MLP takes not `features`, but the hidden states after these blocks side by side; -1 is what goes into the first. */
+  states: z.array(z.number().int().min(-1)).readonly().exactOptional(),
+  /** There when all tokens are taken, not only the patches. */
+  tokens: z.literal('all').exactOptional(),
 });
 export type MergerSpec = z.infer<typeof merger>;
 
@@ -121,6 +133,8 @@ const mllama = z.object({
   featureBlocks: z.array(z.number().int().nonnegative()).readonly(),
   epsilon: z.number().nonnegative(),
   activation: z.enum(ACTIVATIONS),
+  /** Width of the language model, there when the projector was taken in. */
+  mergedWidth: count.exactOptional(),
 });
 export type MllamaSpec = z.infer<typeof mllama>;
 

@@ -12,6 +12,8 @@ export interface IntegerSpec extends HyperparameterSpec {
   readonly min?: number;
   /** For a choice that configs write as a word: the number of each. */
   readonly fromWord?: Readonly<Record<string, number>>;
+  /** For a count that configs give by a list of what is counted, or by the one thing itself. */
+  readonly listOrOne?: true;
 }
 
 /** A value as a config gives it: `raw` stands at `path`; the hyperparameter is `raw` unless `value` derives it. */
@@ -22,6 +24,7 @@ export interface Source {
 
 /** What a config may hold in the place of a number: true or false or a word for a flag, a list for a count of its items. */
 function asNumber(raw: unknown, spec: IntegerSpec): unknown {
+  if (spec.listOrOne === true) return Array.isArray(raw) ? raw.length : 1;
   if (typeof raw === 'boolean' && spec.max === 1) return Number(raw);
   if (typeof raw === 'string' && spec.fromWord !== undefined && Object.hasOwn(spec.fromWord, raw)) return spec.fromWord[raw];
   return Array.isArray(raw) && spec.counts !== undefined ? raw.length : raw;

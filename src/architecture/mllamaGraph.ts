@@ -164,15 +164,30 @@ export function mllamaGraph(spec: MllamaSpec, grid: Grid): ForwardGraph {
   }
 
   /** The last hidden state of the tokens that are seen, and beside it the earlier ones, whose channels take turns. */
-  function pool(b: GraphBuilder, _: BindWeight, hidden: Value, wanted: readonly PoolOutput[], earlier: readonly Value[]): ReadonlyMap<PoolOutput, Value> {
-    if (!wanted.includes('features')) return new Map();
+  function features(b: GraphBuilder, hidden: Value, earlier: readonly Value[]): Value {
     const own = (state: Value, label: string): Value =>
       b.node('Slice', [b.node('Reshape', [state, b.integers([-1, tokens, width])], `${label}.batched`), b.integers([idle]), b.integers([tokens]), b.integers([1])], `${label}.seen`);
     const last = own(hidden, 'last');
-    if (earlier.length === 0) return new Map([['features', last]]);
+    if (earlier.length === 0) return last;
     const columns = earlier.map((state, index) => b.node('Reshape', [own(state, `earlier.${index}`), b.integers([-1, seen, width, 1])], `earlier.${index}.column`));
     const stacked = b.node('Reshape', [b.node('Concat', columns, 'earlier.stacked', { axis: 3 }), b.integers([-1, seen, featureWidth - width])], 'earlier');
-    return new Map([['features', b.node('Concat', [last, stacked], 'features.joined', { axis: 2 })]]);
+    return b.node('Concat', [last, stacked], 'features.joined', { axis: 2 });
+  }
+
+  const { mergedWidth } = spec;
+  const poolShapes = new Map<PoolOutput, readonly number[]>([['features', [seen, featureWidth]]]);
+  if (mergedWidth !== undefined) poolShapes.set('merged', [seen, mergedWidth]);
+
+  function pool(b: GraphBuilder, weight: BindWeight, hidden: Value, wanted: readonly PoolOutput[], earlier: readonly Value[]): ReadonlyMap<PoolOutput, Value> {
+    const outputs = new Map<PoolOutput, Value>();
+    if (!wanted.includes('features') && !wanted.includes('merged')) return outputs;
+    const all = features(b, hidden, earlier);
+    if (wanted.includes('features')) outputs.set('features', all);
+    if (mergedWidth !== undefined && wanted.includes('merged')) {
+      const rows = linear(b, weight, 'multi_modal_projector', mergedWidth, featureWidth, b.node('Reshape', [all, b.integers([-1, featureWidth])], 'features.rows'));
+      outputs.set('merged', b.node('Reshape', [rows, b.integers([-1, seen, mergedWidth])], 'merged.batched'));
+    }
+    return outputs;
   }
 
   return {
@@ -180,7 +195,7 @@ export function mllamaGraph(spec: MllamaSpec, grid: Grid): ForwardGraph {
     inputShape: [3, grid.rows * patchSize, grid.columns * patchSize], grid,
     prefixTokens: tokens - filled * patches, idleTokens: idle, tokens,
     queries: 0, outputDim: featureWidth,
-    poolShapes: new Map([['features', [seen, featureWidth]]]), blockOutputs: [],
+    poolShapes, blockOutputs: [],
     pooledStates: spec.featureBlocks.map(layer => layer - 1),
     derivedTables: [],
     blockPath: layer => (layer === plainBlocks ? '' : blockModule(layer)),

@@ -193,12 +193,14 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   const projectedWidth = spec.projectedWidth;
   if (projection !== undefined && projectedWidth > 0) poolShapes.set('projected', [projectedWidth]);
   const { merger } = spec;
-  const mergedShape = merger && [mergedGrid(grid, merger.side).rows * mergedGrid(grid, merger.side).columns, merger.width];
+  const mergedShape = merger && [merger.tokens === 'all' ? tokens : mergedGrid(grid, merger.side).rows * mergedGrid(grid, merger.side).columns, merger.width];
+  /** What the merger takes besides the last hidden state; no block is a pooled state twice. */
+  const pooledStates = [...new Set(merger?.states ?? [])].filter(layer => layer !== layers - 1);
   if (mergedShape !== undefined) poolShapes.set('merged', mergedShape);
   const probes = latents?.queries ?? (pooled === 'attention' ? 1 : 0);
   if (probes > 0) poolShapes.set('attn_pool.weights', [probes, tokens]).set('attn_pool.head_weights', [latents?.heads ?? heads, probes, tokens]);
 
-  function pool(b: GraphBuilder, bind: BindWeight, hidden: Value, wanted: readonly PoolOutput[]): ReadonlyMap<PoolOutput, Value> {
+  function pool(b: GraphBuilder, bind: BindWeight, hidden: Value, wanted: readonly PoolOutput[], earlier: readonly Value[]): ReadonlyMap<PoolOutput, Value> {
     const w = outer(bind);
     const outputs = new Map<PoolOutput, Value>();
     const putWeights = (weights: Value): void => {
@@ -210,7 +212,8 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     const features = b.node('Reshape', [rows, b.integers([-1, rowCount, outputDim])], 'features.batched');
     if (wanted.includes('features')) outputs.set('features', features);
     if (merger !== undefined && wanted.includes('merged')) {
-      outputs.set('merged', b.node('Reshape', [merged(b, w, merger, patchRows(b, features)), b.integers([-1, ...mergedShape ?? []])], 'merged.batched'));
+      const taken = merger.states === undefined ? features : statesBeside(b, merger.states, hidden, earlier);
+      outputs.set('merged', b.node('Reshape', [merged(b, w, merger, taken), b.integers([-1, ...mergedShape ?? []])], 'merged.batched'));
     }
     const vector = ['pooled', 'projected'].some(name => wanted.some(one => one === name));
     let one: Value | undefined;
@@ -245,10 +248,18 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
     return w.linear(b, 'pool.out', size, size, gather(b, 'pool', weights, v, size));
   }
 
-  /** What the merger makes of rows (batch * patches, width). */
-  function merged(b: GraphBuilder, w: VitWeights, spec: NonNullable<typeof merger>, rows: Value): Value {
+  /** The hidden states after these blocks, channels side by side: (batch, tokens, width * states). */
+  function statesBeside(b: GraphBuilder, states: readonly number[], hidden: Value, earlier: readonly Value[]): Value {
+    const batched = states.map(layer => b.node('Reshape', [layer === layers - 1 ? hidden : earlier[pooledStates.indexOf(layer)] ?? '', b.integers([-1, tokens, width])], 'merger.state'));
+    return batched.length === 1 ? batched[0] ?? '' : b.node('Concat', batched, 'merger.states', { axis: 2 });
+  }
+
+  /** What the merger makes of (batch, tokens, width), or of so many times that width. */
+  function merged(b: GraphBuilder, w: VitWeights, spec: NonNullable<typeof merger>, taken: Value): Value {
+    const size = width * (spec.states?.length ?? 1);
+    const rows = b.node('Reshape', [spec.tokens === 'all' ? taken : onlyPatches(b, taken), b.integers([-1, size])], 'merger.taken');
     switch (spec.kind) {
-      case 'mlp': return mergedByMlp(b, w, 'merger', spec, 'patch', grid, width, rows);
+      case 'mlp': return mergedByMlp(b, w, 'merger', spec, grid, size, rows);
       case 'convolution': return mergedByConvolution(b, w, spec, grid, width, rows);
       case 'shuffle': return mergedByShuffle(b, w, spec, grid, width, rows);
     }
@@ -257,10 +268,6 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   /** Of (batch, tokens, width) those that are patches. */
   function onlyPatches(b: GraphBuilder, features: Value): Value {
     return prefixTokens === 0 ? features : b.node('Slice', [features, b.integers([prefixTokens]), b.integers([tokens]), b.integers([1])], 'patches');
-  }
-
-  function patchRows(b: GraphBuilder, features: Value): Value {
-    return b.node('Reshape', [onlyPatches(b, features), b.integers([-1, width])], 'patches.rows');
   }
 
   function meanOfPatches(b: GraphBuilder, features: Value): Value {
@@ -286,11 +293,11 @@ export function vitGraph(spec: VitSpec, grid: Grid): ForwardGraph {
   /** Qwen3-VL's deepstack: what other mergers make of hidden states on the way. */
   const blockOutputs = (spec.deepstack ?? []).flatMap((layer, index): BlockOutput[] => merger === undefined || mergedShape === undefined ? [] : [{
     name: `deepstack.${index}`, layer, shape: mergedShape,
-    build: (b, bind, hidden) => b.node('Reshape', [mergedByMlp(b, outer(bind), `deepstack.${index}`, merger, 'block', grid, width, hidden), b.integers([-1, ...mergedShape])], `deepstack.${index}.batched`),
+    build: (b, bind, hidden) => b.node('Reshape', [mergedByMlp(b, outer(bind), `deepstack.${index}`, { ...merger, normed: 'block' }, grid, width, hidden), b.integers([-1, ...mergedShape])], `deepstack.${index}.batched`),
   }]);
 
   return {
-    layers, heads, width, inputShape, grid, prefixTokens, idleTokens: 0, tokens, pooledStates: [],
+    layers, heads, width, inputShape, grid, prefixTokens, idleTokens: 0, tokens, pooledStates,
     queries: probes, outputDim, poolShapes, blockOutputs,
     derivedTables: positionTable(spec, grid),
     blockPath: layer => `${spec.blocks}.${layer}`,

@@ -25,7 +25,7 @@ export class VitWeights {
     return b.product('Gemm', [input, this.get(`${name}.weight`, [some.count, inputs], rows), ...bias], name, { transB: 1 });
   }
 
-  norm(b: GraphBuilder, name: string, input: Value, kind = this.spec.norm, size = this.spec.width, epsilon = this.spec.epsilon): Value {
+  norm(b: GraphBuilder, name: string, input: Value, kind: VitSpec['norm'] = this.spec.norm, size = this.spec.width, epsilon = this.spec.epsilon): Value {
     const scale = this.get(`${name}.weight`, [size]);
     if (kind === 'rms') return rmsNorm(b, scale, epsilon, input, name);
     return b.node('LayerNormalization', [input, scale, this.get(`${name}.bias`, [size])], name, { axis: -1, epsilon: { float: epsilon } });

@@ -1,12 +1,10 @@
-import { createWriteStream } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from '../extraction/ioErrors';
 import { OutputFolder } from '../extraction/outputFolder';
+import { syncFolder } from '../extraction/syncFolder';
 import { TOOL } from '../version';
 import type { Unreadable } from './pictures';
 import { keyPrefix, type Shard, type ShardPicture } from './shard';
@@ -52,11 +50,16 @@ export async function writeIndex(out: string, index: FolderIndex): Promise<void>
   try {
     const path = join(folder.staging, INDEX_NAME);
     await writing(path, async () => {
-      await pipeline(Readable.from(chunks(index)), createWriteStream(path));
-      const handle = await open(path, 'r+');
-      await handle.sync().finally(() => handle.close());
+      const handle = await open(path, 'wx');
+      try {
+        for (const chunk of chunks(index)) await handle.writeFile(chunk);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
       // Over the one before, so that who reads has one at every moment.
       await rename(path, join(out, INDEX_NAME));
+      await syncFolder(out);
     });
   } finally {
     await folder.discard();

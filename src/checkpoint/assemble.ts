@@ -17,30 +17,39 @@ export interface ReadFile {
  * @throws UserError when the index names keys that their file lacks.
  */
 export function assemble(files: readonly ReadFile[], index: ShardIndex | undefined): Pick<Checkpoint, 'tensors' | 'others' | 'warnings'> {
-  const tensors = new Map<string, Tensor>();
+  const list: Tensor[] = [];
+  /** Where in the list the keys are that no index puts into one file. */
+  const places = new Map<string, number>();
   /** Keys that the index gives to another file than this one, with this one's name. */
   const misplaced = new Map<string, string>();
   const repeated = new Set<string>();
   const unindexed: string[] = [];
-  for (const [file, { name, parsed }] of files.entries()) {
+  for (const { name, parsed } of files) {
     for (const tensor of parsed.tensors) {
       const owner = index?.weightMap.get(tensor.key);
-      if (owner !== undefined && owner !== name) {
+      if (owner === name) {
+        list.push(tensor);
+        continue;
+      }
+      if (owner !== undefined) {
         misplaced.set(tensor.key, name);
         repeated.add(tensor.key);
         continue;
       }
-      if (index !== undefined && owner === undefined) unindexed.push(tensor.key);
-      const before = tensors.size;
-      tensors.set(tensor.key, { ...tensor, file });
-      if (tensors.size === before) repeated.add(tensor.key);
+      if (index !== undefined) unindexed.push(tensor.key);
+      const place = places.get(tensor.key);
+      if (place === undefined) places.set(tensor.key, list.push(tensor) - 1);
+      else {
+        list[place] = tensor;
+        repeated.add(tensor.key);
+      }
     }
   }
-  if (index !== undefined) {
+  // A file has each key once: as many tensors as the index names keys are just those.
+  if (index !== undefined && list.length - places.size < index.weightMap.size) {
     const others = files.flatMap(({ parsed }) => parsed.others.map(({ key }) => key));
-    checkIndexedKeys(index, new Set(others), tensors, misplaced);
+    checkIndexedKeys(index, new Set([...others, ...list.map(({ key }) => key)]), misplaced);
   }
-  const list = [...tensors.values()];
   return {
     tensors: list,
     others: files.flatMap(({ parsed }) => parsed.others),
@@ -56,10 +65,10 @@ export function assemble(files: readonly ReadFile[], index: ShardIndex | undefin
 }
 
 /** Each key that the index names must be in the shard that it names for it, as a tensor or as another value. */
-function checkIndexedKeys(index: ShardIndex, others: ReadonlySet<string>, tensors: ReadonlyMap<string, Tensor>, misplaced: ReadonlyMap<string, string>): void {
+function checkIndexedKeys(index: ShardIndex, present: ReadonlySet<string>, misplaced: ReadonlyMap<string, string>): void {
   const lacking = new Map<string, string[]>();
   for (const [key, shard] of index.weightMap) {
-    if (tensors.has(key) || others.has(key)) continue;
+    if (present.has(key)) continue;
     const keys = lacking.get(shard);
     if (keys === undefined) lacking.set(shard, [key]);
     else keys.push(key);

@@ -6,7 +6,7 @@ import { formatCount } from '../format';
 import type { FileStore, StoredFile } from './byteSource';
 import { pathFailure } from './fileSource';
 import { localStore } from './localStore';
-import { readShardIndex } from './shardIndex';
+import { readShardIndex, type ShardIndex } from './shardIndex';
 import { quoted } from './wording';
 
 /** A checkpoint that could be opened. */
@@ -23,6 +23,8 @@ export interface Candidate {
   readonly name: string;
   /** The shards, for a set without an index: all its numbers, those that are not there included. */
   readonly shards: readonly string[];
+  /** The index as it was read to find it; absent where it was not read or is faulty. Opening does not read it again. */
+  readonly index?: ShardIndex;
   /** Bytes of its files that are there, as far as they are known. */
   readonly bytes: number;
 }
@@ -92,9 +94,10 @@ export async function findInStore(store: FileStore, signal?: AbortSignal): Promi
   const named = new Set<string>();
   const found: Candidate[] = [];
   for (const { name } of files.filter(file => INDEX.test(file.name))) {
-    const shards = await shardsOf(store, name, signal);
+    const index = await indexOf(store, name, signal);
+    const shards = index?.shards ?? [];
     for (const shard of shards) named.add(shard);
-    found.push({ kind: 'index', folder: store.location, name, shards: [], bytes: shards.reduce((sum, shard) => sum + (sizes.get(shard) ?? 0), 0) });
+    found.push({ kind: 'index', folder: store.location, name, shards: [], ...(index !== undefined && { index }), bytes: shards.reduce((sum, shard) => sum + (sizes.get(shard) ?? 0), 0) });
   }
   found.push(...looseFiles(store, files.filter(file => WEIGHTS.test(file.name) && !named.has(file.name))));
   const better = found.filter(candidate => !TRAINING_STATE.test(candidate.name));
@@ -102,16 +105,16 @@ export async function findInStore(store: FileStore, signal?: AbortSignal): Promi
 }
 
 /** An index that cannot be read is a candidate all the same: opening it says what is wrong. */
-async function shardsOf(store: FileStore, index: string, signal: AbortSignal | undefined): Promise<readonly string[]> {
+async function indexOf(store: FileStore, name: string, signal: AbortSignal | undefined): Promise<ShardIndex | undefined> {
   try {
-    const source = await store.open(index, signal);
+    const source = await store.open(name, signal);
     try {
-      return (await readShardIndex(source, signal)).shards;
+      return await readShardIndex(source, signal);
     } finally {
       await source.close();
     }
   } catch (error) {
-    if (error instanceof UserError && !(error instanceof AccessError)) return [];
+    if (error instanceof UserError && !(error instanceof AccessError)) return undefined;
     throw error;
   }
 }

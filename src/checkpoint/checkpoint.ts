@@ -58,7 +58,7 @@ export interface Checkpoint {
 /** What a reader of one file format finds in it. */
 export interface ParsedFile {
   readonly format: CheckpointFile['format'];
-  readonly tensors: readonly Omit<Tensor, 'file'>[];
+  readonly tensors: readonly Tensor[];
   readonly metadata: ReadonlyMap<string, string>;
   readonly others: Checkpoint['others'];
   readonly warnings: readonly string[];

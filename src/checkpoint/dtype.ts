@@ -17,9 +17,10 @@ export type Dtype = keyof typeof BITS;
 
 /** All dtypes in the order in which the safetensors writer sorts tensors. */
 export const DTYPES = Object.keys(BITS) as readonly Dtype[];
+const NAMES: ReadonlySet<string> = new Set(DTYPES);
 
 export function isDtype(name: string): name is Dtype {
-  return Object.hasOwn(BITS, name);
+  return NAMES.has(name);
 }
 
 /** Bits of one element. */

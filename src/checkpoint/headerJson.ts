@@ -45,18 +45,18 @@ export class JsonReader {
   }
 
   openObject(): void {
-    this.#open(OPEN_OBJECT, t('an object ("{")'));
+    this.#open(OPEN_OBJECT);
   }
 
   openArray(): void {
-    this.#open(OPEN_ARRAY, t('a list ("[")'));
+    this.#open(OPEN_ARRAY);
   }
 
-  /** The next member's name, or undefined when the object ends here. */
-  nextKey(): string | undefined {
+  /** The next member's name, or undefined when the object ends here; `likely` as for `string`. */
+  nextKey(likely?: string): string | undefined {
     if (!this.#member(CLOSE_OBJECT)) return undefined;
     if (this.#next() !== QUOTE) throw this.error(t('a name in quotes is expected'));
-    const key = this.string();
+    const key = this.string(likely);
     if (this.#next() !== COLON) throw this.error(t`":" is expected after the name ${quoted(key)}`);
     this.#at++;
     return key;
@@ -67,8 +67,10 @@ export class JsonReader {
     return this.#member(CLOSE_ARRAY);
   }
 
-  string(): string {
+  /** @param likely is given back itself when it stands there, so that what repeats by the thousand is one string in memory. */
+  string(likely?: string): string {
     if (this.#next() !== QUOTE) throw this.error(t('a string is expected'));
+    if (likely !== undefined && this.#passes(likely)) return likely;
     const bytes = this.#bytes;
     const start = this.#at + 1;
     let seen = 0;
@@ -140,8 +142,8 @@ export class JsonReader {
     return new UserError(t`${this.#subject} is damaged: ${what} (at its byte ${this.#at}). Download or export the file again.`);
   }
 
-  #open(bracket: number, what: string): void {
-    if (this.#next() !== bracket) throw this.error(this.#at === 0 && this.#bytes[0] === 0xef ? t('it begins with a byte order mark') : t`${what} is expected`);
+  #open(bracket: number): void {
+    if (this.#next() !== bracket) throw this.error(this.#at === 0 && this.#bytes[0] === 0xef ? t('it begins with a byte order mark') : t`${bracket === OPEN_OBJECT ? t('an object ("{")') : t('a list ("[")')} is expected`);
     if (++this.#depth > MAX_DEPTH) throw this.error(t`it is nested more than ${MAX_DEPTH} levels deep`);
     this.#at++;
     this.#first = true;
@@ -172,6 +174,19 @@ export class JsonReader {
       if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return byte;
       this.#at++;
     }
+  }
+
+  /** Goes past the string at hand when it is `text`, spelt without escapes and in ASCII. */
+  #passes(text: string): boolean {
+    const start = this.#at + 1;
+    const end = start + text.length;
+    if (this.#bytes[end] !== QUOTE) return false;
+    for (let at = start; at < end; at++) {
+      const byte = this.#bytes[at] ?? 0;
+      if (byte !== text.charCodeAt(at - start) || byte < 0x20 || byte >= 0x80 || byte === QUOTE || byte === BACKSLASH) return false;
+    }
+    this.#at = end + 1;
+    return true;
   }
 
   #word(word: string): void {

@@ -23,7 +23,7 @@ export { type Candidate, findCheckpoints, obviousCandidate } from './candidates'
 /** Headers read at the same time: hides the latency of network disks, and keeps few buffers alive. */
 const READS_AT_ONCE = 8;
 
-const READERS: Readonly<Record<CheckpointFile['format'], (source: ByteSource, signal?: AbortSignal) => Promise<ParsedFile>>> = {
+const READERS: Readonly<Record<CheckpointFile['format'], (source: ByteSource, signal: AbortSignal | undefined, file: number) => Promise<ParsedFile>>> = {
   safetensors: readSafetensors,
   'torch-zip': readTorchZip,
   'torch-legacy': readTorchLegacy,
@@ -52,7 +52,7 @@ export async function openCheckpoint(location: string | Candidate, options: RunO
 /** Opens a checkpoint from wherever `store` has its files. Everything is closed again when it fails. */
 export async function openFromStore(store: FileStore, candidate: Candidate, options: RunOptions = {}): Promise<Checkpoint> {
   const { signal } = options;
-  const index = candidate.kind === 'index' ? await readIndex(store, candidate.name, signal) : undefined;
+  const index = candidate.kind === 'index' ? candidate.index ?? await readIndex(store, candidate.name, signal) : undefined;
   const names = index !== undefined ? inShardOrder(index.shards) : candidate.kind === 'shards' ? candidate.shards : [candidate.name];
   const missing = candidate.kind === 'file' ? new Set<string>() : await missingFiles(store, names, signal);
   const sources: ByteSource[] = [];
@@ -68,9 +68,9 @@ export async function openFromStore(store: FileStore, candidate: Candidate, opti
     if (missing.size > 0) throw missingError(store, candidate, names, [...missing], index);
     let done = 0;
     options.onProgress?.({ done, total: found.length });
-    const read = await mapConcurrently(found, READS_AT_ONCE, async file => {
+    const read = await mapConcurrently(found, READS_AT_ONCE, async (file, index) => {
       signal?.throwIfAborted();
-      const parsed = await READERS[file.format](file.source, signal);
+      const parsed = await READERS[file.format](file.source, signal, index);
       options.onProgress?.({ done: ++done, total: found.length, label: file.name });
       return { ...file, parsed };
     });

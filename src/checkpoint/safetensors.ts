@@ -11,13 +11,14 @@ import { dtypeBits, isDtype } from './dtype';
 import { JsonReader } from './headerJson';
 import { quoted, someOf } from './wording';
 
-type FileTensor = Omit<Tensor, 'file'>;
-
 /** Read in one go at first; most headers fit. */
 const FIRST_READ = 1 << 16;
 const LENGTH_BYTES = 8;
 /** Bytes; the reference refuses longer headers. */
 export const MAX_HEADER = 100_000_000;
+/** Looked up once: a header has these numbers by the hundred thousand. */
+const A_DIMENSION = t('a dimension in a shape');
+const A_DATA_OFFSET = t('a data offset');
 /** Tensors parsed between two breaths of the event loop: a few milliseconds' work. */
 const TENSORS_PER_TURN = 4096;
 
@@ -25,20 +26,15 @@ const TENSORS_PER_TURN = 4096;
  * Reads a safetensors file's header and checks it by the reference's rules
  * (https://github.com/huggingface/safetensors, safetensors/src/tensor.rs): the file is the 8-byte header length, the
  * header, and the tensors without holes or overlaps. What the reference tolerates is read as it reads it and warned of.
+ * @param file what its tensors give as the index of their file
  * @throws UserError naming what is wrong.
  */
-export async function readSafetensors(source: ByteSource, signal?: AbortSignal): Promise<ParsedFile> {
+export async function readSafetensors(source: ByteSource, signal?: AbortSignal, file = 0): Promise<ParsedFile> {
   const header = await readHeader(source, signal);
-  const parsed = await parseHeader(header, source.name, signal);
-  const dataStart = LENGTH_BYTES + header.length;
-  checkLayout(parsed.tensors, source, dataStart);
-  return {
-    format: 'safetensors',
-    tensors: parsed.tensors.map(tensor => ({ ...tensor, offset: tensor.offset + dataStart })),
-    metadata: parsed.metadata,
-    others: [],
-    warnings: parsed.warnings,
-  };
+  const place = { file, dataStart: LENGTH_BYTES + header.length };
+  const parsed = await parseHeader(header, source.name, place, signal);
+  checkLayout(parsed.tensors, source, place.dataStart);
+  return { format: 'safetensors', others: [], ...parsed };
 }
 
 async function readHeader(source: ByteSource, signal: AbortSignal | undefined): Promise<Uint8Array> {
@@ -61,20 +57,21 @@ async function readHeader(source: ByteSource, signal: AbortSignal | undefined): 
   return header;
 }
 
-/** What a header says; offsets count from the end of the header. */
-interface Header {
-  readonly tensors: FileTensor[];
-  readonly metadata: Map<string, string>;
-  readonly warnings: string[];
+/** Where the tensors of a header lie. */
+interface Place {
+  readonly file: number;
+  /** The header's end, from which data offsets count. */
+  readonly dataStart: number;
 }
 
-async function parseHeader(bytes: Uint8Array, name: string, signal: AbortSignal | undefined): Promise<Header> {
+async function parseHeader(bytes: Uint8Array, name: string, place: Place, signal: AbortSignal | undefined): Promise<Pick<ParsedFile, 'tensors' | 'metadata' | 'warnings'>> {
   const json = new JsonReader(bytes, t`The header of ${name}`);
-  const tensors = new Map<string, FileTensor>();
+  const tensors = new Map<string, Tensor>();
   const repeated = new Set<string>();
   const unknownFields = new Set<string>();
   const warnings: string[] = [];
   let metadata: Map<string, string> | undefined;
+  let previous: Tensor | undefined;
   let untilBreath = TENSORS_PER_TURN;
   json.openObject();
   for (let key = json.nextKey(); key !== undefined; key = json.nextKey()) {
@@ -83,8 +80,10 @@ async function parseHeader(bytes: Uint8Array, name: string, signal: AbortSignal 
       metadata = readMetadata(json, name, warnings);
       continue;
     }
-    if (tensors.has(key)) repeated.add(key);
-    tensors.set(key, readTensor(json, key, unknownFields));
+    const before = tensors.size;
+    previous = readTensor(json, key, place, unknownFields, previous);
+    tensors.set(key, previous);
+    if (tensors.size === before) repeated.add(key);
     if (--untilBreath === 0) {
       untilBreath = TENSORS_PER_TURN;
       await setImmediate();
@@ -115,8 +114,8 @@ function readMetadata(json: JsonReader, name: string, warnings: string[]): Map<s
   return metadata;
 }
 
-/** A tensor's entry: an object, or, which the reference accepts too, the list of the three fields' values. */
-function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): FileTensor {
+/** A tensor's entry: an object, or, which the reference accepts too, the list of the three fields' values. It is likely to be like the `previous` one. */
+function readTensor(json: JsonReader, key: string, { file, dataStart }: Place, unknownFields: Set<string>, previous: Tensor | undefined): Tensor {
   let dtype: Dtype | undefined;
   let shape: number[] | undefined;
   let range: readonly [number, number] | undefined;
@@ -126,7 +125,7 @@ function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): 
     };
     json.openArray();
     next('dtype');
-    dtype = readDtype(json, key);
+    dtype = readDtype(json, key, previous?.dtype);
     next('shape');
     shape = readShape(json, key);
     next('data_offsets');
@@ -135,10 +134,10 @@ function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): 
   } else {
     if (json.peek() !== 'object') throw json.error(t`the entry of ${quoted(key)} is not an object`);
     json.openObject();
-    for (let field = json.nextKey(); field !== undefined; field = json.nextKey()) {
+    for (let field = json.nextKey('dtype'); field !== undefined; field = json.nextKey(field === 'dtype' ? 'shape' : 'data_offsets')) {
       if (field === 'dtype') {
         if (dtype !== undefined) throw json.error(t`${quoted(key)} has two dtypes`);
-        dtype = readDtype(json, key);
+        dtype = readDtype(json, key, previous?.dtype);
       } else if (field === 'shape') {
         if (shape !== undefined) throw json.error(t`${quoted(key)} has two shapes`);
         shape = readShape(json, key);
@@ -154,12 +153,12 @@ function readTensor(json: JsonReader, key: string, unknownFields: Set<string>): 
   if (dtype === undefined) throw json.error(t`${quoted(key)} has no dtype`);
   if (shape === undefined) throw json.error(t`${quoted(key)} has no shape`);
   if (range === undefined) throw json.error(t`${quoted(key)} has no data_offsets`);
-  return { key, dtype, shape, offset: range[0], length: range[1] - range[0] };
+  return { key, dtype, shape, file, offset: dataStart + range[0], length: range[1] - range[0] };
 }
 
-function readDtype(json: JsonReader, key: string): Dtype {
+function readDtype(json: JsonReader, key: string, likely: Dtype | undefined): Dtype {
   if (json.peek() !== 'string') throw json.error(t`the dtype of ${quoted(key)} is not a string`);
-  const dtype = json.string();
+  const dtype = json.string(likely);
   if (!isDtype(dtype)) throw json.error(t`${quoted(key)} has the dtype ${quoted(dtype)}, which safetensors does not define`);
   return dtype;
 }
@@ -168,7 +167,7 @@ function readShape(json: JsonReader, key: string): number[] {
   if (json.peek() !== 'array') throw json.error(t`the shape of ${quoted(key)} is not a list`);
   const shape: number[] = [];
   json.openArray();
-  while (json.nextItem()) shape.push(json.unsigned(t('a dimension in a shape')));
+  while (json.nextItem()) shape.push(json.unsigned(A_DIMENSION));
   return shape;
 }
 
@@ -176,19 +175,19 @@ function readRange(json: JsonReader, key: string): readonly [number, number] {
   if (json.peek() !== 'array') throw json.error(t`the data_offsets of ${quoted(key)} are not a list`);
   json.openArray();
   if (!json.nextItem()) throw json.error(t`the data_offsets of ${quoted(key)} are empty`);
-  const start = json.unsigned(t('a data offset'));
+  const start = json.unsigned(A_DATA_OFFSET);
   if (!json.nextItem()) throw json.error(t`the data_offsets of ${quoted(key)} have one number instead of two`);
-  const end = json.unsigned(t('a data offset'));
+  const end = json.unsigned(A_DATA_OFFSET);
   if (json.nextItem()) throw json.error(t`the data_offsets of ${quoted(key)} have more than two numbers`);
   return [start, end];
 }
 
 /** Each tensor begins where the one before ends, is as long as its shape says, and the last one ends the file. */
-function checkLayout(tensors: readonly FileTensor[], source: ByteSource, dataStart: number): void {
+function checkLayout(tensors: readonly Tensor[], source: ByteSource, dataStart: number): void {
   const { name, size } = source;
   const inOrder = [...tensors].sort((a, b) => a.offset - b.offset || a.length - b.length);
-  let end = 0;
-  let previous: FileTensor | undefined;
+  let end = dataStart;
+  let previous: Tensor | undefined;
   for (const tensor of inOrder) {
     const { key, offset, length } = tensor;
     if (length < 0) throw damaged(name, t`the bytes of ${quoted(key)} end before they begin`);
@@ -199,13 +198,12 @@ function checkLayout(tensors: readonly FileTensor[], source: ByteSource, dataSta
     end = offset + length;
     previous = tensor;
   }
-  const expected = dataStart + end;
-  if (size < expected) throw new UserError(t`${name} is ${size} bytes, its header needs ${expected}: the download is incomplete. Download it again.`);
-  if (size > expected) throw new UserError(t`${name} has ${formatCount(size - expected, 'byte')} after the end of its last tensor (byte ${expected}), which safetensors forbids. It is damaged or has something hidden in it; download it again.`);
+  if (size < end) throw new UserError(t`${name} is ${size} bytes, its header needs ${end}: the download is incomplete. Download it again.`);
+  if (size > end) throw new UserError(t`${name} has ${formatCount(size - end, 'byte')} after the end of its last tensor (byte ${end}), which safetensors forbids. It is damaged or has something hidden in it; download it again.`);
 }
 
 /** In 64 bits, as the reference counts: a product that overflows on the way is an error even if a later dimension is 0. */
-function tensorBytes({ key, dtype, shape }: FileTensor, name: string): number {
+function tensorBytes({ key, dtype, shape }: Tensor, name: string): number {
   let bits = shape.reduce((product, dim) => product <= Number.MAX_SAFE_INTEGER ? product * dim : NaN, 1) * dtypeBits(dtype);
   if (!(bits <= Number.MAX_SAFE_INTEGER)) {
     let exact = 1n;

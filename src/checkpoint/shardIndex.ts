@@ -59,14 +59,14 @@ function readWeightMap(json: JsonReader, name: string): ShardIndex {
       json.skip();
       throw new UserError(t`${name} gives no file name for the key ${quoted(key)}. Download it again.`);
     }
-    const shard = json.string();
-    // Neighbours mostly share a shard, and one string for all of them saves the memory of the others.
+    // Neighbours mostly share a shard.
+    const shard = json.string(last);
     if (shard !== last) {
       if (!shards.has(shard) && !isStoredName(shard)) throw new UserError(t`${name} puts the key ${quoted(key)} into ${quoted(shard)}, which does not lie inside the index's folder. Such an index is damaged or malicious; it is refused.`);
       shards.add(shard);
       last = shard;
     }
-    weightMap.set(key, last);
+    weightMap.set(key, shard);
   }
   return { name, weightMap, shards: [...shards] };
 }

@@ -1,7 +1,9 @@
 import { t } from '@vscode/l10n';
 import { printable } from '../checkpoint/wording';
 import { formatCount, formatShape } from '../format';
-import { collapse, ranges } from '../validation/collapse';
+import { table } from '../table';
+import { collapse } from '../validation/collapse';
+import { foldBlocks } from '../validation/modules';
 import type { ComparedTensor, Comparison, Outcome, TensorFacts } from './compare';
 import { cosine, relativeDifference, type Difference } from './difference';
 import { modulesOf, type ComparedModule } from './modules';
@@ -59,22 +61,8 @@ function numbers(difference: Difference | undefined): Record<string, number> {
 
 /** Neighbouring layers of a stack with the same result, and nothing more to be said of them, in one row: `resblocks.{0-22}`. */
 function folded(modules: readonly ComparedModule[]): ComparedModule[] {
-  const rows: ComparedModule[][] = [];
-  for (const module of modules) {
-    const last = rows.at(-1);
-    const [previous] = last ?? [];
-    const isLike = last !== undefined && previous?.block !== undefined && previous.block.stack === module.block?.stack
-      && module.outcome !== 'different' && previous.outcome === module.outcome;
-    if (isLike) last.push(module);
-    else rows.push([module]);
-  }
-  return rows.flatMap(members => {
-    const [first] = members;
-    if (first === undefined) return [];
-    if (members.length === 1) return [first];
-    const indices = members.flatMap(({ block }) => block?.index ?? []).sort((a, b) => a - b);
-    return [{ ...first, name: `${first.block?.stack === '' ? '' : `${first.block?.stack ?? ''}.`}{${ranges(indices)}}`, tensors: members.flatMap(({ tensors }) => tensors) }];
-  });
+  return foldBlocks(modules, (previous, module) => module.outcome !== 'different' && previous.outcome === module.outcome)
+    .map(({ name, first, members }) => ({ ...first, name, tensors: members.flatMap(({ tensors }) => tensors) }));
 }
 
 const RESULTS: Readonly<Record<Outcome['kind'], string>> = {
@@ -96,17 +84,6 @@ function section(title: string, tensors: readonly ComparedTensor[], rows: readon
 /** Tensors as rows; those that differ only in their block's number in one. */
 function alike(tensors: readonly ComparedTensor[], factsOf: (tensor: ComparedTensor) => readonly string[]): string[][] {
   return collapse(tensors, ({ key }) => key, tensor => `\t${factsOf(tensor).join('\t')}`).map(line => line.split('\t'));
-}
-
-/** Rows with columns of equal width. */
-function table(rows: readonly (readonly string[])[]): string[] {
-  const widths = rows.reduce<number[]>((widest, row) => row.map((cell, column) => Math.max(widest[column] ?? 0, widthOf(cell))), []);
-  return rows.map(row => row.map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - widthOf(cell))).join('  ').trimEnd());
-}
-
-/** Columns of a terminal: Chinese characters and their punctuation take two. */
-function widthOf(text: string): number {
-  return text.length + (text.match(/[\p{Script=Han}\u3000-\u303f\uff00-\uffef]/gu)?.length ?? 0);
 }
 
 function dtypeChange(left: TensorFacts | undefined, right: TensorFacts | undefined): string {

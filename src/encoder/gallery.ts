@@ -306,7 +306,10 @@ export class Gallery {
 }
 
 /** Tokens of blocks of patches, told of each patch of its block: they are looked at patch by patch like any layer. */
-function ofBlocks(blocks: TokenMatrix, { rows, columns }: Grid): TokenMatrix {
+function ofBlocks(merged: TokenMatrix, { rows, columns }: Grid): TokenMatrix {
+  // Where a projector takes class tokens too, they come first.
+  const others = Math.max(0, merged.tokens - rows * columns);
+  const blocks = others === 0 ? merged : tokenMatrix(merged.data.subarray(others * merged.channels), rows * columns, merged.channels);
   const side = Math.sqrt(rows * columns / blocks.tokens);
   const data = new Float32Array(rows * columns * blocks.channels);
   for (let index = 0; index < rows * columns; index++) {

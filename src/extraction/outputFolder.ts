@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, open, readdir, realpath, rename, rm, rmdir, stat, type FileHandle } from 'node:fs/promises';
+import { lstat, mkdir, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { hostname, uptime } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
@@ -7,6 +7,7 @@ import { systemErrorCode, UserError } from '../errors';
 import { writing } from './ioErrors';
 import { Journal, writtenBytes, type Unfinished } from './journal';
 import { replace, takeBack } from './replacement';
+import { syncFolder } from './syncFolder';
 
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
 /** Clocks are set while a machine starts. */
@@ -64,9 +65,11 @@ export class OutputFolder {
    */
   async commit(names: readonly string[], stale: readonly string[]): Promise<void> {
     await writing(this.#out, async () => {
-      await syncFolder(this.staging);
       if (this.#exists) await this.#moveIn(names, stale);
-      else await rename(this.staging, this.#out);
+      else {
+        await syncFolder(this.staging);
+        await rename(this.staging, this.#out);
+      }
       // Of folders that were made on the way, the names must last too.
       for (const folder of this.#madeFolders()) await syncFolder(dirname(folder));
       await syncFolder(dirname(this.#out));
@@ -104,12 +107,11 @@ export class OutputFolder {
   async #moveIn(names: readonly string[], stale: readonly string[]): Promise<void> {
     const there = new Set(await readdir(this.#out));
     try {
-      await replace(this.staging, { out: this.#out, names: [...names], before: [...stale, ...names].filter(name => there.has(name)) });
+      await replace(this.staging, { names: [...names], before: [...stale, ...names].filter(name => there.has(name)) });
     } catch (error) {
       await this.#takeBack();
       throw error;
     }
-    await syncFolder(this.#out);
     await rm(this.staging, { recursive: true, force: true });
   }
 
@@ -208,7 +210,7 @@ async function takeOver(parent: string, staging: string, out: string, fingerprin
     await takeBack(folder);
     const unfinished = await Journal.read(folder);
     if (unfinished !== undefined && unfinished.out !== out) continue;
-    if (taken === undefined && unfinished !== undefined && unfinished.fingerprint === fingerprint) {
+    if (taken === undefined && unfinished !== undefined && unfinished.fingerprint === fingerprint && await hasFilesOnly(folder)) {
       await rename(folder, staging);
       taken = unfinished;
     } else {
@@ -218,12 +220,23 @@ async function takeOver(parent: string, staging: string, out: string, fingerprin
   return taken;
 }
 
+/** No links, through which other files would be written. */
+async function hasFilesOnly(folder: string): Promise<boolean> {
+  return (await readdir(folder, { withFileTypes: true })).every(entry => entry.isFile());
+}
+
 /** Whether nobody writes a temporary folder any more: its process has ended, or the machine was started since. */
 async function isAbandoned(folder: string, pid: number): Promise<boolean> {
+  const stats = await lstat(folder).catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  // A link that somebody made would lead to files that are anywhere.
+  if (stats?.isDirectory() !== true) return false;
   if (pid === process.pid) return !inUse.has(folder);
   if (!isRunning(pid)) return true;
   // After a restart another process may have the number.
-  const { birthtimeMs } = await stat(folder);
+  const { birthtimeMs } = stats;
   return birthtimeMs > 0 && birthtimeMs < Date.now() - uptime() * 1000 - CLOCK_SLACK_MS;
 }
 
@@ -232,20 +245,5 @@ function isRunning(pid: number): boolean {
     return process.kill(pid, 0);
   } catch (error) {
     return systemErrorCode(error) !== 'ESRCH';
-  }
-}
-
-/** Makes the names in a folder survive a power cut; Windows has no such call and refuses to open folders. */
-async function syncFolder(path: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  let handle: FileHandle | undefined;
-  try {
-    handle = await open(path, 'r');
-    await handle.sync();
-  } catch (error) {
-    // Some network file systems cannot sync a folder, and some folders may be written in but not opened.
-    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EACCES', 'EPERM'].includes(systemErrorCode(error) ?? '')) throw error;
-  } finally {
-    await handle?.close();
   }
 }

@@ -15,7 +15,7 @@ export const deepSpeedVisualChat: Target = {
   writes: () => t('a folder with “qwen” or “clip” in its name: pytorch_model.bin, config.json, preprocessor_config.json'),
   format: 'torch',
   whyNot: ({ id, title }) => (isQwen(id) || id === 'clip' ? undefined : t`DeepSpeed-VisualChat loads the encoders of Qwen-VL and of Hugging Face's CLIP, not those of ${title}.`),
-  parts: ({ id }) => (id === 'clip' ? { projection: false } : {}),
+  parts: ({ id }) => (id === 'clip' ? { projection: false, projector: false } : {}),
   folderFault: (folder, { id, title }) => {
     const word = wordOf(id);
     if (!basename(folder).toLowerCase().includes(word)) return t`DeepSpeed-VisualChat knows a ${title} encoder by “${word}” in its folder's name, which ${basename(folder)} does not have. Call it for example ${basename(folder)}-${word}.`;

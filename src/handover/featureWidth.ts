@@ -8,15 +8,16 @@ import type { Encoder } from './target';
 const WIDTHS_AFTER = [['merger', 'output_dim', 'mlp_size'], ['adapter', 'adapter_output']] as const;
 
 /**
- * Width of what the encoder hands on.
- * @param merged whether that is its merger's or adapter's output where it has one, as in the classes of transformers; else the hidden states before
+ * Width of what the encoder hands on to a language model: of what its merger or projector makes of the features, where that was taken in.
+ * @param byClass whether the classes of transformers run it, which have it at their end whether it can be run here or not
  * @throws UserError for a family whose forward pass is not known
  */
-export function featureWidth({ family, hyperparameters, source }: Encoder, merged: boolean): number {
+export function featureWidth({ family, hyperparameters, source }: Encoder, byClass: boolean): number {
   const [, ...names] = WIDTHS_AFTER.find(([part]) => hyperparameters.get(part)?.value === 1) ?? [];
   const after = names.flatMap(name => hyperparameters.get(name)?.value ?? [])[0];
-  if (merged && after !== undefined) return after;
-  const width = family.graph && outputShape(forwardGraph(family.graph(hyperparameters, source)), 'features', 1).at(-1);
+  if (byClass && after !== undefined) return after;
+  const graph = family.graph && forwardGraph(family.graph(hyperparameters, source));
+  const width = graph && outputShape(graph, graph.poolShapes.has('merged') ? 'merged' : 'features', 1).at(-1);
   if (width === undefined) throw new UserError(t`How wide the features of ${family.title} are is not known here, so there is no projection for them. Hand the encoder over without a decoder.`);
   return width;
 }

@@ -11,10 +11,12 @@ const MODULES: Readonly<Record<string, string>> = {
   Qwen2_5OmniVisionEncoder: 'qwen2_5_omni', Qwen3OmniMoeVisionEncoder: 'qwen3_omni_moe', Florence2VisionBackbone: 'florence2',
 };
 
-/** The families of these classes, with the optional parts that the class always has. */
+const BESIDE = { projector: false };
+
+/** The families of these classes, with the optional parts that the class always has (true) or does not have (false). */
 const FAMILIES: Readonly<Record<string, Readonly<Record<string, boolean>>>> = {
-  clip: {}, siglip: {}, siglip2: {}, dinov2: {}, dinov3: {}, 'internvl-hf': {}, 'eva-vit-g': {}, mllama: {}, pixtral: {}, aimv2: {}, 'florence2-hf': {},
-  llama4: { adapter: true }, 'qwen2-vl': { merger: true }, 'qwen2.5-vl': { merger: true }, 'qwen3-vl': { merger: true }, 'qwen2.5-omni': { merger: true }, 'qwen3-omni': { merger: true }, glm4v: { merger: true },
+  clip: BESIDE, siglip: BESIDE, siglip2: {}, dinov2: {}, dinov3: {}, 'internvl-hf': BESIDE, 'eva-vit-g': {}, mllama: BESIDE, pixtral: BESIDE, aimv2: {}, 'florence2-hf': {},
+  llama4: { adapter: true, ...BESIDE }, 'qwen2-vl': { merger: true }, 'qwen2.5-vl': { merger: true }, 'qwen3-vl': { merger: true }, 'qwen2.5-omni': { merger: true }, 'qwen3-omni': { merger: true }, glm4v: { merger: true },
 };
 
 /** Families whose class is a Python file in the model's own repository. */

@@ -135,7 +135,7 @@ describe('optional parts on the command line', () => {
   }));
 
   it('that are not there, or contradict each other, are wrong usage', async () => {
-    await fails(['validate', CLIP, '--with', 'merger'], ['has no optional part "merger". It has: projection.']);
+    await fails(['validate', CLIP, '--with', 'merger'], ['has no optional part "merger". CLIP encoders can have: projection, projector. This one has: projection.']);
     await fails(['validate', CLIP, '--with', 'projection', '--without', 'projection'], ['--with projection and --without projection contradict each other']);
   });
 });

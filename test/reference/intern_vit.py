@@ -2,6 +2,9 @@
 
 Pre-norm blocks with layer scale, LayerNorm (300M) or RMSNorm (6B); in the 6B queries and keys are normed over all heads
 together before they are split. No norm before the blocks and none after. The original's pooler_output is the class token.
+
+The projector (modeling_internvl_chat.py, extract_feature; transformers' models/internvl) puts 2 x 2 patches side by side by a pixel shuffle,
+then a norm and two layers.
 """
 import torch
 from tiny import Weights, attended, out_folder, picture, write
@@ -40,17 +43,27 @@ def vision_model(w, pixels, names, prefix, width, layers, heads, mlp, patch, rms
     return states
 
 
+def projected(w, features, norm, fc1, fc2, out=24):
+    """Of features without the class token; the pixel shuffle as the class writes it."""
+    side, width = int(features.shape[1] ** 0.5), features.shape[-1]
+    x = features.reshape(1, side, side, width)
+    x = x.view(1, side, side // 2, width * 2).permute(0, 2, 1, 3).contiguous().view(1, side // 2, side // 2, width * 4).permute(0, 2, 1, 3)
+    y = w.linear(w.layer_norm(x.reshape(1, -1, width * 4), norm, 1e-5), fc1, out)
+    return w.linear(torch.nn.functional.gelu(y), fc2, out)
+
+
 def main():
     out = out_folder()
     sizes = {'width': 20, 'layers': 2, 'heads': 5, 'mlp': 40, 'patch': 4}
     fields = {'hidden_size': 20, 'intermediate_size': 40, 'num_hidden_layers': 2, 'num_attention_heads': 5}
     pixels = picture(16)
-    language = [('mlp1.0.weight', (80,)), ('mlp1.1.weight', (24, 80)), ('language_model.model.norm.weight', (24,))]
+    language = [('language_model.model.norm.weight', (24,))]
 
     # InternViT-6B, whose values are the class's defaults, inside InternVL-Chat.
     w = Weights(10)
     expected = vision_model(w, pixels, ORIGINAL, 'vision_model.', **sizes, rms=True, qk_norm=True, qkv_bias=False, pooled=True)
-    write(out, 'internvit-6b', w, {'architectures': ['InternVLChatModel'], 'model_type': 'internvl_chat', 'vision_config': {'architectures': ['InternVisionModel'], 'model_type': 'intern_vit_6b', **fields, 'image_size': 16, 'patch_size': 4}},
+    expected['merged'] = projected(w, expected['features'][:, 1:], 'mlp1.0', 'mlp1.1', 'mlp1.3')
+    write(out, 'internvit-6b', w, {'architectures': ['InternVLChatModel'], 'model_type': 'internvl_chat', 'select_layer': -1, 'downsample_ratio': 0.5, 'ps_version': 'v2', 'llm_config': {'hidden_size': 24}, 'vision_config': {'architectures': ['InternVisionModel'], 'model_type': 'intern_vit_6b', **fields, 'image_size': 16, 'patch_size': 4}},
           {'pixel_values': pixels, **expected}, others=language)
     # InternViT-300M, on its own.
     w = Weights(11)
@@ -60,11 +73,15 @@ def main():
     # transformers' port: sides are pairs.
     w = Weights(12)
     expected = vision_model(w, pixels, PORT, 'vision_tower.', **sizes, rms=False, qk_norm=False, qkv_bias=True)
-    write(out, 'internvl-hf', w, {'architectures': ['InternVLForConditionalGeneration'], 'model_type': 'internvl', 'vision_config': {'model_type': 'internvl_vision', **fields, 'image_size': [16, 16], 'patch_size': [4, 4], 'attention_bias': True}},
-          {'pixel_values': pixels, **expected}, others=[('multi_modal_projector.linear_1.weight', (24, 80)), ('language_model.model.norm.weight', (24,))])
-    # The port of a 6B, in memory, with the norm that it has when nothing pools the tokens' mean.
+    at = 'multi_modal_projector.'
+    expected['merged'] = projected(w, expected['features'][:, 1:], at + 'layer_norm', at + 'linear_1', at + 'linear_2')
+    write(out, 'internvl-hf', w, {'architectures': ['InternVLForConditionalGeneration'], 'model_type': 'internvl', 'text_config': {'hidden_size': 24}, 'vision_config': {'model_type': 'internvl_vision', **fields, 'image_size': [16, 16], 'patch_size': [4, 4], 'attention_bias': True}},
+          {'pixel_values': pixels, **expected}, others=language)
+    # The port of a 6B, in memory, with the norm that it has when nothing pools the tokens' mean; the projector takes what it gives.
     w = Weights(13)
     expected = vision_model(w, pixels, PORT, 'model.vision_tower.', **sizes, rms=True, qk_norm=True, qkv_bias=False, final='layernorm')
+    at = 'model.multi_modal_projector.'
+    expected['merged'] = projected(w, expected['features'][:, 1:], at + 'layer_norm', at + 'linear_1', at + 'linear_2')
     write(out, 'internvl-hf-6b', w, {'architectures': ['InternVLForConditionalGeneration'], 'model_type': 'internvl', 'vision_config': {'model_type': 'internvl_vision', **fields, 'image_size': [16, 16], 'patch_size': [4, 4],
           'use_qk_norm': True, 'norm_type': 'rms_norm', 'use_mean_pooling': False}}, {'pixel_values': pixels, **expected}, others=[('model.language_model.norm.weight', (24,))])
 

@@ -4,7 +4,7 @@ As transformers runs it (models/llama4/modeling_llama4.py): patches are unfolded
 class token stands after the patches and has the last row of the table of positions; neighbouring channels of queries and keys are
 complex numbers, the first half of which is turned by the patch's column and the second by its row, both counted from one, and the
 class token by nothing; LayerNorm with PyTorch's epsilon and the exact GELU, whatever the config says. The adapter makes
-`merged` of the patches among `features`: its pixel shuffle puts 2 x 2 of them side by side. Expected states have the class token first.
+`merged` of the patches among `features`: its pixel shuffle puts 2 x 2 of them side by side; a projector beside the encoder follows. Expected states have the class token first.
 """
 import torch
 from tiny import Weights, attention, out_folder, picture, write
@@ -54,7 +54,8 @@ def encoder(w, pixels, prefix, width, layers, heads, mlp, patch, theta, adapter,
     # As the class shuffles: pairs of columns, then, with the axes exchanged, pairs of rows.
     y = x[:, :-1].reshape(1, side, side // 2, 2 * width).permute(0, 2, 1, 3).reshape(1, side // 2, side // 2, 4 * width).permute(0, 2, 1, 3).reshape(1, -1, 4 * width)
     y = torch.nn.functional.gelu(w.linear(y, f'{prefix}vision_adapter.mlp.fc1', adapter, bias=False))
-    states['merged'] = torch.nn.functional.gelu(w.linear(y, f'{prefix}vision_adapter.mlp.fc2', adapter, bias=False))
+    y = torch.nn.functional.gelu(w.linear(y, f'{prefix}vision_adapter.mlp.fc2', adapter, bias=False))
+    states['merged'] = w.linear(y, 'multi_modal_projector.linear_1', 12, bias=False)
     return states
 
 
@@ -66,8 +67,7 @@ def main():
     config = {'architectures': ['Llama4ForConditionalGeneration'], 'model_type': 'llama4', 'text_config': {'model_type': 'llama4_text', 'hidden_size': 12}, 'vision_config': {
         'model_type': 'llama4_vision_model', 'hidden_size': 16, 'intermediate_size': 64, 'num_hidden_layers': 2, 'num_attention_heads': 2, 'patch_size': 4, 'image_size': 24,
         'norm_eps': 0.1, 'hidden_act': 'relu', 'projector_input_dim': 10, 'projector_output_dim': 10, 'vision_output_dim': 10}}
-    write(out_folder(), 'llama4', w, config, {'pixel_values': pixels, **expected}, others=[
-        ('multi_modal_projector.linear_1.weight', (12, 10)), ('language_model.model.norm.weight', (12,))])
+    write(out_folder(), 'llama4', w, config, {'pixel_values': pixels, **expected}, others=[('language_model.model.norm.weight', (12,))])
 
 
 main()

@@ -7,7 +7,7 @@ hides padding and empty tiles from each other, not from the picture. After the p
 whose updates pass gates. The output is the last state and, channel by channel, the inputs of some plain blocks.
 
 Expected states have the idle tokens first (empty tiles and padding, by tile), then class tokens by tile, then patches row by row over the
-canvas; features have no idle tokens.
+canvas; features have no idle tokens. The projector is one layer over them.
 """
 import torch
 from tiny import ACT, Weights, out_folder, picture, write
@@ -85,8 +85,9 @@ def main():
     # One row of two tiles, inside a whole model; the input of block 1 and the output of the last plain one.
     w, pixels = Weights(90), picture(12, 24)
     expected = encoder(w, pixels, 'vision_model.', **sizes, indices=[1, 3], eps=1e-5, act='gelu', maps=[(3, 0)])
-    write(out, 'mllama', w, {'architectures': ['MllamaForConditionalGeneration'], 'model_type': 'mllama', 'vision_config': {'model_type': 'mllama_vision_model', **fields, 'intermediate_layers_indices': [1, 3], 'vision_output_dim': 24}},
-          {'pixel_values': pixels, **expected}, others=[('multi_modal_projector.weight', (12, 24)), ('multi_modal_projector.bias', (12,)), ('language_model.model.norm.weight', (12,))])
+    expected['merged'] = w.linear(expected['features'], 'multi_modal_projector', 12)
+    write(out, 'mllama', w, {'architectures': ['MllamaForConditionalGeneration'], 'model_type': 'mllama', 'text_config': {'hidden_size': 12}, 'vision_config': {'model_type': 'mllama_vision_model', **fields, 'intermediate_layers_indices': [1, 3], 'vision_output_dim': 24}},
+          {'pixel_values': pixels, **expected}, others=[('language_model.model.norm.weight', (12,))])
     # All four tiles, on its own, with another activation and epsilon. Of the config's layouts only the number counts: processors number them.
     w, pixels = Weights(91), picture(24, 24)
     expected = encoder(w, pixels, '', **sizes, indices=[0, 1, 2], eps=1e-3, act='quick_gelu', maps=[(1, 1)])

@@ -2,9 +2,12 @@
 
 No class token, no norm before the blocks; the final norm is over every token. The head is google-research/big_vision's MAPHead:
 a learnt probe attends to the tokens, then y = a + MLP(norm(a)); its attention here is torch.nn.functional's own.
+
+The projectors are those of transformers' models gemma3, paligemma, idefics3 (SmolVLM's is the same) and llava_onevision, of which the last
+takes hidden states that are not normed, and of LLaVA-NeXT's own code.
 """
 import torch
-from tiny import ACT, Weights, attended, out_folder, picture, put_pool_weights, write
+from tiny import ACT, Weights, attended, hidden_states, out_folder, picture, put_pool_weights, write
 
 
 def vision_model(w, pixels, prefix, width, layers, heads, mlp, patch, head, table=None):
@@ -55,17 +58,50 @@ def main():
     write(out, 'siglip', w, {'architectures': ['SiglipModel'], 'model_type': 'siglip', 'vision_config': {**fields, 'image_size': 16, 'model_type': 'siglip_vision_model'}},
           {'pixel_values': pixels, **expected}, others=[('logit_scale', (1,)), ('logit_bias', (1,)), ('text_model.head.weight', (16, 16))])
 
-    # Gemma 3, without head; 19 / 4 leaves a rim.
+    # Gemma 3, without head; 19 / 4 leaves a rim. 4 x 4 patches become 4 tokens.
     w, pixels = Weights(4), picture(19)
     expected = vision_model(w, pixels, 'vision_tower.vision_model.', **sizes, head=False)
-    write(out, 'siglip-gemma3', w, {'architectures': ['Gemma3ForConditionalGeneration'], 'model_type': 'gemma3', 'vision_config': {**fields, 'image_size': 19, 'model_type': 'siglip_vision_model', 'vision_use_head': False}},
-          {'pixel_values': pixels, **expected}, others=[('multi_modal_projector.mm_input_projection_weight', (16, 16)), ('multi_modal_projector.mm_soft_emb_norm.weight', (16,)), ('language_model.model.norm.weight', (16,))])
+    at = 'multi_modal_projector.'
+    y = torch.nn.AvgPool2d(2, 2)(expected['features'].transpose(1, 2).reshape(1, 16, 4, 4)).flatten(2).transpose(1, 2)
+    y = y * torch.rsqrt((y * y).mean(-1, keepdim=True) + 1e-6) * (1 + w(at + 'mm_soft_emb_norm.weight', 16))
+    expected['merged'] = y @ w(at + 'mm_input_projection_weight', 16, 24)
+    write(out, 'siglip-gemma3', w, {'architectures': ['Gemma3ForConditionalGeneration'], 'model_type': 'gemma3', 'mm_tokens_per_image': 4, 'text_config': {'hidden_size': 24},
+          'vision_config': {**fields, 'image_size': 19, 'model_type': 'siglip_vision_model', 'vision_use_head': False}},
+          {'pixel_values': pixels, **expected}, others=[('language_model.model.norm.weight', (24,))])
 
-    # SmolVLM: names without the level vision_model of its own.
+    # PaliGemma, as a state dict since transformers 5.6 has it.
+    w, pixels = Weights(83), picture(16)
+    expected = vision_model(w, pixels, 'model.vision_tower.', **sizes, head=False)
+    expected['merged'] = w.linear(expected['features'], 'model.multi_modal_projector.linear', 24)
+    write(out, 'siglip-paligemma', w, {'architectures': ['PaliGemmaForConditionalGeneration'], 'model_type': 'paligemma', 'projection_dim': 24,
+          'vision_config': {**fields, 'image_size': 16, 'model_type': 'siglip_vision_model', 'vision_use_head': False}},
+          {'pixel_values': pixels, **expected}, others=[('model.language_model.norm.weight', (24,))])
+
+    # LLaVA-OneVision, whose defaults take the last hidden state before the norm, all tokens of it.
+    w, pixels = Weights(84), picture(16)
+    expected = vision_model(w, pixels, 'vision_tower.vision_model.', **sizes, head=False)
+    y = torch.nn.functional.gelu(w.linear(hidden_states(expected)[-1], 'multi_modal_projector.linear_1', 24))
+    expected['merged'] = w.linear(y, 'multi_modal_projector.linear_2', 24)
+    write(out, 'siglip-onevision', w, {'architectures': ['LlavaOnevisionForConditionalGeneration'], 'model_type': 'llava_onevision', 'text_config': {'hidden_size': 24},
+          'vision_config': {**fields, 'image_size': 16, 'model_type': 'siglip_vision_model', 'vision_use_head': False}},
+          {'pixel_values': pixels, **expected}, others=[('image_newline', (24,)), ('language_model.model.norm.weight', (24,))])
+
+    # The same model in LLaVA-NeXT's code, which does not read mm_vision_select_layer here.
+    w, pixels = Weights(85), picture(16)
+    expected = vision_model(w, pixels, 'model.vision_tower.vision_tower.vision_model.', **sizes, head=False)
+    y = torch.nn.functional.gelu(w.linear(hidden_states(expected)[-1], 'model.mm_projector.0', 24))
+    expected['merged'] = w.linear(y, 'model.mm_projector.2', 24)
+    write(out, 'siglip-llava-original', w, {'architectures': ['LlavaQwenForCausalLM'], 'model_type': 'llava_qwen', 'hidden_size': 24, 'mm_vision_select_layer': -2,
+          'vision_config': {**fields, 'image_size': 16, 'model_type': 'siglip_vision_model', 'vision_use_head': False}},
+          {'pixel_values': pixels, **expected}, others=[('model.image_newline', (24,)), ('model.embed_tokens.weight', (4, 24))])
+
+    # SmolVLM: names without the level vision_model of its own. The pixel shuffle as the class writes it.
     w, pixels = Weights(5), picture(16)
     expected = vision_model(w, pixels, 'model.vision_model.', **sizes, head=False)
-    write(out, 'siglip-smolvlm', w, {'architectures': ['SmolVLMForConditionalGeneration'], 'model_type': 'smolvlm', 'vision_config': {**fields, 'image_size': 16, 'model_type': 'smolvlm_vision'}},
-          {'pixel_values': pixels, **expected}, others=[('model.connector.modality_projection.proj.weight', (16, 64)), ('model.text_model.norm.weight', (16,))])
+    y = expected['features'].view(1, 4, 4, 16).view(1, 4, 2, 32).permute(0, 2, 1, 3).reshape(1, 2, 2, 64).permute(0, 2, 1, 3).reshape(1, 4, 64)
+    expected['merged'] = w.linear(y, 'model.connector.modality_projection.proj', 24, bias=False)
+    write(out, 'siglip-smolvlm', w, {'architectures': ['SmolVLMForConditionalGeneration'], 'model_type': 'smolvlm', 'scale_factor': 2, 'text_config': {'hidden_size': 24}, 'vision_config': {**fields, 'image_size': 16, 'model_type': 'smolvlm_vision'}},
+          {'pixel_values': pixels, **expected}, others=[('model.text_model.norm.weight', (24,))])
 
     # SigLIP 2 NaFlex: 7 x 3 patches from a table of 4 x 4, which grows in height and shrinks in width.
     w, pixels = Weights(37), picture(28, 12)

@@ -2,7 +2,7 @@
 
 Each reference writes `OUT/<variant>/` with a checkpoint in the family's real key layout, its config.json, and
 `expected/outputs.safetensors`: `pixel_values`, `embeddings`, `hidden_states.N` (after block N), `attentions.N.H` (the probabilities
-of one head in each block), `features`, and where the family has them `pooled`, `projected`, `attn_pool.weights` (the mean over the
+of one head in each block), `features`, and where the family has them `pooled`, `projected`, `merged` (what a projector beside it gives), `attn_pool.weights` (the mean over the
 heads) and `attn_pool.head_weights`, computed in float64 from the float32 weights.
 """
 import json
@@ -63,6 +63,11 @@ def attended(states, layer, q, k, v, heads):
     head = (layer + 1) % heads
     states[f'attentions.{layer}.{head}'] = weights[:, head]
     return context
+
+
+def hidden_states(states):
+    """As transformers counts them: what goes into the first block, then what comes out of each."""
+    return [states['embeddings']] + [states[name] for name in sorted(name for name in states if name.startswith('hidden_states.'))]
 
 
 def put_pool_weights(states, weights):

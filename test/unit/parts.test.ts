@@ -3,7 +3,7 @@ import path from 'node:path';
 import { FAMILIES } from '../../src/architecture/registry';
 import { openCheckpoint } from '../../src/checkpoint/open';
 import { UserError } from '../../src/errors';
-import { openJob, validated, type Job } from '../../src/job';
+import { openJob, updateJob, validated, type Job } from '../../src/job';
 import { optionalParts, switchParts } from '../../src/parts';
 import { parseRecipe, recipeToJson } from '../../src/recipe/recipe';
 import { fakeCheckpoint, FIXTURES, withFiles } from './support/checkpoints';
@@ -31,7 +31,8 @@ describe('Optional parts', () => {
     assert.deepEqual(optionalParts(await tiny('clip')), [{ id: 'projection', title: 'Projection into the space shared with text', kept: false, tensors: 1 }]);
     assert.deepEqual(optionalParts(await tiny('siglip')), [{ id: 'head', title: 'Attention pooling head', kept: true, tensors: 11 }]);
     // A part that the checkpoint does not have is none of its choices.
-    assert.deepEqual(optionalParts(await tiny('siglip-gemma3')), []);
+    assert.deepEqual(optionalParts(await tiny('siglip-gemma3')), [{ id: 'projector', title: 'Projector into the language model', kept: false, tensors: 2 }]);
+    assert.deepEqual(optionalParts(await tiny('internvit-300m')), []);
     assert.deepEqual(optionalParts(await openJob(fakeCheckpoint(LANGUAGE_MODEL))), []);
   });
 
@@ -53,20 +54,38 @@ describe('Optional parts', () => {
     ['MoonViT', () => tiny('moonvit'), 'projector', 6],
     ['GLM-4V', () => inside('glm4v_vision', 'glm4v'), 'merger', 8],
     ['Llama 4', () => inside('llama4_vision', 'llama4_vision_model', 'vision_model.'), 'adapter', 2],
+    ['LLaVA', () => tiny('clip-llava'), 'projector', 4],
+    ['the original LLaVA', () => tiny('clip-llava-original'), 'projector', 4],
+    ['the first LLaVA', () => tiny('clip-llava-linear'), 'projector', 2],
+    ['VipLLaVA', () => tiny('clip-vipllava'), 'projector', 6],
+    ['InternVL', () => tiny('internvit-6b'), 'projector', 6],
+    ['InternVL in transformers', () => tiny('internvl-hf'), 'projector', 6],
+    ['Pixtral', () => tiny('pixtral'), 'projector', 4],
+    ['Mistral Small 3.1', () => tiny('pixtral-mistral3'), 'projector', 4],
+    ['Pixtral in Mistral\'s files', () => tiny('pixtral-mistral'), 'projector', 4],
+    ['Mistral Small 3.1 in Mistral\'s files', () => tiny('pixtral-mistral-merger'), 'projector', 4],
+    ['Gemma 3', () => tiny('siglip-gemma3'), 'projector', 2],
+    ['PaliGemma', () => tiny('siglip-paligemma'), 'projector', 2],
+    ['SmolVLM', () => tiny('siglip-smolvlm'), 'projector', 1],
+    ['LLaVA-OneVision', () => tiny('siglip-onevision'), 'projector', 4],
+    ['LLaVA-OneVision in LLaVA-NeXT\'s files', () => tiny('siglip-llava-original'), 'projector', 4],
+    ['Llama 3.2 Vision', () => tiny('mllama'), 'projector', 2],
+    ['Llama 4\'s projector', () => tiny('llama4'), 'projector', 1],
   ];
   for (const [name, open, part, tensors] of CASES) {
     it(`of ${name}: ${part} goes in and out, stays valid both ways, and the way back is the preset`, async () => {
       const preset = await open();
       assert.ok(validated(preset).validation.valid);
-      const [found] = optionalParts(preset);
-      assert.deepEqual([found?.id, found?.tensors], [part, tensors]);
-      const wasKept = found?.kept === true;
+      const found = optionalParts(preset).find(one => one.id === part);
+      assert.equal(found?.tensors, tensors);
+      const wasKept = found.kept;
       const switched = switchParts(preset, { [part]: !wasKept });
       assert.equal(kept(switched) - kept(preset), wasKept ? -tensors : tensors);
       const { validation } = validated(switched);
       assert.ok(validation.valid, JSON.stringify([validation.missing, validation.unexpected, validation.mismatched].flat().slice(0, 3)));
-      assert.deepEqual(optionalParts(switched).map(one => one.kept), [!wasKept]);
-      assert.equal(validation.hyperparameters.get(part)?.value, wasKept ? 0 : 1);
+      assert.equal(optionalParts(switched).find(one => one.id === part)?.kept, !wasKept);
+      // Of projectors, the number of its kind.
+      assert.equal((validation.hyperparameters.get(part)?.value ?? 0) > 0, !wasKept);
       // The same after the recipe went through a file.
       const saved = parseRecipe(recipeToJson(switched.recipe), 'x.recipe.json');
       assert.equal(kept(await openJob(preset.checkpoint, { recipe: saved, ...(preset.config && { config: preset.config }) })), kept(switched));
@@ -83,8 +102,25 @@ describe('Optional parts', () => {
   it('that are not there are refused by name', async () => {
     const says = (text: string) => (error: unknown): boolean => error instanceof UserError && error.message === text;
     const clip = await tiny('clip');
-    assert.throws(() => switchParts(clip, { head: true }), says('model.safetensors has no optional part "head". It has: projection.'));
+    assert.throws(() => switchParts(clip, { head: true }), says('model.safetensors has no optional part "head". CLIP encoders can have: projection, projector. This one has: projection.'));
     const plain = await tiny('dinov2');
-    assert.throws(() => switchParts(plain, { head: true }), says('model.safetensors has no optional part "head". It has none.'));
+    assert.throws(() => switchParts(plain, { merger: true }), says('model.safetensors has no optional part "merger". DINOv2 encoders have no optional parts.'));
+    const alone = await tiny('internvit-300m');
+    assert.throws(() => switchParts(alone, { projector: true }), says('model.safetensors has no optional part "projector". InternViT encoders can have: projector. This one has: none.'));
+    const unknown = await openJob(fakeCheckpoint(LANGUAGE_MODEL));
+    assert.throws(() => switchParts(unknown, { merger: true }), says('fake has no optional part "merger". No vision encoder is recognised in it.'));
+  });
+
+  it('name what joins the encoder to its language model, where that is of no known kind', async () => {
+    const tensors = [...LANGUAGE_MODEL, ...tensorsOf(STATE_DICTS.siglip_vision_nohead!['4'], 'vpm.'), { key: 'resampler.query', shape: [64, 64] }, { key: 'resampler.attn.in_proj_weight', shape: [192, 64] }];
+    const job = await openJob(fakeCheckpoint(tensors));
+    assert.throws(() => switchParts(job, { projector: true }), new UserError('fake has no optional part "projector". SigLIP encoders can have: head, projector. This one has: none. What joins it to its language model (resampler) is of no kind that is known here.'));
+  });
+
+  it('keep a setting of the projector for when it is taken in, and load strictly without', async () => {
+    const preset = await tiny('clip-llava');
+    const taken = updateJob(switchParts(preset, { projector: true }), { recipe: { ...switchParts(preset, { projector: true }).recipe, settings: { output_dim: 7 } } });
+    assert.equal(validated(taken).validation.mismatched.length, 4);
+    assert.ok(validated(switchParts(taken, { projector: false })).validation.valid);
   });
 });

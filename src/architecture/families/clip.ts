@@ -5,6 +5,7 @@ import { flag, headsOf, mlpByRatio, ownSize, part, positions, size, type Size } 
 import type { TensorList } from '../tensorList';
 import { below, module, modules, stacked, tensor, type Places } from '../vitSpec';
 import { shortestEdgeAndCrop } from './preprocessing';
+import { LLAVA, LLAVA_LINEAR, LLAVA_ORIGINAL, VIP_LLAVA } from './projectors';
 
 /** What LLaVA-like models and Phi-3-vision use when their configs describe no tower: openai/clip-vit-large-patch14-336. */
 const LARGE_336 = { width: 1024, mlp_size: 4096, layers: 24, heads: 16, patch_size: 14, image_size: 336, projection_dim: 768 };
@@ -33,7 +34,8 @@ export const CLIP_BLOCK: Places = modules({
 /**
  * CLIPVisionModel of transformers (models/clip/modeling_clip.py), with the config defaults of CLIPVisionConfig.
  * `features` is its last_hidden_state, which is not normed; `pooled` its pooler_output, the normed class token;
- * `projected` the image_embeds of CLIPVisionModelWithProjection, not divided by their length.
+ * `projected` the image_embeds of CLIPVisionModelWithProjection, not divided by their length; `merged` what LLaVA's projector makes of
+ * the hidden state that its config names.
  */
 export const clip = encoderFamily({
   id: 'clip',
@@ -67,7 +69,8 @@ export const clip = encoderFamily({
   // Upstream's misspelling tells it from all others.
   anchors: { all: ['pre_layrnorm.weight', 'embeddings.class_embedding', 'embeddings.patch_embedding.weight'] },
   buffers: ['embeddings.position_ids'],
-  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['visual_projection'], beside: 'level', kept: false, why: t('CLIP\'s projection into the space shared with text; CLIPVisionModel has no such tensor.') }],
+  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['visual_projection'], besideLevel: true, kept: false, why: t('CLIP\'s projection into the space shared with text; CLIPVisionModel has no such tensor.') }],
+  projectors: [VIP_LLAVA, LLAVA, LLAVA_ORIGINAL, LLAVA_LINEAR],
   config: {
     own: { clip_vision_model: {} },
     within: {

@@ -4,6 +4,7 @@ import { encoderFamily } from '../encoderFamily';
 import { flag, headsOf, positions, size } from '../sizes';
 import { module, modules, stacked, tensor } from '../vitSpec';
 import { IMAGENET_STATISTICS, squash } from './preprocessing';
+import { INTERNVL, INTERNVL_HF } from './projectors';
 
 /** InternViT-300M and -6B. */
 const HEADS = headsOf({ 1024: 16, 3200: 25 });
@@ -54,6 +55,7 @@ export const internVit = encoderFamily({
     });
   },
   anchors: { all: ['encoder.layers.0.ls1', 'embeddings.class_embedding', 'embeddings.position_embedding'] },
+  projectors: [INTERNVL],
   config: { own: { intern_vit_6b: {} }, within: { internvl_chat: { type: 'intern_vit_6b', absent: {} } } },
   class: { model_type: 'intern_vit_6b', architecture: 'InternVisionModel' },
   fields: { hidden_act: 'gelu', layer_norm_eps: 1e-6, num_channels: 3, drop_path_rate: 0 },
@@ -119,6 +121,7 @@ export const internVlHf = encoderFamily({
     if (t.value('mean_pooling') === 0) t.norm('layernorm', 'width');
   },
   anchors: { all: ['encoder.layer.0.lambda_1', 'embeddings.cls_token', 'embeddings.patch_embeddings.projection.weight'] },
+  projectors: [INTERNVL_HF],
   config: { own: { internvl_vision: {} }, within: { internvl: { type: 'internvl_vision', absent: {} }, interns1: { type: 'internvl_vision' } } },
   class: { model_type: 'internvl_vision', architecture: 'InternVLVisionModel' },
   fields: { hidden_act: 'gelu', layer_norm_eps: 1e-6, num_channels: 3, layer_scale_init_value: 0.1 },

@@ -3,17 +3,19 @@ import { t } from '@vscode/l10n';
 import { inWords } from '../../checkpoint/wording';
 import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
+import { PROJECTOR } from '../projector';
 import { ownSize, part, patchValues, positions, size, type ValueOf } from '../sizes';
 import { tileLayouts } from '../tiles';
 import { activationNamed, epsilonOf, module, modules, rotaryOf, tensor } from '../vitSpec';
 import { CLIP_STATISTICS, HALF_STATISTICS, squash } from './preprocessing';
+import { LLAMA4, MLLAMA } from './projectors';
 
-const TITLE = 'Mllama vision';
+const TITLE = 'Mllama';
 
 /**
  * MllamaVisionModel of transformers (models/mllama): pictures in tiles, and a second stack of gated blocks. Its input here is the
  * canvas of tiles as one picture. `features` is the last hidden state of the picture's own tokens, each tile's class token and then the
- * patches, beside those that the config names.
+ * patches, beside those that the config names; `merged` what the projector makes of them.
  */
 export const mllama = encoderFamily({
   id: 'mllama',
@@ -62,6 +64,7 @@ export const mllama = encoderFamily({
     });
   },
   anchors: { all: ['gated_positional_embedding.gate', 'class_embedding', 'global_transformer.layers.0.gate_attn'] },
+  projectors: [MLLAMA],
   config: { own: { mllama_vision_model: {} }, within: { mllama: { type: 'mllama_vision_model', absent: {} } } },
   class: { model_type: 'mllama_vision_model', architecture: 'MllamaVisionModel' },
   fields: { hidden_act: 'gelu', norm_eps: 1e-5, num_channels: 3, intermediate_layers_indices: [3, 7, 15, 23, 30], vision_output_dim: 7680 },
@@ -74,6 +77,7 @@ export const mllama = encoderFamily({
     layouts: tileLayouts(value('tiles')).slice(0, value('aspect_ratios')),
     plainBlocks: value('layers'), gatedBlocks: value('global_layers'),
     featureBlocks: blockNumbers(field('intermediate_layers_indices'), value('layers')),
+    ...(value(PROJECTOR) > 0 && { mergedWidth: value('output_dim') }),
     epsilon: epsilonOf(field('norm_eps'), TITLE), activation: activationNamed(field('hidden_act'), TITLE),
   }),
 });
@@ -81,6 +85,8 @@ export const mllama = encoderFamily({
 function blockNumbers(value: unknown, most: number): readonly number[] {
   const parsed = z.array(z.number().int().min(0).max(most)).readonly().safeParse(value);
   if (!parsed.success) throw new UserError(t`The config's intermediate_layers_indices is ${inWords(value)}, no list of numbers up to ${most}, so the ${TITLE} encoder cannot be run.`);
+  const twice = parsed.data.find((block, index) => parsed.data.indexOf(block) !== index);
+  if (twice !== undefined) throw new UserError(t`The config's intermediate_layers_indices names block ${twice} twice, so the ${TITLE} encoder cannot be run.`);
   return parsed.data;
 }
 
@@ -92,11 +98,11 @@ function wholePatches(tile: number, patch: number): number {
 /**
  * Llama4VisionModel of transformers (models/llama4/modeling_llama4.py), which has its class token after the patches, where no
  * rotation turns it, and its adapter inside the class. Each tile of a picture runs alone. `features` is what comes before the
- * adapter, normed; `merged` what the adapter makes of the patches.
+ * adapter, normed; `merged` what the adapter makes of the patches, and the projector of that.
  */
 export const llama4 = encoderFamily({
   id: 'llama4',
-  title: 'Llama 4 vision',
+  title: 'Llama 4',
   models: 'Llama 4 Scout and Maverick',
   support: 'preview',
   sizes: [
@@ -132,12 +138,13 @@ export const llama4 = encoderFamily({
   },
   anchors: { all: ['positional_embedding_vlm', 'class_embedding', 'patch_embedding.linear.weight'] },
   parts: [{ id: 'adapter', title: t('Adapter (pixel shuffle and MLP)'), modules: ['vision_adapter'], kept: false, why: t('The adapter to the projector. The encoder\'s class in transformers has it too: take it in to load that class strictly.') }],
+  projectors: [LLAMA4],
   config: { own: { llama4_vision_model: {} }, within: { llama4: { type: 'llama4_vision_model', absent: {} } } },
   class: { model_type: 'llama4_vision_model', architecture: 'Llama4VisionModel' },
   fields: { hidden_act: 'gelu', norm_eps: 1e-5, num_channels: 3, rope_theta: 10_000, pixel_shuffle_ratio: 0.5, vision_output_dim: 7680 },
   preprocessor: squash('Llama4ImageProcessorFast', HALF_STATISTICS, 2),
   graph: (value, field) => ({
-    outer: { ...module('patch', 'patch_embedding.linear'), ...tensor('class', 'class_embedding'), ...tensor('positions', 'positional_embedding_vlm'), ...modules({ preNorm: 'layernorm_pre', finalNorm: 'layernorm_post', 'merger.fc1': 'vision_adapter.mlp.fc1', 'merger.fc2': 'vision_adapter.mlp.fc2' }) },
+    outer: { ...module('patch', 'patch_embedding.linear'), ...tensor('class', 'class_embedding'), ...tensor('positions', 'positional_embedding_vlm'), ...modules({ preNorm: 'layernorm_pre', finalNorm: 'layernorm_post', 'merger.fc1': 'vision_adapter.mlp.fc1', 'merger.fc2': 'vision_adapter.mlp.fc2', 'merger.fc3': 'multi_modal_projector.linear_1' }) },
     blocks: 'model.layers',
     block: modules({
       norm1: 'input_layernorm', q: 'self_attn.q_proj', k: 'self_attn.k_proj', v: 'self_attn.v_proj', out: 'self_attn.o_proj',
@@ -145,7 +152,7 @@ export const llama4 = encoderFamily({
     }),
     placedLast: true,
     rotary: rotaryOf(field, { pairs: 'neighbours', axes: 'columns-first', coordinates: 'from-one' }),
-    ...(adapterRuns(value, field) && { merger: { kind: 'shuffle', side: SHUFFLED, width: value('adapter_output'), inner: value('adapter_input') } }),
+    ...(adapterRuns(value, field) && { merger: { kind: 'shuffle', side: SHUFFLED, width: value(value(PROJECTOR) > 0 ? 'output_dim' : 'adapter_output'), inner: value('adapter_input') } }),
     // The class takes neither from its config: its norms have PyTorch's epsilon, its MLPs the exact GELU.
     epsilon: 1e-5, activation: 'gelu',
     finalNorm: { features: true, pooled: false }, pooled: 'none',

@@ -3,6 +3,7 @@ import { encoderFamily } from '../encoderFamily';
 import { flag, headsOf, ownSize, part, positions, size, type Size, type ValueOf } from '../sizes';
 import { modules, rotaryOf, stacked, tensor } from '../vitSpec';
 import { CLIP_STATISTICS, HALF_STATISTICS } from './preprocessing';
+import { KIMI, LLAVA, MISTRAL3, MISTRAL_ADAPTER, MISTRAL_MERGER, MOONVIT_MERGE } from './projectors';
 
 /** Encoders for pictures of any shape, which tell positions by rotary embeddings: Pixtral, MoonViT, GLM-4V. */
 
@@ -49,6 +50,7 @@ export const pixtral = encoderFamily({
   },
   anchors: { all: ['patch_conv.weight', 'ln_pre.weight', 'transformer.layers.0.feed_forward.gate_proj.weight'] },
   buffers: ['patch_positional_embedding.inv_freq'],
+  projectors: [MISTRAL3, LLAVA],
   config: { own: { pixtral: {} }, within: { mistral3: { type: 'pixtral', absent: { patch_size: 14, image_size: 1540 } } } },
   class: { model_type: 'pixtral', architecture: 'PixtralVisionModel' },
   fields: { hidden_act: 'gelu', num_channels: 3, rope_theta: 10_000, head_dim: 64 },
@@ -85,6 +87,7 @@ export const pixtralMistral = encoderFamily({
     });
   },
   anchors: { all: ['patch_conv.weight', 'ln_pre.weight', 'transformer.layers.0.feed_forward.w1.weight'] },
+  projectors: [MISTRAL_MERGER, MISTRAL_ADAPTER],
   config: { own: {}, places: [['vision_encoder']], looksOwn: object => typeof object.hidden_size === 'number' && typeof object.num_hidden_layers === 'number' },
   fields: { num_channels: 3, rope_theta: 10_000 },
   graph: (value, field) => ({
@@ -99,9 +102,6 @@ export const pixtralMistral = encoderFamily({
   wrapConfig: fields => ({ vision_encoder: fields }),
   preprocessor: value => ({ ...anyShape('PixtralImageProcessor', CLIP_STATISTICS), size: { longest_edge: value('image_size') }, patch_size: { height: value('patch_size'), width: value('patch_size') } }),
 });
-
-/** Patches that Kimi-VL's code joins along each side, of which its projector makes a token. */
-const MOONVIT_MERGE = 2;
 
 /**
  * MoonVitPretrainedModel of Kimi-VL (moonshotai/Kimi-VL-A3B, modeling_kimi_vl.py): a position table that is resized, and rotary
@@ -119,8 +119,6 @@ export const moonVit = encoderFamily({
     size('mlp_size', ['intermediate_size', 'vt_intermediate_size'], 4304),
     size('patch_size', 'patch_size', 14),
     ownSize('table_height', t('Rows of the position table.'), { config: ['init_pos_emb_height'], default: 64, max: 4096 }),
-    part('projector', t('1 when the projector into the language model is kept.'), 0),
-    ownSize('output_dim', t('Width of the projector\'s output, the language model\'s.'), { config: [['text_config', 'hidden_size']], guess: () => 2048, max: 65_536 }),
     ownSize('table_width', t('Columns of the position table.'), { config: ['init_pos_emb_width'], default: 64, max: 4096 }),
   ],
   tensors: t => {
@@ -136,22 +134,16 @@ export const moonVit = encoderFamily({
       t.linear('wo', 'width', 'width');
     });
     t.norm('encoder.final_layernorm', 'width');
-    t.part('projector', () => {
-      t.norm('multi_modal_projector.pre_norm', 'width');
-      t.linear('multi_modal_projector.linear_1', { of: 'width', times: MOONVIT_MERGE ** 2 }, { of: 'width', times: MOONVIT_MERGE ** 2 });
-      t.linear('multi_modal_projector.linear_2', 'output_dim', { of: 'width', times: MOONVIT_MERGE ** 2 });
-    });
   },
   anchors: { all: ['patch_embed.pos_emb.weight', 'patch_embed.proj.bias', 'encoder.blocks.0.wqkv.weight', 'encoder.final_layernorm.weight'] },
-  parts: [{ id: 'projector', title: t('Projector into the language model'), modules: ['multi_modal_projector'], kept: false, beside: 'encoder', why: t('Joins the encoder to the language model.') }],
+  projectors: [KIMI],
   config: { own: { moonvit: {} }, within: { kimi_vl: { type: 'moonvit', absent: {} } } },
   class: { model_type: 'moonvit', architecture: 'MoonVitPretrainedModel' },
   fields: { merge_kernel_size: [2, 2] },
   graph: value => ({
-    outer: { ...modules({ patch: 'patch_embed.proj', finalNorm: 'encoder.final_layernorm', 'merger.norm': 'multi_modal_projector.pre_norm', 'merger.fc1': 'multi_modal_projector.linear_1', 'merger.fc2': 'multi_modal_projector.linear_2' }), ...tensor('positions', 'patch_embed.pos_emb.weight') }, blocks: 'encoder.blocks',
+    outer: { ...modules({ patch: 'patch_embed.proj', finalNorm: 'encoder.final_layernorm' }), ...tensor('positions', 'patch_embed.pos_emb.weight') }, blocks: 'encoder.blocks',
     block: { ...modules({ norm1: 'norm0', norm2: 'norm1', out: 'wo', fc1: 'mlp.fc0', fc2: 'mlp.fc1' }), ...stacked('wqkv', ['q', 'k', 'v']) },
     epsilon: 1e-5, activation: 'gelu_pytorch_tanh', finalNorm: { features: true, pooled: false }, pooled: 'none',
-    ...(value('projector') === 1 && { merger: { kind: 'mlp', side: MOONVIT_MERGE, width: value('output_dim'), inner: MOONVIT_MERGE ** 2 * value('width'), norm: 'layer', epsilon: 1e-5 } }),
     anyGrid: anyGrid(value, MOONVIT_MERGE), table: { rows: value('table_height'), columns: value('table_width'), resize: 'bicubic' },
     rotary: rotaryOf(() => undefined, { pairs: 'neighbours', axes: 'in-turn' }),
   }),

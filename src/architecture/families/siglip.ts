@@ -6,6 +6,7 @@ import type { TensorList } from '../tensorList';
 import { below, module, modules, stacked, tensor, type ChooseVit } from '../vitSpec';
 import { CLIP_BLOCK, clipBlock, VISION_MODEL_LEVEL } from './clip';
 import { HALF_STATISTICS, squash } from './preprocessing';
+import { GEMMA3, IDEFICS3, LLAVA, LLAVA_ORIGINAL_SIGLIP, PALIGEMMA } from './projectors';
 
 const SO400M = { width: 1152, mlp_size: 4304, layers: 27, heads: 16, patch_size: 14, image_size: 384 };
 /** Heads of the published models by width: base, large, so400m, giant. */
@@ -83,6 +84,7 @@ export const siglip = encoderFamily({
   anchors: { all: ANCHORS, none: ['embeddings.class_embedding'], rank: ['embeddings.patch_embedding.weight', 4] },
   buffers: ['embeddings.position_ids'],
   parts: PARTS,
+  projectors: [GEMMA3, PALIGEMMA, IDEFICS3, LLAVA, LLAVA_ORIGINAL_SIGLIP],
   config: {
     own: {
       siglip_vision_model: {},

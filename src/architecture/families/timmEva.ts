@@ -27,7 +27,7 @@ const EVA: Pick<EncoderSpec, 'support' | 'parts' | 'config' | 'fields' | 'wrapCo
     part('projection', t('1 when the projection into the space shared with text is kept.'), 0),
     ownSize('projection_dim', t('Width of the space shared with text.'), { default: 1024, guess: () => 1024, max: 65_536, part: true }),
   ],
-  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['head'], kept: false, why: t('The projection into the space shared with text, or a classifier.') }],
+  parts: [{ id: 'projection', title: t('Projection into the space shared with text'), modules: ['head'], kept: false, ambiguous: true, why: t('The projection into the space shared with text, or a classifier.') }],
   config: { own: {}, looksOwn: object => typeof object.width === 'number' && typeof object.layers === 'number' },
   fields: {},
   wrapConfig: fields => ({ vision_config: fields }),

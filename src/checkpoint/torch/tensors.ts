@@ -1,7 +1,7 @@
 import { t } from '@vscode/l10n';
 import { UserError } from '../../errors';
 import { formatBytes } from '../../format';
-import type { ParsedFile } from '../checkpoint';
+import type { ParsedFile, Tensor } from '../checkpoint';
 import { isContiguous, isExpansionBomb } from '../layout';
 import type { PicklePersistent, PickleValue } from './pickleValue';
 import { rebuildTensor, type RebuiltTensor } from './rebuild';
@@ -9,11 +9,11 @@ import { findStateDict } from './stateDict';
 import type { Storage, StorageLocation } from './storage';
 import { quoted } from '../wording';
 
-type ParsedTensor = ParsedFile['tensors'][number];
-
 export interface TensorSources {
   /** What to call the file in a message. */
   readonly name: string;
+  /** What its tensors give as the index of their file. */
+  readonly file: number;
   /** What its pickle holds. */
   readonly root: PickleValue;
   readonly storages: ReadonlyMap<PicklePersistent, Storage>;
@@ -32,7 +32,7 @@ export function listTensors(sources: TensorSources): Pick<ParsedFile, 'tensors' 
   const stateDict = findStateDict(name, root);
   const others = stateDict.others.slice();
   const warnings = stateDict.warnings.slice();
-  const tensors: ParsedTensor[] = [];
+  const tensors: Tensor[] = [];
   const skip = (key: string, description: string): void => {
     others.push({ key, description });
     warnings.push(t`${key} in ${name} is ${description}: it can be seen but not extracted.`);
@@ -57,7 +57,7 @@ export function listTensors(sources: TensorSources): Pick<ParsedFile, 'tensors' 
 }
 
 /** The tensor, or why it cannot be expressed. */
-function place({ name, locations, bigEndian }: TensorSources, key: string, { element, storage, offset, shape, strides }: RebuiltTensor): ParsedTensor | string {
+function place({ name, file, locations, bigEndian }: TensorSources, key: string, { element, storage, offset, shape, strides }: RebuiltTensor): Tensor | string {
   if (element.dtype === undefined) return t`a tensor of ${element.name} values, a dtype that safetensors does not have`;
   const location = locations.get(storage.key);
   if (location === undefined) throw new UserError(t`${name} is damaged: the storage ${quoted(storage.key)} of its tensor ${quoted(key)} is missing. Download it again.`);
@@ -72,6 +72,7 @@ function place({ name, locations, bigEndian }: TensorSources, key: string, { ele
   };
   return {
     key,
+    file,
     dtype: element.dtype,
     shape: element.packed === undefined || last === undefined ? shape : [...shape.slice(0, -1), last * element.packed],
     // A tensor without elements may begin anywhere; its storage is a place that exists.

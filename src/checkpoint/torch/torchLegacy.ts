@@ -26,14 +26,15 @@ const LANES = 4;
  * pickles back to back (magic number, protocol, system, the object, the storages' keys), then
  * for each key the number of elements (int64) and the bytes, both always little-endian.
  * Format: `_legacy_save` in https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
+ * @param file what its tensors give as the index of their file
  * @throws UserError for a damaged or truncated file, for a pickle that names a global outside the
  * list in globals.ts, and when there are no tensors.
  */
-export async function readTorchLegacy(source: ByteSource, signal?: AbortSignal): Promise<ParsedFile> {
+export async function readTorchLegacy(source: ByteSource, signal?: AbortSignal, file = 0): Promise<ParsedFile> {
   const { object, keys, end } = await readPickles(source, signal);
   const storages = readStorages(source.name, object.persistents);
   const locations = await locate(source, keys, storages.byKey, end, signal);
-  const listed = listTensors({ name: source.name, root: object.value, storages: storages.byPersistent, locations, bigEndian: false });
+  const listed = listTensors({ name: source.name, file, root: object.value, storages: storages.byPersistent, locations, bigEndian: false });
   return { format: 'torch-legacy', metadata: new Map(), ...listed };
 }
 

@@ -20,10 +20,11 @@ const MAX_VERSION = 10;
  * with one folder, in it data.pkl, which describes everything, and data/0, data/1, ... with the bytes.
  * Format: https://github.com/pytorch/pytorch/blob/main/caffe2/serialize/inline_container.h
  * Unlike torch.load it also reads pickle protocols 4 and 5, TorchScript, and archives without a version.
+ * @param file what its tensors give as the index of their file
  * @throws UserError for a damaged archive, for a pickle that names a global outside the list in
  * globals.ts, and when there are no tensors.
  */
-export async function readTorchZip(source: ByteSource, signal?: AbortSignal): Promise<ParsedFile> {
+export async function readTorchZip(source: ByteSource, signal?: AbortSignal, file = 0): Promise<ParsedFile> {
   const directory = await readZipDirectory(source, signal);
   const archive = new Archive(source, directory, findRoot(source, directory), signal);
   const isScript = archive.find('constants.pkl') !== undefined;
@@ -38,7 +39,7 @@ export async function readTorchZip(source: ByteSource, signal?: AbortSignal): Pr
   });
   const storages = readStorages(source.name, pickle.persistents);
   const locations = await archive.locate(storages.byKey.values());
-  const listed = listTensors({ name: source.name, root: pickle.value, storages: storages.byPersistent, locations, bigEndian });
+  const listed = listTensors({ name: source.name, file, root: pickle.value, storages: storages.byPersistent, locations, bigEndian });
   return { format: 'torch-zip', metadata: new Map(), ...listed, warnings: [...warnings, ...listed.warnings] };
 }
 

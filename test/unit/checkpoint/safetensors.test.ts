@@ -145,7 +145,7 @@ describe('readSafetensors', () => {
 
     it('an entry written as a list, without a warning', async () => {
       const parsed = await readText('{"a":["F32",[2,2],[0,16]]}', 16);
-      assert.deepEqual(parsed.tensors[0], { key: 'a', dtype: 'F32', shape: [2, 2], offset: 34, length: 16 });
+      assert.deepEqual(parsed.tensors[0], { key: 'a', dtype: 'F32', shape: [2, 2], file: 0, offset: 34, length: 16 });
       await assert.rejects(readText('{"a":["F32",[2,2]],"b":["F32",[2,2],[0,16]]}', 16), userError(/"a" has no data_offsets/));
       await assert.rejects(readText('{"a":["F32",[2,2],[0,16],1]}', 16), userError(/more than dtype, shape and data_offsets/));
     });
@@ -218,7 +218,7 @@ describe('readSafetensors', () => {
         const header = `{${[`"__metadata__":${JSON.stringify(metadata)}`, ...entries].join(',')}}`;
         const parsed = await readText(header, end);
         const dataStart = 8 + Buffer.byteLength(header);
-        assert.deepEqual(parsed.tensors, expected.map(one => ({ ...one, offset: one.offset + dataStart })));
+        assert.deepEqual(parsed.tensors, expected.map(one => ({ ...one, file: 0, offset: one.offset + dataStart })));
         assert.deepEqual([...parsed.metadata], Object.entries(metadata));
       },
     ), { numRuns: 300 });

@@ -36,6 +36,14 @@ describe('parseShardIndex', () => {
     assert.deepEqual([...index.weightMap], [['layers.1', 'b'], ['7', 'b'], ['3', 'a']]);
   });
 
+  it('reads a name as it is spelt, also after one that looks like it', () => {
+    // The name before is looked for in the bytes: escapes and UTF-8 must not make two names one, nor bad JSON good.
+    const names = ['a', '\\u00e9', '\u00e9', '\u00c3\u00a9', 'c', 'c'];
+    const index = parse(`{"weight_map":{${names.map((name, i) => `"${i}":"${name}"`).join(',')}}}`);
+    assert.deepEqual([...index.weightMap.values()], ['a', '\u00e9', '\u00e9', '\u00c3\u00a9', 'c', 'c']);
+    assert.throws(() => parse('{"weight_map":{"0":"a\\"b","1":"a"b"}}'), userError(/"," or "\}" is expected/));
+  });
+
   it('says what is wrong', () => {
     const faulty: readonly (readonly [text: string, reason: RegExp])[] = [
       ['{"weight_map":{"a":"b"}', /is damaged: "," or "}" is expected \(at its byte 23\)\. Download or export the file again\.$/],

@@ -167,7 +167,7 @@ describe('the preview', function () {
 
   it('shows a picture on tiles as one grid, and counts no tokens that are not the picture\'s', async () => {
     const { preview, told, model } = await open(join(FIXTURES, 'families/mllama'));
-    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama vision', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true });
+    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true });
     assert.match(model.rule, /Mllama/);
     // 12 x 12 pixels a tile; the picture of 640 x 480 goes onto two by two of them.
     preview.add([{ name: 'wide.png', bytes: await sharp({ create: { width: 640, height: 480, channels: 3, background: '#804020' } }).png().toBuffer() }]);

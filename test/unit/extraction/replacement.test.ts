@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { OutputFolder, recover } from '../../../src/extraction/outputFolder';
 
@@ -26,7 +26,7 @@ const DYING = (out: string, at: number): string => `
 `;
 
 function contents(folder: string): Record<string, string> {
-  return Object.fromEntries(readdirSync(folder).sort().filter(name => !name.startsWith('.')).map(name => [name, readFileSync(join(folder, name), 'utf8')]));
+  return Object.fromEntries(readdirSync(folder, { withFileTypes: true }).filter(entry => entry.isFile()).map(({ name }) => name).sort().filter(name => !name.startsWith('.')).map(name => [name, readFileSync(join(folder, name), 'utf8')]));
 }
 
 const sorted = (files: Record<string, string>): Record<string, string> => Object.fromEntries(Object.entries(files).sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -53,4 +53,51 @@ describe('replacing an earlier output', function () {
       assert.deepEqual(readdirSync(out).sort(), Object.keys(sorted(at < 7 ? OLD : NEW)));
     }));
   }
+
+  it('is taken back where the folder is now, also when another has its old place', () => inFolder(async out => {
+    spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', DYING(out, 5)]);
+    assert.notDeepEqual(contents(out), sorted(OLD));
+    const moved = `${out}-moved`;
+    renameSync(out, moved);
+    try {
+      mkdirSync(out);
+      writeFileSync(join(out, 'model.safetensors'), 'another\'s');
+      await recover(moved);
+      assert.deepEqual(contents(moved), sorted(OLD));
+      assert.deepEqual(contents(out), { 'model.safetensors': 'another\'s' });
+    } finally {
+      rmSync(moved, { recursive: true });
+    }
+  }));
+
+  // A folder may come from a stranger, with what looks like the leftover of a run on this machine.
+  it('moves nothing that lies outside the folder, whatever a record and links in it say', () => inFolder(async out => {
+    const victim = `${out}-victim`;
+    const dead = spawnSync(process.execPath, ['-e', '']).pid;
+    const partial = (parent: string, number: number): string => join(parent, `.vision-encoder-partial-${hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60)}-${dead}-00000000000${number}`);
+    const leave = (folder: string, record: unknown): void => {
+      mkdirSync(join(folder, 'replaced'), { recursive: true });
+      writeFileSync(join(folder, 'waits'), '');
+      writeFileSync(join(folder, 'replacing.json'), JSON.stringify(record));
+    };
+    try {
+      mkdirSync(victim);
+      writeFileSync(join(victim, 'key'), 'secret');
+      // The record of another place, names that lead out, a link in place of what was replaced, and one in place of all.
+      leave(partial(out, 1), { out: victim, names: ['key', 'waits'], before: [] });
+      leave(partial(out, 2), { names: ['waits', '../key'], before: [`../../${victim.split('/').at(-1)}/key`] });
+      leave(partial(out, 3), { names: ['waits'], before: ['key'] });
+      rmSync(join(partial(out, 3), 'replaced'), { recursive: true });
+      symlinkSync(victim, join(partial(out, 3), 'replaced'));
+      leave(join(victim, 'left'), { names: ['waits'], before: [] });
+      symlinkSync(join(victim, 'left'), partial(out, 4));
+      await recover(out);
+      await (await OutputFolder.prepare(out)).discard();
+      assert.deepEqual(contents(victim).key, 'secret');
+      assert.deepEqual(readdirSync(join(victim, 'left')).sort(), ['replaced', 'replacing.json', 'waits']);
+      assert.deepEqual(contents(out), sorted(OLD));
+    } finally {
+      rmSync(victim, { recursive: true });
+    }
+  }));
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { open, readFile, readdir } from 'node:fs/promises';
+import { open, readFile, readdir, rename, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { downloadEstimate } from '../../../src/extraction/downloadEstimate';
@@ -196,6 +196,22 @@ describe('extraction from a failing server', () => {
       await file.close();
       await assert.rejects(extractFrom(job, out), userError(/interrupted extraction had written is damaged.*Extract again/));
       assert.deepEqual(await readdir(parent), ['model']);
+
+      // A power cut may lose the file and leave the record of it.
+      await rm(join(await interrupt(), 'model.safetensors'));
+      await assert.rejects(extractFrom(job, out), userError(/interrupted extraction had written is damaged.*Extract again/));
+      assert.deepEqual(await readdir(parent), ['model']);
+
+      // Who put a link there had it written through.
+      const left = await interrupt();
+      await rename(join(left, 'model.safetensors'), join(parent, 'victim'));
+      await symlink(join(parent, 'victim'), join(left, 'model.safetensors'));
+      const before = await readFile(join(parent, 'victim'));
+      await extractFrom(job, out, { onResume: () => assert.fail('It went on through a link.') });
+      assert.deepEqual(await readFile(join(parent, 'victim')), before);
+      assert.deepEqual((await verify(out)).differences, []);
+      await rm(out, { recursive: true });
+      await rm(join(parent, 'victim'));
 
       await interrupt();
       await extractFrom(job, out, { format: 'torch', onResume: () => assert.fail('Another format is nothing to go on from.') });

@@ -79,7 +79,7 @@ export function open(checkpoint: Checkpoint, config?: ConfigDocument, { switched
   const overrides = Object.entries(switched).flatMap(([id, kept]) => {
     const found = family.switches?.find(one => one.id === id);
     if (found === undefined) throw new Error(`${family.id} has no switch ${id}.`);
-    return found.rules(detection.prefix, kept);
+    return found.rules(detection.prefix, kept, checkpoint.tensors);
   });
   const plan = makePlan(checkpoint, { ...preset, overrides, settings });
   return { family, detection, plan, validation: validate(plan, family, config) };

@@ -25,10 +25,16 @@ import { FIXTURES } from '../../support/checkpoints';
 const TINY: Readonly<Record<string, string>> = {
   'clip': 'clip',
   'clip-llava': 'clip',
+  'clip-llava-original': 'clip',
+  'clip-llava-linear': 'clip',
+  'clip-vipllava': 'clip',
   'open-clip': 'open-clip',
   'open-clip-quick': 'open-clip',
   'siglip': 'siglip',
   'siglip-gemma3': 'siglip',
+  'siglip-paligemma': 'siglip',
+  'siglip-onevision': 'siglip',
+  'siglip-llava-original': 'siglip',
   'siglip-smolvlm': 'siglip',
   'dinov2': 'dinov2',
   'dinov2-registers': 'dinov2',
@@ -65,7 +71,9 @@ const TINY: Readonly<Record<string, string>> = {
   'dinov3': 'dinov3',
   'dinov3-gated': 'dinov3',
   'pixtral': 'pixtral',
+  'pixtral-mistral3': 'pixtral',
   'pixtral-mistral': 'pixtral-mistral',
+  'pixtral-mistral-merger': 'pixtral-mistral',
   'moonvit': 'moonvit',
   'glm4v': 'glm4v',
   'llama4': 'llama4',
@@ -168,7 +176,7 @@ describe('forward passes', () => {
   }
 
   it('have the merger\'s outputs only where it was taken in, and the same features either way', async () => {
-    for (const name of ['qwen2-vl', 'qwen2.5-vl', 'qwen2.5-omni', 'qwen3-vl', 'qwen3.5', 'qwen3-omni', 'glm4v', 'moonvit']) {
+    for (const name of ['qwen2-vl', 'qwen2.5-vl', 'qwen2.5-omni', 'qwen3-vl', 'qwen3.5', 'qwen3-omni', 'glm4v', 'moonvit', 'clip-llava', 'clip-vipllava', 'siglip-gemma3', 'internvit-6b', 'pixtral-mistral3', 'mllama', 'llama4']) {
       const { model } = await open(name, 'preset');
       const { pixels, outputs } = await expected(name);
       const reference = outputs.get('features');

@@ -84,7 +84,7 @@ describe('Mismatches', () => {
   });
 
   it('blame the sparse config\'s default for a width that is another model\'s', () => {
-    const { validation } = open(fakeCheckpoint(tensorsOf(STATE_DICTS.qwen2_5_vl_vision!['4'])), configOf({ model_type: 'qwen2_5_vl', vision_config: { depth: 2, num_heads: 4, intermediate_size: 100, patch_size: 7 } }));
+    const { validation } = open(fakeCheckpoint(tensorsOf(STATE_DICTS.qwen2_5_vl_vision!['4'])), configOf({ model_type: 'qwen2_5_vl', vision_config: { depth: 2, num_heads: 4, intermediate_size: 100, patch_size: 7 } }), { switched: { merger: false } });
     assert.ok(validation.mismatched.every(({ blame }) => blame?.hyperparameter === 'width'));
     assert.match(validation.mismatched[0]?.blame?.message ?? '', /the default of Qwen2\.5-VL is 3584/);
   });

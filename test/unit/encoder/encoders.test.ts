@@ -87,18 +87,18 @@ describe('the encoder in its process', function () {
     assert.equal(reason, 'It is slower than the CPU here: probably a software driver, not a GPU.');
   });
 
-  it('gives the reference\'s numbers for windows, rotary positions, mergers, tiles and a picture that is not square on WebGPU', async function () {
+  it('gives the reference\'s numbers for windows, rotary positions, mergers, tiles, stages and a picture that is not square on WebGPU', async function () {
     needsSoftwareGpu(this);
-    for (const name of ['qwen2.5-vl', 'qwen3-vl', 'mllama']) {
+    for (const [name, parts] of [['qwen2.5-vl', { merger: true }], ['qwen3-vl', { merger: true }], ['mllama', { projector: true }], ['florence2', {}]] as const) {
       const folder = join(FIXTURES, 'families', name);
       const known = await readFloats(join(folder, 'expected', 'outputs.safetensors'));
       const checkpoint = await openCheckpoint(folder);
-      const job = switchParts(await openJob(checkpoint), name === 'mllama' ? {} : { merger: true });
+      const job = switchParts(await openJob(checkpoint), parts);
       await checkpoint.close();
       const { family, validation } = validated(job);
       const encoder = client({ env: SOFTWARE_GPU });
       const report = await encoder.load(encoderModel(job.plan, family, validation.hyperparameters, job.config), { device: 'webgpu', precision: 'float32' });
-      assert.equal(report.device, 'webgpu');
+      assert.deepEqual([report.device, report.rejected], ['webgpu', []]);
       assertClose(await encoder.run(pixelsOf(known), [...known.keys()].filter(key => key !== 'pixel_values')), known, 1e-3);
     }
   });

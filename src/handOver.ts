@@ -12,7 +12,7 @@ import { checkFolder } from './extraction/preconditions';
 import type { OutputFormat } from './extraction/weightsLayout';
 import { featureWidth } from './handover/featureWidth';
 import { handedOn, ONNX_MODEL } from './handover/onnx';
-import { projectionFiles, type Projection } from './handover/projection';
+import { earlierProjection, projectionFiles, type Projection } from './handover/projection';
 import { pythonSnippet, SNIPPET } from './handover/snippet';
 import type { Encoder, Target } from './handover/target';
 import { TARGETS } from './handover/targets';
@@ -29,6 +29,8 @@ export interface HandOverOptions extends RunOptions, Pick<ExtractOptions, 'dtype
   readonly out: string;
   /** A projection to a language decoder to write beside the encoder. */
   readonly projection?: Omit<Projection, 'features'>;
+  /** The job before it was made ready, to say which of its parts the target does not take. */
+  readonly asked?: Job;
   /** The encoder as it is run, on this machine; asked for when a target needs it. */
   readonly model: (job: Job) => EncoderModel | Promise<EncoderModel>;
 }
@@ -93,7 +95,13 @@ export async function handOver(job: Job, target: Target, options: HandOverOption
     textFile(SNIPPET, pythonSnippet(python, { projection, format })),
   ];
   const files = target.format === 'onnx' ? await writeOnnx(job, out, beside, options) : await writeWeights(job, encoder, out, target.format, beside, options);
-  return { out, files, projection, notes: target.notes(encoder), snippet: pythonSnippet(python, { projection, format, folder: out }) };
+  return { out, files, projection, notes: [...partsLeftOut(options.asked ?? job, job, target), ...target.notes(encoder)], snippet: pythonSnippet(python, { projection, format, folder: out }) };
+}
+
+function partsLeftOut(asked: Job, ready: Job, target: Target): string[] {
+  const kept = (job: Job): string[] => optionalParts(job).filter(part => part.kept).map(({ id }) => id);
+  const left = kept(asked).filter(id => !kept(ready).includes(id));
+  return left.length === 0 ? [] : [t`What ${target.title} loads has no ${left.join(', ')}, so that is left out.`];
 }
 
 async function writeWeights(job: Job, { config, preprocessor }: Encoder, out: string, format: OutputFormat, beside: readonly ExtraFile[], options: HandOverOptions): Promise<readonly string[]> {
@@ -108,7 +116,10 @@ async function writeWeights(job: Job, { config, preprocessor }: Encoder, out: st
 async function writeOnnx(job: Job, out: string, beside: readonly ExtraFile[], { dtype, model, overwrite, signal, onProgress }: HandOverOptions): Promise<readonly string[]> {
   if (dtype !== 'keep') throw new UserError(t('An ONNX model has its weights in the dtype that they are stored in. Hand over without a dtype.'));
   await recover(out);
-  const earlier = await checkFolder(out, [ONNX_MODEL, `${ONNX_MODEL}.data`, PREPROCESSOR, ...beside.map(({ name }) => name)], job.plan, overwrite === true);
+  const names = [ONNX_MODEL, `${ONNX_MODEL}.data`, PREPROCESSOR, ...beside.map(({ name }) => name)];
+  const earlier = await checkFolder(out, names, job.plan, overwrite === true);
+  // Without a manifest nothing names a projection that an ONNX model had beside it.
+  const projection = overwrite === true && earlier.length === 0 ? (await earlierProjection(out)).filter(name => !names.includes(name)) : [];
   const runnable = await model(job);
   const sizes = pictureSizes(runnable.graph);
   const { spec } = await preprocessingOrFamilys(job, sizes, signal);
@@ -117,7 +128,7 @@ async function writeOnnx(job: Job, out: string, beside: readonly ExtraFile[], { 
   const paths = await exportOnnx(runnable, {
     path: join(out, ONNX_MODEL), outputs: handedOn(runnable.graph), weights: 'one-file', beside: [...beside, rule], overwrite: overwrite === true,
     // Without its files a manifest would say what is not there.
-    stale: earlier.length === 0 ? [] : [...earlier, MANIFEST_NAME],
+    stale: earlier.length === 0 ? projection : [...earlier, MANIFEST_NAME],
     ...(signal && { signal }), ...(onProgress && { onProgress }),
   });
   return paths.map(path => basename(path));

@@ -5,7 +5,7 @@ import { configName, isObject, parseConfig, type ConfigDocument } from './archit
 import type { Detection, Family } from './architecture/family';
 import { absentEncoder, detectFamily, FAMILIES, familyById } from './architecture/registry';
 import { UserError } from './errors';
-import { openClipAsPreprocessor } from './image/preprocessorConfig';
+import { openClipRule, timmRule, writtenRule, type PictureRule } from './image/preprocessorConfig';
 import { decodeUtf8, MAX_TEXT_BYTES } from './json';
 import type { RunOptions } from './progress';
 import { makePlan, type Plan } from './recipe/plan';
@@ -94,24 +94,36 @@ export async function findConfigs(job: Job, signal?: AbortSignal): Promise<strin
 
 /**
  * The config.json and preprocessor_config.json to write beside the extracted encoder.
- * The checkpoint's own preprocessor_config.json wins over OpenCLIP's preprocess_cfg, and that over the family's.
+ * The checkpoint's own preprocessor_config.json wins over OpenCLIP's preprocess_cfg or timm's pretrained_cfg, and those over the family's.
  * @throws UserError when the job has no family or no validation, or the checkpoint's preprocessor_config.json is broken.
  */
 export async function companionFiles(job: Job, signal?: AbortSignal): Promise<CompanionFiles> {
   const { config } = job;
   const { family, validation } = validated(job);
   const own = await ownPreprocessor(job, signal);
-  const openClip = own === undefined ? await openClipPreprocessing(job, signal) : undefined;
   const side = validation.hyperparameters.get('image_size')?.value;
+  const rule = own === undefined && side !== undefined ? (await makersRule(job, side, signal))?.rule : undefined;
   return {
     config: family.encoderConfig(validation.hyperparameters, config),
     preprocessor: own?.value
-      ?? (openClip === undefined || side === undefined ? family.preprocessorConfig(validation.hyperparameters) : openClipAsPreprocessor(openClip.value, side, openClip.name)),
+      ?? (rule === undefined || side === undefined ? family.preprocessorConfig(validation.hyperparameters) : writtenRule(rule.spec, { width: side, height: side })),
   };
 }
 
+/**
+ * The rule for pictures in a config of the model's makers, for squares of `side`: OpenCLIP's preprocess_cfg, else timm's pretrained_cfg;
+ * with the name of its file.
+ * @throws UserError naming the field that is wrong
+ */
+export async function makersRule(job: Job, side: number, signal?: AbortSignal): Promise<{ readonly rule: PictureRule; readonly name: string } | undefined> {
+  const openClip = await openClipPreprocessing(job, signal);
+  if (openClip !== undefined) return { rule: openClipRule(openClip.value, side, openClip.name), name: openClip.name };
+  const { config } = job;
+  return config !== undefined && isObject(config.value.pretrained_cfg) ? { rule: timmRule(config.value.pretrained_cfg, side, configName(config)), name: configName(config) } : undefined;
+}
+
 /** The preprocess_cfg of OpenCLIP's config, the one in use or else the one beside, which does not describe timm's towers; with its file's name. */
-export async function openClipPreprocessing(job: Job, signal?: AbortSignal): Promise<{ readonly value: Readonly<Record<string, unknown>>; readonly name: string } | undefined> {
+async function openClipPreprocessing(job: Job, signal?: AbortSignal): Promise<{ readonly value: Readonly<Record<string, unknown>>; readonly name: string } | undefined> {
   const rulesOf = (config: ConfigDocument | undefined) => (isObject(config?.value.preprocess_cfg) ? { value: config.value.preprocess_cfg, name: configName(config) } : undefined);
   return rulesOf(job.config) ?? rulesOf(await configBeside(job, 'open_clip_config.json', signal));
 }
@@ -163,14 +175,14 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
   if (id === undefined) {
     const match = detectFamily(checkpoint.tensors, config);
     if (match === undefined) return { family: undefined, detection: undefined, recipe: EMPTY_RECIPE };
-    return { ...match, recipe: match.family.recipe(match.detection.prefix, checkpoint.tensors) };
+    return { ...match, recipe: match.family.recipe(match.detection.prefix, checkpoint.tensors, config) };
   }
   const family = familyById(id);
   const detection = family.detect(checkpoint.tensors, config);
   if (detection === undefined) {
-    throw new UserError(t`${checkpoint.name} has no tensors of a ${family.title} encoder. Leave --family out to have the encoder recognised.`);
+    throw new UserError(t`${checkpoint.name} has no tensors of a ${family.title} encoder. Choose a preset that is recognised in it.`, { remedy: 'recognise the family' });
   }
-  return { family, detection, recipe: family.recipe(detection.prefix, checkpoint.tensors) };
+  return { family, detection, recipe: family.recipe(detection.prefix, checkpoint.tensors, config) };
 }
 
 /** What an unknown checkpoint starts with: nothing is wanted until the person marks it. */

@@ -1,10 +1,9 @@
 import { t } from '@vscode/l10n';
 import { isObject } from './architecture/config';
 import { UserError } from './errors';
-import { withinPixels } from './image/freeSizes';
 import { clipPreprocessing, type PreprocessSpec } from './image/preprocess';
-import { openClipRule, paddedToSquare, pictureRule, type PictureRule, type PictureSizes } from './image/preprocessorConfig';
-import { openClipPreprocessing, ownPreprocessor, validated, type Job } from './job';
+import { paddedToSquare, pictureRule, type PictureRule, type PictureSizes } from './image/preprocessorConfig';
+import { makersRule, ownPreprocessor, validated, type Job } from './job';
 
 /** How a job's pictures become its encoder's input. */
 export interface Preprocessing {
@@ -15,16 +14,16 @@ export interface Preprocessing {
 
 /**
  * The model's own rule for its pictures: the preprocess_cfg of the OpenCLIP config in use, else its preprocessor_config.json, else
- * the preprocess_cfg beside it, which timm's towers have, else the family's.
+ * the preprocess_cfg beside it, which OpenCLIP's timm towers have, else timm's own pretrained_cfg in config.json, else the family's.
  * @param sizes that the encoder takes
  * @throws UserError naming what is wrong or not supported in a file of the checkpoint's
  */
 export async function modelPreprocessing(job: Job, sizes: PictureSizes, signal?: AbortSignal): Promise<Preprocessing> {
   const own = await ownPreprocessor(job, signal);
-  const openClip = await openClipPreprocessing(job, signal);
   // Where OpenCLIP's config is in use, it is OpenCLIP that would load this encoder, by that file.
-  if (openClip !== undefined && (own === undefined || isObject(job.config?.value.preprocess_cfg))) {
-    return preprocessing(job, openClipRule(openClip.value, sizes.side, openClip.name), t`the checkpoint's ${openClip.name}`);
+  if (own === undefined || isObject(job.config?.value.preprocess_cfg)) {
+    const makers = await makersRule(job, sizes.side, signal);
+    if (makers !== undefined) return preprocessing(job, makers.rule, t`the checkpoint's ${makers.name}`);
   }
   if (own !== undefined) return preprocessing(job, pictureRule(own.value, merging(job, sizes)), t('the checkpoint\'s preprocessor_config.json'));
   return familyPreprocessing(job, sizes);
@@ -50,12 +49,6 @@ function merging({ config, family }: Job, sizes: PictureSizes): PictureSizes {
 export function withGeometry({ filter, unrounded, rescale, normalize }: PreprocessSpec, side: number, geometry: 'square' | 'crop'): PreprocessSpec {
   const { resize, crop } = clipPreprocessing(side, geometry);
   return { filter, ...(unrounded && { unrounded }), rescale, ...(normalize && { normalize }), ...(resize && { resize }), ...(crop && { crop }) };
-}
-
-/** The rule with no more than so many pixels, where it leaves pictures sizes of their own. */
-export function withMostPixels(spec: PreprocessSpec, pixels: number): PreprocessSpec {
-  const { resize } = spec;
-  return resize === undefined || resize.kind === 'exact' || resize.kind === 'tiles' || 'size' in resize ? spec : { ...spec, resize: withinPixels(resize, pixels) };
 }
 
 /** As `modelPreprocessing`, but a file that cannot be used leaves the family's rule in its place, and says so. */

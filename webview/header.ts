@@ -30,7 +30,7 @@ export class Header {
     this.progress.setAttribute('aria-label', words.working);
     this.progress.append(this.bar);
     this.banner.setAttribute('role', 'alert');
-    this.element.append(el('div', 'titles', this.title, this.facts), el('div', 'now', this.cancel, this.status), this.progress, this.banner);
+    this.element.append(el('div', 'titles', this.title, this.facts), el('div', 'now', this.status, this.cancel), this.progress, this.banner);
   }
 
   setModel(model: ModelInfo): void {

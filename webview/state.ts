@@ -2,7 +2,7 @@ import { keptLayers, runsToEnd } from '../src/previewLimits';
 import type { Encoding, EncoderStatus, MapKind, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
 
 export const INITIAL_STATE: PanelState = {
-  overlay: 'pca', layer: 0, head: null, query: 0, channel: 0, patch: null, opacity: 0.65, arrangement: 'beside', grid: false,
+  overlay: 'pca', layer: 0, head: null, query: 0, channel: 0, patch: null, patchOnSecond: false, opacity: 0.65, arrangement: 'beside', grid: false, clip: false, allLayers: false, folded: ['keyboard'],
   shown: null, compared: null, temperature: null,
 };
 
@@ -95,27 +95,49 @@ export function subjectsFor(state: PanelState, status: EncoderStatus, pictures: 
 
 /**
  * The map that the state asks for; undefined when it needs a patch and none is chosen.
- * @param subject whose map it is, among all that are in view; the first one's patch is the reference
+ * @param subject whose map it is, among all that are in view
  */
-export function mapFor(state: PanelState, model: ModelInfo, patch: number | undefined, subject: Subject, among: readonly Subject[]): MapKind | undefined {
-  const { overlay, head, query, channel, layer } = state;
-  if (overlay === 'none') return undefined;
-  if (isPooled(state, model) && overlay !== 'difference') return { kind: 'pool', query };
+export function mapFor(state: PanelState, model: ModelInfo, reference: Reference | undefined, subject: Subject, among: readonly Subject[]): MapKind | undefined {
+  const { head, query, channel, layer } = state;
+  const overlay = shownOverlay(state, model);
   switch (overlay) {
+    case 'none': return undefined;
     case 'pool': return { kind: 'pool', query };
     case 'pca': return { kind: 'pca', layer, among: [...among] };
     case 'norm': return { kind: 'norm', layer };
     case 'channel': return { kind: 'channel', layer, channel: Math.min(channel, sizesAt(state, model).width - 1) };
     case 'difference': return { kind: 'difference', layer: isPooled(state, model) ? model.layers - 1 : layer };
     case 'similarity': {
-      if (patch === undefined) return undefined;
-      const [first] = among;
-      return first === undefined || first === subject ? { kind: 'similarity', layer, patch } : { kind: 'similarity', layer, patch, from: first };
+      if (reference === undefined) return undefined;
+      const { patch, subject: from } = reference;
+      return from === subject ? { kind: 'similarity', layer, patch } : { kind: 'similarity', layer, patch, from };
     }
     case 'attention': {
+      // Where another picture's patch looks is not asked; the other encoder's of the same picture is.
+      const patch = reference?.subject.picture === subject.picture ? reference.patch : undefined;
       if (patch === undefined && model.prefixTokens === 0) return undefined;
-      // Attention belongs to a block; the patch embedding has none before block 0's, and the output none after the last's.
-      return { kind: 'attention', layer: Math.min(model.layers - 1, Math.max(0, layer)), ...(patch !== undefined && { patch }), ...(head !== null && { head: Math.min(head, sizesAt(state, model).heads - 1) }) };
+      return { kind: 'attention', layer: attendingBlock(state, model), ...(patch !== undefined && { patch }), ...(head !== null && { head: Math.min(head, sizesAt(state, model).heads - 1) }) };
     }
   }
+}
+
+/** Whether the overlay in view has a map for every layer. */
+export function hasLayers({ overlay }: PanelState): boolean {
+  return overlay !== 'none' && overlay !== 'pool';
+}
+
+/** The block that attention is shown of: the patch embedding has none before block 0's, and the output none after the last's. */
+export function attendingBlock({ layer }: PanelState, { layers }: ModelInfo): number {
+  return Math.min(layers - 1, Math.max(0, layer));
+}
+
+/** What the map in view is of: an attention pool's output has its weights only. */
+export function shownOverlay(state: PanelState, model: ModelInfo): PanelState['overlay'] {
+  return isPooled(state, model) && state.overlay !== 'difference' && state.overlay !== 'none' ? 'pool' : state.overlay;
+}
+
+/** The patch that similarity and attention start from, and what it is a patch of. */
+export interface Reference {
+  readonly patch: number;
+  readonly subject: Subject;
 }

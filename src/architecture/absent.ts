@@ -26,7 +26,7 @@ export function explainAbsence(tensors: readonly Tensor[], config: ConfigDocumen
   if (projector !== undefined) {
     return t('This checkpoint holds a projector (mm_projector), but not the vision encoder in front of it: the model loads that from elsewhere. The config.json of the model names it as mm_vision_tower; get that model and open it.');
   }
-  if (storageOf(tensors.map(({ key }) => key))?.kind === 'adapter') {
+  if (storageOf(tensors)?.kind === 'adapter') {
     const base = baseModel === undefined ? t('the base model that adapter_config.json names') : t`its base model ${baseModel}`;
     return t`This is a LoRA adapter: it holds changes to a model, not the model. Open ${base}, or merge the adapter into it first.`;
   }

@@ -1,4 +1,7 @@
 import { t } from '@vscode/l10n';
+import type { Tensor } from '../checkpoint/checkpoint';
+import type { Plan } from '../recipe/plan';
+
 /** How weights are stored when not as they were trained: quantised, or as adapters to a base model. */
 export interface Storage {
   readonly kind: 'quantised' | 'adapter';
@@ -19,10 +22,23 @@ const QUANTISED: readonly (readonly [name: string, leaves: readonly string[]])[]
 ];
 const RANKS = new Map(QUANTISED.flatMap(([, leaves], rank) => leaves.map(leaf => [leaf, rank] as const)));
 
-/** What the keys tell about storage, or undefined for plain weights. */
-export function storageOf(keys: Iterable<string>): Storage | undefined {
+/** Whole checkpoints are asked about again at every edit. */
+const known = new WeakMap<readonly Tensor[], Storage | undefined>();
+
+/** How a checkpoint stores its weights, as its keys tell; undefined for plain weights. */
+export function storageOf(tensors: readonly Tensor[]): Storage | undefined {
+  if (!known.has(tensors)) known.set(tensors, find(tensors));
+  return known.get(tensors);
+}
+
+/** How those tensors of a checkpoint are stored that a plan keeps. */
+export function storageOfKept({ checkpoint, kept }: Plan): Storage | undefined {
+  return storageOf(checkpoint.tensors) === undefined ? undefined : find(kept.map(({ tensor }) => tensor));
+}
+
+function find(tensors: readonly Tensor[]): Storage | undefined {
   let best = QUANTISED.length;
-  for (const key of keys) {
+  for (const { key } of tensors) {
     // lora_A, lora_B, lora_embedding_A, lora_magnitude_vector
     if (key.includes('.lora_')) return ADAPTER;
     best = Math.min(best, RANKS.get(key.slice(key.lastIndexOf('.') + 1)) ?? best);

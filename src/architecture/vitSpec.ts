@@ -77,7 +77,7 @@ export function rotaryOf(field: (name: string) => unknown, layout: Partial<Omit<
   const parameters = field('rope_parameters');
   const inside = isObject(parameters) ? parameters.rope_theta : undefined;
   const theta = inside ?? field('rope_theta') ?? 10_000;
-  if (typeof theta !== 'number' || !(theta > 0)) throw new UserError(t`The config's rope_theta is ${JSON.stringify(theta)}, not a positive number, so the encoder cannot be run.`);
+  if (typeof theta !== 'number' || !(theta > 0)) throw new UserError(t`The config's rope_theta is ${inWords(theta)}, not a positive number, so the encoder cannot be run.`);
   return { theta, pairs: 'halves', axes: 'rows-first', frequencies: 'same', coordinates: 'from-zero', ...layout };
 }
 

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
 import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
@@ -11,14 +12,16 @@ import type { Array32 } from '../encoder/encoder';
 import { extentFor } from '../encoder/memory';
 import type { EncoderModel } from '../encoder/model';
 import { Interrupted, isAbort, UserError } from '../errors';
+import { writing } from '../extraction/ioErrors';
 import { namesIn, recover } from '../extraction/outputFolder';
 import { formatCount } from '../format';
 import type { PreprocessSpec } from '../image/preprocess';
 import type { RunOptions } from '../progress';
 import { encoderDigest } from './encoderDigest';
-import { INDEX_NAME, pictureAt, refuseOthersIndex, writeIndex, type Place } from './indexFile';
+import { INDEX_NAME, pictureAt, refuseOthersIndex, removedBefore, writeIndex, type Place } from './indexFile';
 import { lockFolder } from './lock';
 import { picturesBelow, type PictureStat, type Unreadable } from './pictures';
+import { hasStale, livePositions, storedFeatures } from './prune';
 import { differences, runSettings, type RunSettings } from './settings';
 import { readShard, ShardWriter, type Shard, type ShardPicture } from './shard';
 
@@ -38,6 +41,8 @@ export interface FolderRequest extends RunOptions {
   readonly shardPictures?: number;
   /** Throw away what `out` holds of an earlier run; it stays until the first new shard is there. */
   readonly startOver?: boolean;
+  /** Take the features out of the shards that the index does not lead to: of pictures that have changed since or are gone. */
+  readonly prune?: boolean;
   /** Told, before anything runs, how many pictures are done already and how many are to be. */
   readonly onPlan?: (plan: { readonly kept: number; readonly pending: number }) => void;
   readonly onLoaded?: (report: LoadReport) => void;
@@ -57,6 +62,12 @@ export interface EncodedFolder {
   readonly skipped: readonly Unreadable[];
   /** Pictures with features from an earlier run that are not in the folder any more. */
   readonly removed: readonly string[];
+  /** Of these, those that the index of the run before did not name. */
+  readonly newlyRemoved: readonly string[];
+  /** Features in the shards that the index does not lead to: of pictures that have changed or are gone. */
+  readonly stale: number;
+  /** Those that were taken out of the shards by this run. */
+  readonly pruned: number;
   /** Undefined when there was nothing to run. */
   readonly device: LoadReport | undefined;
 }
@@ -102,7 +113,8 @@ export async function encodeFolder(client: FolderEncoder, model: EncoderModel, r
     if (earlier !== undefined) refuseOther(out, earlier.settings, settings);
     const stale = startOver ? [...await shardNames(out), INDEX_NAME] : [];
     await refuseOthersIndex(out);
-    return await new FolderRun(client, model, { ...request, folder, out }, settings, earlier, stale, pictures, unreadable).run();
+    const known = earlier === undefined ? [] : await removedBefore(out);
+    return await new FolderRun(client, model, { ...request, folder, out }, settings, earlier, stale, pictures, unreadable, known).run();
   } finally {
     await unlock();
   }
@@ -136,7 +148,7 @@ export class OtherFeatures extends UserError {}
 
 function refuseOther(place: string, found: RunSettings, wanted: RunSettings): void {
   const reasons = differences(found, wanted);
-  if (reasons.length > 0) throw new OtherFeatures(t`${place} holds features of ${reasons.join(t(' and '))}. Choose another folder, or start over, which replaces them.`);
+  if (reasons.length > 0) throw new OtherFeatures(t`${place} holds features of ${reasons.join(t(' and '))}. Choose another folder, or start over, which replaces them.`, { remedy: 'start over' });
 }
 
 function numberOf(shard: string): number {
@@ -161,11 +173,12 @@ async function listPictures(folder: string, signal: AbortSignal | undefined): Pr
 }
 
 class FolderRun {
-  readonly #shards: Shard[];
+  #shards: Shard[];
   readonly #places = new Map<string, Place>();
   readonly #pending: PictureStat[] = [];
   readonly #skipped: Unreadable[];
-  readonly #removed: string[];
+  #removed: string[];
+  #pruned = 0;
   #next: number;
   #encoded = 0;
   #indexed = 0;
@@ -182,6 +195,8 @@ class FolderRun {
     private stale: readonly string[],
     pictures: readonly PictureStat[],
     unreadable: readonly Unreadable[],
+    /** Pictures whose going has been told. */
+    private readonly known: readonly string[],
   ) {
     this.#shards = [...earlier?.shards ?? []];
     this.#next = numberOf(this.#shards.at(-1)?.name ?? '') + 1;
@@ -210,8 +225,50 @@ class FolderRun {
       // Of a run that starts over, what was there before stays until there is something new.
       if (this.#shards.length > 0) await this.#writeIndex(complete);
     }
-    if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`);
-    return { out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped, removed: this.#removed, device: this.#device };
+    const [known, removed] = [new Set(this.known), this.#removed];
+    if (this.request.prune === true && this.#places.size > 0) await this.#prune();
+    if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`, { remedy: this.#skipped[0]?.remedy });
+    return {
+      out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped,
+      removed, newlyRemoved: removed.filter(name => !known.has(name)), stale: this.#stale, pruned: this.#pruned, device: this.#device,
+    };
+  }
+
+  get #stale(): number {
+    return this.#shards.reduce((sum, { pictures }) => sum + pictures.length, 0) - this.#places.size;
+  }
+
+  /**
+   * Copies what the index leads to out of shards that hold more into new ones. The old ones go when the new index is there:
+   * whenever the run ends, the index leads to the right rows, and of a picture in two shards the later counts.
+   */
+  async #prune(): Promise<void> {
+    const { out, signal, onProgress } = this.request;
+    const old = this.#shards.filter(shard => hasStale(shard, this.#places));
+    if (old.length === 0) return;
+    const before = this.#stale;
+    const total = old.reduce((sum, shard) => sum + livePositions(shard, this.#places).length, 0);
+    let done = 0;
+    for (const shard of old) {
+      const positions = livePositions(shard, this.#places);
+      if (positions.length === 0) continue;
+      const writer = await ShardWriter.create(out, shard.layout);
+      try {
+        for await (const { picture, values } of storedFeatures(out, shard, positions, signal)) {
+          await writer.append([picture], values);
+          onProgress?.({ done: ++done, total, label: 'pruning' });
+        }
+      } catch (error) {
+        await writer.discard();
+        throw error;
+      }
+      await this.#commit(writer, shard.device);
+    }
+    this.#shards = this.#shards.filter(shard => !old.includes(shard));
+    this.#removed = [];
+    await this.#writeIndex(true);
+    for (const { name } of old) await writing(out, () => rm(join(out, name)));
+    this.#pruned = before - this.#stale;
   }
 
   async #encodePending(): Promise<void> {
@@ -243,7 +300,7 @@ class FolderRun {
         decoded.push({ picture, ...await decodePicture(this.client, this.model, join(this.request.folder, picture.name), this.request.preprocessing, this.request.signal) });
       } catch (error) {
         if (isAbort(error) || !(error instanceof UserError)) throw error;
-        this.#skipped.push({ name: picture.name, reason: error.message });
+        this.#skipped.push({ name: picture.name, reason: error.message, remedy: error.remedy });
       }
     }
     return decoded;
@@ -269,14 +326,18 @@ class FolderRun {
       await writer.discard();
       return;
     }
+    await this.#commit(writer, this.#device?.device ?? '');
+    this.#encoded += writer.pictures.length;
+    if (Date.now() - this.#indexed >= INDEX_EVERY_MS) await this.#writeIndex(false);
+  }
+
+  async #commit(writer: ShardWriter, device: string): Promise<void> {
     const name = `features-${String(this.#next).padStart(5, '0')}.safetensors`;
-    const shard = await writer.commit(name, this.settings, this.#device?.device ?? '', this.stale.filter(stale => stale !== name));
+    const shard = await writer.commit(name, this.settings, device, this.stale.filter(stale => stale !== name));
     this.#next += 1;
     this.stale = [];
     this.#shards.push(shard);
-    this.#encoded += shard.pictures.length;
     shard.pictures.forEach((picture, position) => { this.#places.set(picture.name, { shard, position }); });
-    if (Date.now() - this.#indexed >= INDEX_EVERY_MS) await this.#writeIndex(false);
   }
 
   async #writeIndex(complete: boolean): Promise<void> {

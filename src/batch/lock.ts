@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { hostname, uptime } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -8,9 +8,11 @@ import * as z from 'zod';
 import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from '../extraction/ioErrors';
+import { makeFolders } from '../extraction/makeFolders';
+import { processIdentity, stillRuns } from '../extraction/processIdentity';
 
 const NAME = '.vision-encoder-lock';
-const holderSchema = z.object({ host: z.string(), pid: z.int().positive(), booted: z.number() });
+const holderSchema = z.object({ host: z.string(), pid: z.int().positive(), booted: z.number(), process: z.string().optional() });
 type Holder = z.infer<typeof holderSchema>;
 /** Clocks are set while a machine starts. */
 const CLOCK_SLACK_MS = 60_000;
@@ -21,9 +23,10 @@ const CLOCK_SLACK_MS = 60_000;
  * @throws UserError when another run holds it, or nothing can be written there
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
-  const made = await writing(folder, () => mkdir(folder, { recursive: true }));
+  const made = await writing(folder, () => makeFolders(folder));
   const path = join(folder, NAME);
-  const us: Holder = { host: hostname(), pid: process.pid, booted: bootTime() };
+  const identity = processIdentity(process.pid);
+  const us: Holder = { host: hostname(), pid: process.pid, booted: bootTime(), ...(identity !== undefined && { process: identity }) };
   for (let attempt = 0; ; attempt++) {
     try {
       await writing(folder, async () => {
@@ -39,7 +42,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
       // Who has just made it writes into it next.
       await setTimeout(100);
       const found = await read(path);
-      if (attempt === 2 || isAlive(found?.text)) throw busy(folder, path);
+      if (attempt === 2 || await isAlive(found?.text)) throw busy(folder, path);
       if (found !== undefined) await takeAway(path, found);
     }
   }
@@ -86,22 +89,16 @@ function busy(folder: string, path: string): UserError {
 }
 
 /** Whether the run whose lock says so may be going on: one on another machine cannot be asked. */
-function isAlive(text: string | undefined): boolean {
+async function isAlive(text: string | undefined): Promise<boolean> {
   // Gone meanwhile, or its process died before it wrote into it.
   if (text === undefined || text === '') return false;
   const holder = holderOf(text);
   if (holder?.host !== hostname()) return true;
-  // The number of a process from before a restart says nothing.
-  if (Math.abs(holder.booted - bootTime()) > CLOCK_SLACK_MS) return false;
-  try {
-    return process.kill(holder.pid, 0);
-  } catch (error) {
-    return systemErrorCode(error) !== 'ESRCH';
-  }
+  return stillRuns(holder.pid, holder.process, () => Math.abs(holder.booted - bootTime()) <= CLOCK_SLACK_MS);
 }
 
 /** Undefined when it is no lock that a run has written. */
-function holderOf(text: string): Holder | undefined {
+export function holderOf(text: string): Holder | undefined {
   try {
     return holderSchema.safeParse(JSON.parse(text)).data;
   } catch {

@@ -38,6 +38,8 @@ export interface Shard {
   /** The file's name. */
   readonly name: string;
   readonly settings: RunSettings;
+  /** What the features were computed on. */
+  readonly device: string;
   readonly layout: ShardLayout;
   readonly pictures: readonly ShardPicture[];
   readonly bytes: number;
@@ -126,7 +128,7 @@ export class ShardWriter {
       await this.discard();
       throw error;
     }
-    return { name, settings, layout: this.#layout, pictures: this.#pictures, bytes };
+    return { name, settings, device, layout: this.#layout, pictures: this.#pictures, bytes };
   }
 
   async discard(): Promise<void> {
@@ -187,13 +189,19 @@ export async function readShard(out: string, name: string, signal?: AbortSignal)
   } finally {
     await source.close();
   }
+  return parseShard(path, name, metadata, source.size);
+}
+
+/** @throws UserError when the header's `metadata` is none of such a run */
+export function parseShard(path: string, name: string, metadata: ReadonlyMap<string, string>, bytes: number): Shard {
   try {
     return {
       name,
       settings: parseSettings(metadata.get('settings') ?? ''),
+      device: metadata.get('device') ?? '',
       layout: z.enum(['stacked', 'apart']).parse(metadata.get('layout')),
       pictures: z.array(shardPictureSchema).parse(JSON.parse(metadata.get('pictures') ?? '')),
-      bytes: source.size,
+      bytes,
     };
   } catch (error) {
     if (!(error instanceof SyntaxError || error instanceof z.ZodError)) throw error;

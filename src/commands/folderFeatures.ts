@@ -11,7 +11,8 @@ import { DEVICE_NAMES } from '../encoder/devices';
 import type { EncoderModel } from '../encoder/model';
 import { isAbort, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
-import { withMostPixels, type Preprocessing } from '../preprocessing';
+import { withMostPixels } from '../image/preprocess';
+import type { Preprocessing } from '../preprocessing';
 import { MOST_PIXELS, runnableEncoder, type RunnableEncoder } from '../previewModel';
 import type { Progress } from '../progress';
 import { deviceChoiceSchema } from '../protocol';
@@ -74,7 +75,7 @@ class FolderRuns {
     try {
       const result = await this.encode(model, choices);
       for (const { reason } of result.skipped) log.warn(`Left out: ${reason}`);
-      if (result.removed.length > 0) log.warn(`Not in ${choices.folder} any more, and taken out of the index: ${result.removed.join(', ')}`);
+      if (result.newlyRemoved.length > 0) log.warn(`Not in ${choices.folder} any more, and taken out of the index: ${result.newlyRemoved.join(', ')}`);
       log.info(`Features of ${result.pictures} pictures (${result.encoded} new) in ${result.shards.length} shards: ${result.out}`);
       // Not awaited: it stays until the person is done with it.
       void this.announce(result, (Date.now() - started) / 1000);

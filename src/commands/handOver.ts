@@ -44,7 +44,7 @@ async function runHandOver(app: App, job: Job): Promise<void> {
   const plan = target.format === 'onnx' ? await planOnThisMachine(app, ready, vscode.l10n.t('An ONNX model is made from weights on this machine.')) : ready.plan;
   if (plan === undefined) return;
   const result = await cancellable(withProgress(vscode.l10n.t('Handing over to {0}', target.title), options => handOver(ready, target, {
-    ...options, ...folder, dtype: 'keep',
+    ...options, ...folder, asked: job, dtype: 'keep',
     model: () => encoderModel(plan, family, validation.hyperparameters, ready.config),
     onResume: bytes => { app.log.info(`Going on from ${bytes} bytes that an interrupted run left.`); },
     ...(decoder !== 'none' && { projection: { form: 'baseline', decoder, seed: 0 } }),

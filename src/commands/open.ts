@@ -48,8 +48,8 @@ export async function openDropped(app: App, uris: readonly vscode.Uri[]): Promis
 export async function openLocation(app: App, place: vscode.Uri | string): Promise<void> {
   const location = typeof place === 'string' ? place : pathOf(place);
   const opening = app.session.startOpening();
-  await vscode.commands.executeCommand(`${KEYS_VIEW}.focus`);
-  const job = await app.hub.retrying(() => readJob(app, location));
+  // The view comes up, with its bar, while the headers are read.
+  const [, job] = await Promise.all([vscode.commands.executeCommand(`${KEYS_VIEW}.focus`), app.hub.retrying(() => readJob(app, location))]);
   if (job === undefined) return;
   if (!(await app.session.open(job, opening))) return;
   app.log.info(`Opened ${job.checkpoint.location}: ${job.checkpoint.tensors.length} tensors in ${job.checkpoint.files.length} files. ${job.detection?.reason ?? 'No family recognised.'}`);

@@ -42,8 +42,14 @@ export class DeviceEncoder implements LoadedEncoder {
     private chain: SessionChain | undefined,
     /** Attention maps are computed beside the chain, from a hidden state: one head is little work. */
     private readonly cpu: CpuEncoder,
-    private readonly options: DeviceOptions,
+    private options: DeviceOptions,
   ) {}
+
+  /** Blocks that will run from now on: what is missing of them is loaded, and what is beyond them leaves the device. */
+  async setBlocks(blocks: number, hooks: StageHooks): Promise<void> {
+    this.options = { ...this.options, blocks };
+    await this.chain?.setBlocks(this.options, hooks);
+  }
 
   /** Loads it for the encoder's usual grid. */
   static async load(spec: GraphSpec, cpu: CpuEncoder, options: DeviceOptions, hooks: StageHooks): Promise<DeviceEncoder> {
@@ -58,7 +64,7 @@ export class DeviceEncoder implements LoadedEncoder {
       this.chain = undefined;
       await before?.close();
       this.chain = await SessionChain.load(forwardGraph(this.spec, grid), this.options, hooks);
-    }
+    } else await this.chain.setBlocks(this.options, hooks); // for when that was cancelled before
     await this.chain.run(pixels, outputs, this.cpu, hooks);
   }
 
@@ -77,28 +83,41 @@ export class DeviceEncoder implements LoadedEncoder {
  * session, but only those asked for leave the device.
  */
 class SessionChain {
-  private constructor(readonly graph: ForwardGraph, private loaded: readonly Loaded[]) {}
+  private loaded: Loaded[] = [];
+
+  private constructor(readonly graph: ForwardGraph) {}
 
   static async load(graph: ForwardGraph, options: DeviceOptions, hooks: StageHooks): Promise<SessionChain> {
-    const { InferenceSession: Session } = await loadRuntime();
-    const located = await options.locate(graph);
-    const segments = splitBlocks(Math.min(Math.max(1, options.blocks), graph.layers), Math.max(1, Math.floor(SEGMENT_BYTES / options.blockBytes)));
-    const loaded: Loaded[] = [];
+    const chain = new SessionChain(graph);
     try {
-      // Locations are relative to the working directory of the process that makes the session.
-      process.chdir(located.folder);
-      for (const segment of segments) {
-        hooks.check();
-        hooks.onProgress(segment.from, options.blocks, t`blocks ${segment.from} to ${segment.to - 1}`);
-        const model = segmentModel(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, products: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
-        const session = await Session.create(model, { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
-        loaded.push({ segment, session });
-      }
+      await chain.setBlocks(options, hooks);
     } catch (error) {
-      for (const { session } of loaded) await session.release();
+      await chain.close();
       throw error;
     }
-    return new SessionChain(graph, loaded);
+    return chain;
+  }
+
+  /** Loads what is missing of the first `blocks` blocks; sessions of none but others are released. */
+  async setBlocks(options: DeviceOptions, hooks: StageHooks): Promise<void> {
+    const { graph } = this;
+    const blocks = Math.min(Math.max(1, options.blocks), graph.layers);
+    const beyond = this.loaded.filter(({ segment }) => segment.from >= blocks);
+    this.loaded = this.loaded.filter(({ segment }) => segment.from < blocks);
+    for (const { session } of beyond) await session.release();
+    const from = this.loaded.at(-1)?.segment.to ?? 0;
+    if (from >= blocks) return;
+    const { InferenceSession: Session } = await loadRuntime();
+    const located = await options.locate(graph);
+    // Locations are relative to the working directory of the process that makes the session.
+    process.chdir(located.folder);
+    for (const segment of splitBlocks(from, blocks, Math.max(1, Math.floor(SEGMENT_BYTES / options.blockBytes)))) {
+      hooks.check();
+      hooks.onProgress(segment.from, blocks, t`blocks ${segment.from} to ${segment.to - 1}`);
+      const model = segmentModel(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, products: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
+      const session = await Session.create(model, { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
+      this.loaded.push({ segment, session });
+    }
   }
 
   async run(pixels: Array32, outputs: readonly string[], cpu: CpuEncoder, hooks: RunHooks): Promise<void> {
@@ -151,8 +170,9 @@ function layerAfter(name: string): number {
   return name === 'embeddings' ? 0 : name.startsWith('hidden_states.') ? Number(name.slice('hidden_states.'.length)) + 1 : Number.NaN;
 }
 
-function splitBlocks(layers: number, atOnce: number): Segment[] {
-  return Array.from({ length: Math.ceil(layers / atOnce) }, (_, index) => ({ from: index * atOnce, to: Math.min(layers, (index + 1) * atOnce) }));
+/** Blocks `first` to `end` - 1, so many a segment. */
+function splitBlocks(first: number, end: number, atOnce: number): Segment[] {
+  return Array.from({ length: Math.ceil((end - first) / atOnce) }, (_, index) => ({ from: first + index * atOnce, to: Math.min(end, first + (index + 1) * atOnce) }));
 }
 
 function everything(graph: ForwardGraph, { from, to }: Segment): WantedOutputs {

@@ -114,14 +114,23 @@ export class Gallery {
    */
   async encode(id: string, slot: EncoderSlot, { encoder, graph }: Running, layers: readonly number[], hooks: Omit<RunHooks, 'onOutput'>): Promise<number> {
     const encoded = this.encoded({ picture: id, encoder: slot });
-    const pooled = layers.includes(graph.layers - 1) ? [...graph.blockOutputs.map(({ name }) => name), ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')] : [];
-    const outputs = ['embeddings', ...layers.map(layer => `hidden_states.${layer}`), ...pooled];
     const values = new Map<string, Array32>();
     const started = performance.now();
-    await encoder.run(encoded.pixels, outputs, { ...hooks, onOutput: (name, value) => { values.set(name, value); return Promise.resolve(); } });
+    await encoder.run(encoded.pixels, outputsFor(graph, layers), { ...hooks, onOutput: (name, value) => { values.set(name, value); return Promise.resolve(); } });
     encoded.values = values;
     this.forgetDerived();
     return performance.now() - started;
+  }
+
+  /** Forgets the hidden states of other blocks than these, and the outputs where the last block is not among them. */
+  keepLayers(slot: EncoderSlot, layers: readonly number[]): void {
+    for (const { encoded } of this.pictures.values()) {
+      const one = encoded.get(slot);
+      if (one === undefined || one.values.size === 0) continue;
+      const kept = new Set(outputsFor(one.graph, layers));
+      one.values = new Map([...one.values].filter(([name]) => kept.has(name)));
+    }
+    this.forgetDerived();
   }
 
   close(id: string): void {
@@ -303,6 +312,12 @@ export class Gallery {
     this.colours.clear();
     this.attention = undefined;
   }
+}
+
+/** What is kept of a picture with the hidden states of `layers`: the outputs too, when the last block is among them. */
+function outputsFor(graph: ForwardGraph, layers: readonly number[]): string[] {
+  const pooled = layers.includes(graph.layers - 1) ? [...graph.blockOutputs.map(({ name }) => name), ...[...graph.poolShapes.keys()].filter(name => name !== 'attn_pool.head_weights')] : [];
+  return ['embeddings', ...layers.map(layer => `hidden_states.${layer}`), ...pooled];
 }
 
 /** Tokens of blocks of patches, told of each patch of its block: they are looked at patch by patch like any layer. */

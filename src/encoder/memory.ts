@@ -62,9 +62,12 @@ export function memoryNeed(model: EncoderModel, graph: ForwardGraph, { provider,
     const scores = provider === 'cpu' ? 0 : 2 * heads * (graph.stages?.columns ?? tokens);
     return tokens * (WORKING_WIDTHS * width + 2 * mlp + scores);
   });
-  const pool = extent.blocks < graph.layers ? 0 : 2 * elementCount(graph.poolShapes.get('attn_pool.head_weights') ?? [0]);
+  const isWhole = extent.blocks >= graph.layers;
+  const pool = isWhole ? POOL_COPIES * sum([...graph.poolShapes.values()].map(elementCount)) : 0;
   const working = (Math.max(...inBlock) + pool) * 4 * batch;
-  const held = sum(states.map(({ tokens, width }) => tokens * width).sort((a, b) => b - a).slice(0, extent.held)) * 4 * batch;
+  // The pool's earlier states wait for it, whether they stay afterwards or not. Those that stay are taken for the largest.
+  const staying = isWhole ? extent.held + graph.pooledStates.length : extent.held;
+  const held = sum(states.map(({ tokens, width }) => tokens * width).sort((a, b) => b - a).slice(0, staying)) * 4 * batch;
   return { weights: running * numberBytes(provider, precision), least: (Math.max(...blocks) + outside) * 4 + working + held + RUNTIME_BYTES };
 }
 
@@ -74,6 +77,8 @@ function sum(values: readonly number[]): number {
 
 /** Values per token that a block holds at once besides its MLP's inside, in widths. */
 const WORKING_WIDTHS = 16;
+/** How often the pool's outputs are held at once: as they are made of their parts, and as they are handed on. */
+const POOL_COPIES = 3;
 /** ONNX Runtime's sessions, and buffers that are not collected yet. */
 const RUNTIME_BYTES = 64e6;
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
 import type { Checkpoint } from '../checkpoint/checkpoint';
@@ -10,7 +10,9 @@ import type { RunOptions } from '../progress';
 import type { Plan } from '../recipe/plan';
 import type { Validation } from '../validation/validation';
 import { contentId, extract, type ExtractOptions } from './extract';
+import { writing } from './ioErrors';
 import { Journal } from './journal';
+import { makeFolders } from './makeFolders';
 import { MANIFEST_NAME, readManifest, type Manifest } from './manifest';
 import { abandonedIn } from './outputFolder';
 import { verify } from './verify';
@@ -102,7 +104,7 @@ export class EncoderStore {
   }
 
   async #download(folder: string, plan: Plan, validation: Validation, options: FetchOptions): Promise<void> {
-    await mkdir(this.folder, { recursive: true });
+    await writing(this.folder, () => makeFolders(this.folder));
     // What is there is not whole: another version of this program wrote it, or somebody changed it.
     await this.remove({ folder });
     await this.#makeRoom(plan.keptBytes, folder);

@@ -1,18 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
+import { lstat, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { hostname, uptime } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from './ioErrors';
 import { Journal, writtenBytes, type Unfinished } from './journal';
+import { makeFolders } from './makeFolders';
+import { processIdentity, stillRuns } from './processIdentity';
 import { replace, takeBack } from './replacement';
 import { syncFolder } from './syncFolder';
 
 const HOST = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
 /** Clocks are set while a machine starts. */
 const CLOCK_SLACK_MS = 60_000;
-const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-[0-9a-f]{12}$/;
+/** Host, number and identity of the process that writes it, and what makes the name its own. */
+const PARTIAL = /^\.vision-encoder-partial-(\w*)-(\d+)-(?:([0-9a-f]{16})-)?[0-9a-f]{12}$/;
 
 /**
  * A temporary folder on the disk of the final place, in which an output grows until it is whole. Beside `out` when
@@ -50,10 +53,10 @@ export class OutputFolder {
     return writing(path, async () => {
       const exists = (await namesIn(path)) !== undefined;
       const parent = exists ? path : dirname(path);
-      const made = await mkdir(parent, { recursive: true });
-      const staging = join(parent, `.vision-encoder-partial-${HOST}-${process.pid}-${randomBytes(6).toString('hex')}`);
+      const made = await makeFolders(parent);
+      const staging = join(parent, `.vision-encoder-partial-${[HOST, process.pid, processIdentity(process.pid) ?? [], randomBytes(6).toString('hex')].flat().join('-')}`);
       const unfinished = await takeOver(parent, staging, path, fingerprint);
-      if (unfinished === undefined) await mkdir(staging);
+      if (unfinished === undefined) await makeFolders(staging);
       inUse.add(staging);
       return new OutputFolder(path, exists, staging, made, unfinished);
     });
@@ -191,8 +194,8 @@ export async function discardLeftover(folder: string): Promise<void> {
 export async function abandonedIn(parent: string): Promise<string[]> {
   const found: string[] = [];
   for (const name of await namesIn(parent) ?? []) {
-    const [, host, pid] = PARTIAL.exec(name) ?? [];
-    if (host === HOST && pid !== undefined && await isAbandoned(join(parent, name), Number(pid))) found.push(join(parent, name));
+    const [, host, pid, identity] = PARTIAL.exec(name) ?? [];
+    if (host === HOST && pid !== undefined && await isAbandoned(join(parent, name), Number(pid), identity)) found.push(join(parent, name));
   }
   return found;
 }
@@ -226,24 +229,15 @@ async function hasFilesOnly(folder: string): Promise<boolean> {
 }
 
 /** Whether nobody writes a temporary folder any more: its process has ended, or the machine was started since. */
-async function isAbandoned(folder: string, pid: number): Promise<boolean> {
+async function isAbandoned(folder: string, pid: number, identity: string | undefined): Promise<boolean> {
+  if (inUse.has(folder)) return false;
   const stats = await lstat(folder).catch((error: unknown) => {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw error;
   });
   // A link that somebody made would lead to files that are anywhere.
   if (stats?.isDirectory() !== true) return false;
-  if (pid === process.pid) return !inUse.has(folder);
-  if (!isRunning(pid)) return true;
-  // After a restart another process may have the number.
+  if (pid === process.pid) return true;
   const { birthtimeMs } = stats;
-  return birthtimeMs > 0 && birthtimeMs < Date.now() - uptime() * 1000 - CLOCK_SLACK_MS;
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return systemErrorCode(error) !== 'ESRCH';
-  }
+  return !await stillRuns(pid, identity, () => birthtimeMs <= 0 || birthtimeMs >= Date.now() - uptime() * 1000 - CLOCK_SLACK_MS);
 }

@@ -32,6 +32,7 @@ export const onnx: Target = {
     return {
       about: [`${family.title}'s vision encoder as an ONNX model: python FOLDER/load.py`, ...pixels],
       imports: ['import numpy', 'import onnxruntime'],
+      ...(outputs.includes('merged') && { projects: 'merged' }),
       load: [
         `session = onnxruntime.InferenceSession(str(folder / '${ONNX_MODEL}'))`,
         `[${outputs.map(name => name.replace('.', '_')).join(', ')}] = session.run([${outputs.map(name => `'${name}'`).join(', ')}], {'pixel_values': numpy.zeros((1, 3, ${side}, ${side}), numpy.float32)})`,

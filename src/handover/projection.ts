@@ -1,4 +1,8 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as z from 'zod';
 import { elementCount } from '../checkpoint/dtype';
+import { systemErrorCode } from '../errors';
 import type { ExtraFile } from '../extraction/extraFiles';
 import { jsonFile, weightsFile } from '../extraction/extraFiles';
 import type { OutputTensor } from '../extraction/fileLayout';
@@ -49,6 +53,27 @@ export function projectionModule(projection: Projection): string {
   return `nn.Sequential(${layers.join(', ')})`;
 }
 
+const DESCRIPTION = 'projection.json';
+const descriptionSchema = z.object({ form: z.enum(FORMS), module: z.string(), weights: z.enum(['projection.safetensors', 'projection.bin']), initialisation: z.object({ seed: z.number() }) });
+
+/** The files of a projection that an earlier run has written into a folder; none when its projection.json is somebody else's. */
+export async function earlierProjection(folder: string): Promise<string[]> {
+  const text = await readFile(join(folder, DESCRIPTION), 'utf8').catch((error: unknown) => {
+    if (systemErrorCode(error) === undefined) throw error;
+    return undefined;
+  });
+  const described = text === undefined ? undefined : parseDescription(text);
+  return described === undefined ? [] : [described.weights, DESCRIPTION];
+}
+
+function parseDescription(text: string): z.infer<typeof descriptionSchema> | undefined {
+  try {
+    return descriptionSchema.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
+  }
+}
+
 export function projectionName(format: OutputFormat): string {
   return `projection.${format === 'torch' ? 'bin' : 'safetensors'}`;
 }
@@ -63,7 +88,7 @@ export function projectionFiles(projection: Projection, format: OutputFormat): E
   const { form, features, decoder, seed } = projection;
   return [
     weightsFile(projectionName(format), tensors, format, index => valuesOf(parameters[index], seed)),
-    jsonFile('projection.json', {
+    jsonFile(DESCRIPTION, {
       form, module: projectionModule(projection), weights: projectionName(format),
       features, decoder: decoder.title, width: decoder.width, dtype: 'float32',
       initialisation: { seed, equals: `torch.manual_seed(${seed}); ${projectionModule(projection)}`, generator: 'MT19937, as PyTorch\'s on the CPU' },

@@ -14,7 +14,7 @@ export interface SnippetOptions {
 }
 
 /** A short Python program that loads the encoder, strictly, and its projection. */
-export function pythonSnippet({ about, imports, load, train }: Python, { projection, format, folder }: SnippetOptions): string {
+export function pythonSnippet({ about, imports, load, train, projects = 'features' }: Python, { projection, format, folder }: SnippetOptions): string {
   const place = folder === undefined ? 'Path(__file__).parent' : `Path(${pythonString(folder)})`;
   const needed = projection === undefined ? imports : [...imports, 'from torch import nn', ...(format === 'torch' ? ['import torch'] : ['from safetensors.torch import load_file'])];
   return [
@@ -23,17 +23,17 @@ export function pythonSnippet({ about, imports, load, train }: Python, { project
     '',
     `folder = ${place}`,
     ...load,
-    ...(projection === undefined ? [] : projectionLines(projection, format, train)),
+    ...(projection === undefined ? [] : projectionLines(projection, format, projects, train)),
     '',
   ].join('\n');
 }
 
-function projectionLines(projection: Projection, format: OutputFormat, train: string | undefined): string[] {
+function projectionLines(projection: Projection, format: OutputFormat, projects: string, train: string | undefined): string[] {
   const { features, decoder } = projection;
   const path = `folder / '${projectionName(format)}'`;
   return [
     '',
-    `# A projection to ${printableAscii(decoder.title)}, initialised for training: features of ${features} become ${decoder.width} wide.`,
+    `# A projection to ${printableAscii(decoder.title)}, initialised for training: ${projects} of ${features} become ${decoder.width} wide.`,
     ...(train === undefined ? [] : [projection.form === 'baseline' ? `# In training: ${train}.load_state_dict(..., strict=True), as here.` : `# In training it takes the place of ${train}, whose own has the norm behind the linear layer.`]),
     `projection = ${projectionModule(projection)}`,
     `projection.load_state_dict(${format === 'torch' ? `torch.load(${path}, map_location='cpu')` : `load_file(${path})`}, strict=True)`,

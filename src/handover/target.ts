@@ -20,6 +20,8 @@ export interface Python {
   readonly about: readonly string[];
   readonly imports: readonly string[];
   readonly load: readonly string[];
+  /** Which of its outputs a projection takes, where that is not the features. */
+  readonly projects?: string;
   /** How the projection gets into training, where the target has a place for it. */
   readonly train?: string;
 }

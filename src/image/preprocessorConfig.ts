@@ -2,12 +2,12 @@ import * as z from 'zod';
 import { t } from '@vscode/l10n';
 import { printable } from '../checkpoint/wording';
 import { UserError } from '../errors';
-import type { FreeResize, Size } from './freeSizes';
+import { roundHalfEven, type FreeResize, type Size } from './freeSizes';
 import { atSize, CLIP_MEAN, CLIP_STD, type PreprocessSpec } from './preprocess';
 import type { Filter } from './resize';
 
 /** Pillow's numbers for its filters, as `resample` has them. */
-const filters: readonly Filter[] = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'];
+const filters = ['nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming'] as const satisfies readonly Filter[];
 
 const positive = z.int().positive();
 /** Published models have 4. Of each number all layouts are tried, and a canvas of all tiles stands in memory. */
@@ -199,15 +199,45 @@ export function openClipRule(json: unknown, side: number, name = 'open_clip_conf
   };
 }
 
-/** The same rule as a preprocessor_config.json. @throws UserError naming the field that is wrong */
-export function openClipAsPreprocessor(json: unknown, side: number, name = 'open_clip_config.json'): Record<string, unknown> {
-  return writtenRule(openClipRule(json, side, name).spec, { width: side, height: side });
+const timmSchema = z.object({
+  mean: triple.nullish(),
+  std: positiveTriple.nullish(),
+  /** Channels, height, width. */
+  input_size: z.tuple([positive, positive, positive]).nullish(),
+  interpolation: z.enum(filters).nullish(),
+  crop_pct: z.number().positive().max(1).nullish(),
+  crop_mode: z.enum(['center', 'squash', 'border']).nullish(),
+});
+
+/**
+ * The rule of the `pretrained_cfg` in a config.json of timm's, as its transform for evaluation applies it
+ * (timm/data/transforms_factory.py, transforms_imagenet_eval; config.py, resolve_data_config), for a square of `side`: the picture is made larger
+ * than that by 1 / crop_pct, and its middle cut out.
+ * @throws UserError naming the field that is wrong
+ */
+export function timmRule(json: unknown, side: number, name = 'config.json'): PictureRule {
+  const config = checked(timmSchema, json, `${name}: pretrained_cfg`);
+  const scaled = Math.floor(side / (config.crop_pct ?? 0.875));
+  const mode = config.crop_mode ?? 'center';
+  const mean = config.mean ?? imageNet.mean;
+  const [, height, width] = config.input_size ?? [3, side, side];
+  return {
+    spec: {
+      filter: config.interpolation ?? 'bicubic',
+      rescale: 1 / 255,
+      resize: mode === 'squash' ? { kind: 'exact', width: scaled, height: scaled } : { kind: mode === 'border' ? 'longestEdge' : 'shortestEdge', size: scaled },
+      crop: { width: side, height: side, torchvision: true },
+      ...(mode === 'border' && { fill: [roundHalfEven(255 * mean[0]), roundHalfEven(255 * mean[1]), roundHalfEven(255 * mean[2])] as const }),
+      normalize: { mean, std: config.std ?? imageNet.std },
+    },
+    ...((width !== side || height !== side) && { note: t`at ${side} x ${side} pixels, for which the encoder has positions; the file says ${width} x ${height}` }),
+  };
 }
 
 /**
  * A rule as a preprocessor_config.json that says everything, so that it makes the same of a picture wherever it is read: here
  * (`pictureRule`) and by transformers' CLIPImageProcessor, LlavaImageProcessor (a rim in the mean colour first), DINOv3ViTImageProcessorFast or
- * DeepSeek-VL's VLMImageProcessor (the longer side, then a rim). Two keys are our own: `crop_rounding` and `side_rounding`.
+ * DeepSeek-VL's VLMImageProcessor (the longer side, then a rim). Three keys are our own: `crop_rounding`, `side_rounding`, and `crop_size` after a longer side.
  * @param size of the pictures that the encoder takes, for rules that would give each picture a size of its own
  */
 export function writtenRule({ resize, crop, filter, unrounded, rescale, normalize, padToSquare, fill }: PreprocessSpec, size: Size): Record<string, unknown> {
@@ -218,7 +248,7 @@ export function writtenRule({ resize, crop, filter, unrounded, rescale, normaliz
     do_normalize: normalize !== undefined, ...(normalize && { image_mean: normalize.mean, image_std: normalize.std }),
   };
   if (resize?.kind === 'longestEdge') {
-    return { image_processor_type: 'VLMImageProcessor', image_size: resize.size, ...(resize.least === undefined ? { side_rounding: 'half_even' } : { min_size: resize.least }), background_color: fill ?? [0, 0, 0], ...colours, ...cropRounding(crop) };
+    return { image_processor_type: 'VLMImageProcessor', image_size: resize.size, ...(resize.least === undefined ? { side_rounding: 'half_even' } : { min_size: resize.least }), background_color: fill ?? [0, 0, 0], ...colours, ...(crop !== undefined && crop.width !== resize.size && { crop_size: { height: crop.height, width: crop.width } }), ...cropRounding(crop) };
   }
   const side = resize === undefined ? undefined
     : resize.kind === 'shortestEdge' ? { shortest_edge: resize.size }
@@ -265,7 +295,8 @@ function sizes(config: Config, defaults: Defaults): Pick<PreprocessSpec, 'resize
   // DeepSeek-VL (image_processing_deepseek_vl.py): the longer side, then a rim that is placed as torchvision places one.
   if (side != null && config.size == null && fill != null) {
     const least = config.side_rounding === 'half_even' ? {} : { least: config.min_size ?? 14 };
-    return { resize: { kind: 'longestEdge', size: side, ...least }, crop: { width: side, height: side, torchvision: true }, fill };
+    const cut = config.crop_size == null ? { width: side, height: side } : cropSize(config);
+    return { resize: { kind: 'longestEdge', size: side, ...least }, crop: { ...cut, torchvision: true }, fill };
   }
   const resize = config.do_resize === false ? undefined : resizeRule(config, defaults);
   const crop = config.do_center_crop ?? defaults.centerCrop ? cropSize(config) : undefined;

@@ -1,7 +1,7 @@
 import { t } from '@vscode/l10n';
 import { ConfigError, configName, type ConfigDocument } from '../architecture/config';
 import type { ExpectedTensor, Family, Hyperparameters } from '../architecture/family';
-import { storageOf } from '../architecture/storage';
+import { storageOfKept } from '../architecture/storage';
 import type { Plan, PlannedTensor } from '../recipe/plan';
 import { stripPrefix } from '../recipe/rules';
 import { explain, type Explanation } from './blame';
@@ -18,12 +18,21 @@ import { findWarnings } from './warnings';
  */
 export function validate(plan: Plan, family: Family, config: ConfigDocument | undefined): Validation {
   const common = { family: family.id, config: config?.location, warnings: findWarnings(plan, config) };
-  const byKey = groupBy(plan.kept, ({ outputKey }) => outputKey ?? '');
-  const kept = new Map([...byKey].flatMap(([key, [first]]) => (first === undefined ? [] : [[key, first] as const])));
-  const shapes = new Map([...kept].map(([key, { tensor }]) => [key, tensor.shape]));
+  const kept = new Map<string, PlannedTensor>();
+  const shapes = new Map<string, readonly number[]>();
+  const repeated = new Set<string>();
+  for (const planned of plan.kept) {
+    const key = planned.outputKey ?? '';
+    if (kept.has(key)) {
+      repeated.add(key);
+      continue;
+    }
+    kept.set(key, planned);
+    shapes.set(key, planned.tensor.shape);
+  }
   const observed = family.observe?.(shapes);
   const nothing: Omit<Validation, 'problem'> = { ...common, valid: false, hyperparameters: new Map(), expectedCount: 0, matchedCount: 0, missing: [], unexpected: [], mismatched: [], duplicates: [] };
-  const storage = storageOf(plan.kept.map(({ tensor }) => tensor.key));
+  const storage = storageOfKept(plan);
   if (storage !== undefined) return { ...nothing, problem: { message: STORED[storage.kind](storage.name) } };
   let hyperparameters: Hyperparameters;
   try {
@@ -63,7 +72,8 @@ export function validate(plan: Plan, family: Family, config: ConfigDocument | un
   const mismatched = comparison.mismatched.map(({ expected: { key, shape }, found: { tensor } }) => ({
     key, sourceKey: tensor.key, expected: shape, found: tensor.shape, ...explanation(explanations.get(key), []),
   }));
-  const duplicates = [...byKey].filter(([, group]) => group.length > 1).map(([key, group]): DuplicateKey => ({
+  const same = repeated.size === 0 ? [] : groupBy(plan.kept.filter(({ outputKey }) => repeated.has(outputKey ?? '')), ({ outputKey }) => outputKey ?? '');
+  const duplicates = [...same].map(([key, group]): DuplicateKey => ({
     key, sourceKeys: group.map(({ tensor }) => tensor.key), fixes: group.map(({ tensor }) => exclude(tensor.key)),
   }));
   return {
@@ -98,8 +108,11 @@ function explanation(found: Explanation | undefined, others: readonly Fix[]): { 
 }
 
 function exclude(key: string): Fix {
-  return { kind: 'mark', title: t`Exclude ${key}`, key, mark: 'exclude' };
+  return { kind: 'mark', title: EXCLUDE.replace('{0}', () => key), key, mark: 'exclude' };
 }
+
+/** Looked up once: a group marked by mistake makes a hundred thousand unexpected keys. */
+const EXCLUDE = t('Exclude {0}');
 
 /** Takes a tensor in under the missing key, when its own key is that or ends with it. */
 function include(missing: string, { tensor: { key } }: PlannedTensor): Fix[] {

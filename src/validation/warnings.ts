@@ -1,7 +1,7 @@
 import { t } from '@vscode/l10n';
 import type { ConfigDocument } from '../architecture/config';
 import { configName } from '../architecture/config';
-import { storageOf } from '../architecture/storage';
+import { storageOf, storageOfKept } from '../architecture/storage';
 import { elementCount, type Dtype } from '../checkpoint/dtype';
 import { formatBytes } from '../format';
 import type { Plan, PlannedTensor } from '../recipe/plan';
@@ -66,8 +66,16 @@ function emptyShapes(kept: readonly PlannedTensor[]): ValidationWarning[] {
   return empty.length === 0 ? [] : [about(t`${quantity(empty)}: no elements. Sharded training (DeepSpeed ZeRO-3) saves such shells when the weights are not gathered first; gather them and save again.`, empty[0])];
 }
 
+/** More files make numbers of places ambiguous, not wrong. */
+const MOST_FILES = 4096;
+
 function tied(kept: readonly PlannedTensor[]): ValidationWarning[] {
-  const byPlace = groupBy(kept.filter(({ tensor }) => tensor.length > 0), ({ tensor }) => `${tensor.file} ${tensor.offset} ${tensor.indirect?.deflate?.offset ?? ''}`);
+  // Nearly no place is taken twice: those that are not are put aside by a number, which costs far less than the place in words.
+  const [once, twice] = [new Set<number>(), new Set<number>()];
+  const number = ({ tensor }: PlannedTensor): number => (tensor.indirect?.deflate?.offset ?? tensor.offset) * MOST_FILES + tensor.file;
+  const filled = kept.filter(({ tensor }) => tensor.length > 0);
+  for (const planned of filled) (once.has(number(planned)) ? twice : once).add(number(planned));
+  const byPlace = groupBy(filled.filter(planned => twice.has(number(planned))), ({ tensor }) => `${tensor.file} ${tensor.offset} ${tensor.indirect?.deflate?.offset ?? ''}`);
   return [...byPlace.values()].filter(group => group.length > 1).map(group => about(t`${group.map(({ tensor }) => tensor.key).join(t(' and '))} share the same bytes. Each key gets a copy of its own.`, group[0]));
 }
 
@@ -78,10 +86,9 @@ function expanded(kept: readonly PlannedTensor[]): ValidationWarning[] {
 }
 
 /** Said so that nobody takes the language model's quantisation for the encoder's. */
-function storedOtherwise({ tensors, kept }: Plan): ValidationWarning[] {
-  if (storageOf(kept.map(({ tensor }) => tensor.key)) !== undefined) return [];
-  const storage = storageOf(tensors.map(({ tensor }) => tensor.key));
-  if (storage === undefined) return [];
+function storedOtherwise(plan: Plan): ValidationWarning[] {
+  const storage = storageOf(plan.checkpoint.tensors);
+  if (storage === undefined || storageOfKept(plan) !== undefined) return [];
   const what = storage.kind === 'adapter' ? t`This checkpoint holds ${storage.name} adapters` : t`This checkpoint is quantised (${storage.name})`;
   return [{ message: t`${what}, but not in its vision encoder, whose weights are plain and go in as they are.` }];
 }

@@ -24,7 +24,7 @@ export function matching(planned: readonly PlannedTensor[], filter: KeyFilter): 
     if (filter.states !== undefined && !filter.states.has(keyState(tensor))) return;
     if (words.every(word => word.test(tensor.tensor.key))) found.push(index);
   });
-  return Uint32Array.from(found);
+  return new Uint32Array(found);
 }
 
 /** The first `limit` keys that pass the text, those whose last segments match first: what a person types is mostly an end. */

@@ -149,8 +149,9 @@ export class KeyTreeView implements vscode.TreeDataProvider<KeyNode>, vscode.Tre
     } else {
       this.stats = new WeakMap();
       const roots = this.tree?.roots() ?? [];
-      const touched = new Set([...problemsBefore.keys(), ...this.problems.keys()].filter(key => problemsBefore.get(key) !== this.problems.get(key)));
-      const stale = roots.filter(root => nodeChanged(root, before.plan.tensors, after.plan.tensors) || (touched.size > 0 && holds(root, key => touched.has(key), after)));
+      const anyProblem = problemsBefore.size + this.problems.size > 0;
+      const touched = (key: string): boolean => problemsBefore.get(key) !== this.problems.get(key);
+      const stale = roots.filter(root => nodeChanged(root, before.plan.tensors, after.plan.tensors) || (anyProblem && holds(root, touched, after)));
       if (stale.length > 0) this.changed.fire(stale);
       this.describe();
     }

@@ -97,25 +97,22 @@ export class KeyTree {
       const key = this.key(index);
       const end = key.indexOf('.', prefix.length);
       const name = end < 0 ? key.slice(prefix.length) : key.slice(prefix.length, end);
-      const segment = byName.get(name);
-      if (segment === undefined) byName.set(name, { name, number: /^\d{1,15}$/.test(name) ? Number(name) : undefined, indices: [index] });
-      else segment.indices.push(index);
+      let segment = byName.get(name);
+      if (segment === undefined) byName.set(name, segment = { name, number: /^\d{1,15}$/.test(name) ? Number(name) : undefined, own: [], below: [] });
+      (end < 0 ? segment.own : segment.below).push(index);
     }
     // The sort is stable: names keep the order in which they first appear.
     return [...byName.values()].sort((a, b) => (a.number ?? -1) - (b.number ?? -1));
   }
 
   private nodes(segment: Segment, prefix: string, parent: GroupNode | undefined): KeyNode[] {
-    const leaf = prefix + segment.name;
-    // A tensor may have a module's own name: `a` beside `a.weight`.
-    const own = segment.indices.filter(index => this.key(index) === leaf);
-    const below = own.length === 0 ? segment.indices : segment.indices.filter(index => this.key(index) !== leaf);
+    const { own, below } = segment;
     const nodes: KeyNode[] = own.map(index => this.tensorNode(index, prefix, parent));
     const [first] = below;
     if (first === undefined) return nodes;
     if (below.length === 1) return [...nodes, this.tensorNode(first, prefix, parent)];
     const common = this.commonModule(first, below);
-    return [...nodes, { kind: 'group', id: `module ${common}`, label: common.slice(prefix.length, -1), prefix: common, part: false, indices: Uint32Array.from(below), parent }];
+    return [...nodes, { kind: 'group', id: `module ${common}`, label: common.slice(prefix.length, -1), prefix: common, part: false, indices: new Uint32Array(below), parent }];
   }
 
   /** The longest module path, with its closing dot, that all of `indices` lie under. */
@@ -140,7 +137,10 @@ export class KeyTree {
 interface Segment {
   readonly name: string;
   readonly number: number | undefined;
-  readonly indices: number[];
+  /** A tensor of that very name, as `a` beside `a.weight`. */
+  readonly own: number[];
+  /** What lies in the module of that name. */
+  readonly below: number[];
 }
 
 /** Numbered children are divided at round numbers when the list has few gaps, all others by position. */
@@ -161,7 +161,7 @@ function stretches(segments: readonly Segment[], prefix: string, parent: GroupNo
     const from = members[0]?.name ?? '';
     const to = members.at(-1)?.name ?? '';
     const label = from === to ? from : `${from} … ${to}`;
-    return { kind: 'group', id: `part ${prefix}${label}`, label, prefix, part: true, indices: Uint32Array.from(members.flatMap(member => member.indices)).sort(), parent };
+    return { kind: 'group', id: `part ${prefix}${label}`, label, prefix, part: true, indices: new Uint32Array(members.flatMap(({ own, below }) => [...own, ...below])).sort(), parent };
   });
 }
 
@@ -189,7 +189,7 @@ export function nodeChanged(node: KeyNode, before: readonly PlannedTensor[], aft
 }
 
 function everyIndex(length: number): Uint32Array {
-  return Uint32Array.from({ length }, (_, index) => index);
+  return new Uint32Array(length).map((_, index) => index);
 }
 
 /** Binary search in an ascending array. */

@@ -56,7 +56,16 @@ export function sections(validation: Validation): Section[] {
   });
 }
 
-export function findings({ missing, unexpected, mismatched, duplicates }: Validation): Finding[] {
+export function findings(validation: Validation): readonly Finding[] {
+  let all = known.get(validation);
+  if (all === undefined) known.set(validation, all = listed(validation));
+  return all;
+}
+
+/** Several views list the same findings, which may be a hundred thousand. */
+const known = new WeakMap<Validation, readonly Finding[]>();
+
+function listed({ missing, unexpected, mismatched, duplicates }: Validation): Finding[] {
   return [
     ...missing.map(finding => ({ kind: 'missing', finding }) as const),
     ...unexpected.map(finding => ({ kind: 'unexpected', finding }) as const),
@@ -118,16 +127,25 @@ export function placeReports(validation: Validation, config: string | undefined)
 }
 
 function byCause(all: readonly Finding[]): (Cause | Finding)[] {
+  const entries: (Finding | Finding[])[] = [];
   const groups = new Map<string, Finding[]>();
-  all.forEach((finding, position) => {
-    const id = finding.finding.blame?.message ?? String(position);
-    const group = groups.get(id);
-    if (group === undefined) groups.set(id, [finding]);
-    else group.push(finding);
-  });
-  return [...groups.values()].flatMap((group): (Cause | Finding)[] => {
-    const blame = group[0]?.finding.blame;
-    return blame === undefined || group.length === 1 ? group : [{ blame, findings: group, fixes: distinctFixes(group) }];
+  for (const finding of all) {
+    const cause = finding.finding.blame?.message;
+    const group = cause === undefined ? undefined : groups.get(cause);
+    if (group !== undefined) {
+      group.push(finding);
+    } else if (cause === undefined) {
+      entries.push(finding);
+    } else {
+      const first = [finding];
+      groups.set(cause, first);
+      entries.push(first);
+    }
+  }
+  return entries.flatMap((entry): Cause | Finding | Finding[] => {
+    if (!Array.isArray(entry)) return entry;
+    const blame = entry[0]?.finding.blame;
+    return blame === undefined || entry.length === 1 ? entry : { blame, findings: entry, fixes: distinctFixes(entry) };
   });
 }
 

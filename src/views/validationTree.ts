@@ -14,6 +14,8 @@ import { isCause, remedies, sections, sourceKeyOf, type Cause, type Finding, typ
 export const VALIDATION_VIEW = 'visionEncoder.validation';
 /** Rows of one list; what is more is counted. */
 const LONGEST_LIST = 1000;
+/** Longer lists come folded: a thousand rows that nobody asked for take VS Code longer to draw than the mark that made them. */
+const LONGEST_OPEN = 200;
 
 export type ValidationNode =
   | { readonly kind: 'summary' | 'config' | 'recipe' | 'settings' | 'warnings' | 'others' }
@@ -178,11 +180,11 @@ function settingItem({ name, value, origin }: Hyperparameter, { family }: Job): 
   });
 }
 
-function sectionItem({ kind, count, fixes }: Section): vscode.TreeItem {
+function sectionItem({ kind, count, entries, fixes }: Section): vscode.TreeItem {
   const titles: Readonly<Record<FindingKind, string>> = {
     missing: vscode.l10n.t('Missing keys'), unexpected: vscode.l10n.t('Unexpected keys'), mismatched: vscode.l10n.t('Size mismatches'), duplicate: vscode.l10n.t('Duplicate keys'),
   };
-  return row(titles[kind], { icon: SECTION_ICONS[kind], colour: 'visionEncoder.invalid', open: true, context: fixable('section', fixes), description: count.toLocaleString('en-US') });
+  return row(titles[kind], { icon: SECTION_ICONS[kind], colour: 'visionEncoder.invalid', open: entries.length <= LONGEST_OPEN, folded: true, context: fixable('section', fixes), description: count.toLocaleString('en-US') });
 }
 
 const SECTION_ICONS: Readonly<Record<FindingKind, string>> = { missing: 'question', unexpected: 'diff-added', mismatched: 'symbol-ruler', duplicate: 'files' };
@@ -259,7 +261,7 @@ interface Row {
   readonly command?: string | undefined;
   /** Has children, and shows them at first. */
   readonly open?: boolean;
-  /** Has children, and hides them at first. */
+  /** Has children, and hides them at first unless `open`. */
   readonly folded?: boolean;
 }
 

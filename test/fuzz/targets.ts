@@ -9,12 +9,22 @@ import { isStoredName } from '../../src/checkpoint/storedName';
 import { tensorBytes } from '../../src/checkpoint/tensorBytes';
 import { readTorchLegacy } from '../../src/checkpoint/torch/torchLegacy';
 import { readTorchZip } from '../../src/checkpoint/torch/torchZip';
+import { openCheckpoint } from '../../src/checkpoint/open';
+import { forwardGraph } from '../../src/architecture/forwardGraphs';
+import { parseRemoved } from '../../src/batch/indexFile';
+import { holderOf } from '../../src/batch/lock';
+import { parseShard } from '../../src/batch/shard';
+import { encoderModel } from '../../src/encoder/model';
 import { UserError } from '../../src/errors';
 import { parseJournal } from '../../src/extraction/journal';
 import { parseManifest } from '../../src/extraction/manifest';
+import { parseReplacement } from '../../src/extraction/replacement';
+import { decoderFromConfig } from '../../src/handover/decoders';
 import { decodeImage } from '../../src/image/decode';
-import { openClipRule, pictureRule } from '../../src/image/preprocessorConfig';
+import { openClipRule, pictureRule, timmRule, writtenRule } from '../../src/image/preprocessorConfig';
+import { fromInspectorSchema } from '../../src/inspectorProtocol';
 import { decodeUtf8, parseJson } from '../../src/json';
+import { fromWebviewSchema } from '../../src/protocol';
 import { makePlan } from '../../src/recipe/plan';
 import { parseRecipe, recipeToJson } from '../../src/recipe/recipe';
 import { validate } from '../../src/validation/validate';
@@ -112,7 +122,7 @@ const checkpoint = tensorsOf([
   'vision_tower.vision_model.encoder.layers.0.self_attn.q_proj.weight', 'vision_model.embeddings.patch_embedding.weight', 'visual.blocks.0.attn.qkv.weight', 'a'.repeat(4000), `${'a.'.repeat(200)}b`, '', '..', '__proto__',
 ]);
 
-const configs = [...seedFiles(['real/models', 'qwen-vl-tiny-safetensors'], /(?:^|\/)(?:config|RN50|ViT[^/]*|coca[^/]*)\.json$/)];
+const configs = seedFiles(['real/models', 'qwen-vl-tiny-safetensors', 'families'], /(?:^|\/)(?:config|params|open_clip_config|RN50|ViT[^/]*|coca[^/]*)\.json$/);
 const recipes = [
   ...FAMILIES.slice(0, 12).map(family => Buffer.from(recipeToJson(family.recipe('visual.')))),
   Buffer.from(JSON.stringify({ version: 1, name: 'x', family: 'clip', rules: [{ mark: 'strip', pattern: '**.a.*', prefix: 'a.' }, { mark: 'keep', key: 'b' }, { mark: 'exclude', module: 'c', why: 'd' }], overrides: [{ mark: 'keep', pattern: 'a.**.b.**' }], settings: { output_dim: 3 } })),
@@ -130,6 +140,41 @@ const manifest = Buffer.from(JSON.stringify({
   output: { format: 'safetensors', dtype: 'keep', files: [{ name: 'model.safetensors', size: 3, sha256: 'b'.repeat(64) }], tensors: [{ key: 'a', sourceKey: 'b', file: 'model.safetensors', sourceFile: 'm.safetensors', dtype: 'F32', sourceDtype: 'F32', shape: [1], sha256: 'c'.repeat(64), sourceSha256: 'd'.repeat(64) }] },
 }));
 const journal = Buffer.from('{"version":1,"fingerprint":"f","out":"/out"}\n{"file":"model.safetensors","bytes":3,"crc":4}\n\n{"file":"b","bytes":9,"crc":1}\n');
+
+const replacement = Buffer.from(JSON.stringify({ names: ['model.safetensors', 'config.json', 'manifest.json'], before: ['model.safetensors', 'manifest.json', 'model-2.safetensors'] }));
+const lock = Buffer.from(JSON.stringify({ host: 'host', pid: 7, booted: 1795000000000, process: '12345' }));
+/** What a shard of features says of itself, a line each: settings, layout, pictures. */
+const shards = ['stacked', 'apart'].map(layout => Buffer.from([
+  JSON.stringify({ version: 1, encoder: { name: 'a', family: 'clip', digest: 'b' }, outputs: ['features', 'hidden_states.1'], preprocessing: { filter: 'bicubic', rescale: 0.5, resize: { kind: 'exact', width: 224, height: 224 } }, precision: 'float32' }),
+  layout,
+  JSON.stringify([{ name: 'a.png', size: 3, modified: '2026-01-01T00:00:00.000Z', grid: [16, 16] }, { name: 'below/b.png', size: 0, modified: '', grid: [1, 2] }]),
+].join('\n')));
+const openClips = seedFiles(['families'], /open_clip_config\.json$/).map((bytes, index) => Buffer.from(JSON.stringify({
+  ...JSON.parse(bytes.toString('utf8')) as object,
+  preprocess_cfg: { mean: [0.5, 0.4, 0.3], std: [0.5, 0.5, 0.5], interpolation: 'bicubic', resize_mode: ['squash', 'shortest', 'longest'][index % 3], fill_color: index % 2 === 0 ? 0 : [1, 2, 3], mode: 'RGB', size: [224, 224] },
+})));
+const decoders = [
+  ...seedFiles(['real/models', 'families'], /(?:^|\/)(?:config|params)\.json$/),
+  Buffer.from('{"n_embd": 768, "model_type": "gpt2"}'), Buffer.from('{"_name_or_path": "facebook/opt-350m", "word_embed_proj_dim": 512, "hidden_size": 1024}'),
+  Buffer.from('{"text_config": {"hidden_size": 4096}, "llm_config": {"d_model": 3}, "language_config": {"dim": 5}, "model_type": "llava"}'),
+];
+const subject = { encoder: 'main', picture: 'a'.repeat(64) };
+const messages = [
+  { type: 'ready' }, { type: 'addSample', picture: 'a'.repeat(64) }, { type: 'flip', by: -1 }, { type: 'device', device: 'cpu' }, { type: 'restart', device: 'webgpu' },
+  { type: 'ask', request: 3, question: { type: 'map', subject, map: { kind: 'norm', layer: 1 } } },
+  { type: 'ask', request: 3, question: { type: 'compare', pictures: ['a'.repeat(64), 'b'.repeat(64)], temperature: 0.07 } },
+  { type: 'saveFeatures', picture: 'a'.repeat(64), format: 'npy' },
+  { type: 'state', state: { overlay: 'pca', layer: 3, head: null, query: 0, channel: 4, patch: null, opacity: 0.5, arrangement: 'overlay', grid: true, shown: null, compared: null, temperature: null } },
+  { type: 'ask', request: 1, question: { type: 'heatMap', tensor: 0, matrix: 0, region: { row: 0, column: 0, rows: 4, columns: 4 } } }, { type: 'copy', text: 'x' }, { type: 'cancel', request: 2 },
+].map(message => Buffer.from(JSON.stringify(message)));
+
+/** Small encoders whose weights do not change while their configs do. */
+export const ENCODERS = ['timm-vit', 'timm-eva02', 'open-clip', 'clip', 'siglip2', 'dinov3', 'qwen2.5-vl', 'qwen3-vl', 'pixtral', 'mllama', 'internvl-hf', 'moonvit'];
+const encoders = ENCODERS.map(name => {
+  const file = name === 'open-clip' ? 'open_clip_config.json' : 'config.json';
+  return { file, config: seedFiles([`families/${name}`], new RegExp(`^${file.replace('.', '\\.')}$`))[0] ?? Buffer.alloc(0), folder: `test/fixtures/families/${name}` };
+});
+const opened = new Map<string, Promise<Checkpoint>>();
 
 const safetensors = seedFiles(['malformed/safetensors', 'real/files'], /\.safetensors$/);
 const zips = [...seedFiles(['malformed/torch', 'real/torch', 'real/files'], /\.(?:bin|pt|pth)$/)].filter(bytes => bytes.subarray(0, 2).toString('latin1') === 'PK');
@@ -215,8 +260,86 @@ export const TARGETS: readonly Target[] = [
     make: json(preprocessors),
     read(bytes) {
       const value = parsed(bytes, 'preprocessor_config.json');
-      const { spec } = bytes.length % 2 === 0 ? pictureRule(value, { side: 224, patch: 14, ...(bytes.length % 4 === 0 && { unit: 28 }) }) : openClipRule(value, 224);
+      const { spec } = bytes.length % 2 === 0 ? pictureRule(value, { side: 224, patch: 14, ...(bytes.length % 4 === 0 && { unit: 28 }) }) : bytes.length % 4 === 1 ? openClipRule(value, 224) : timmRule(value, 224);
       check(Number.isFinite(spec.rescale), 'a rescale factor is no number');
+    },
+  },
+  {
+    name: 'openclip',
+    make: json(openClips),
+    read(bytes) {
+      const value = parsed(bytes, 'open_clip_config.json') as { preprocess_cfg?: unknown } | undefined;
+      const { spec } = openClipRule(value?.preprocess_cfg, 224);
+      const again = pictureRule(writtenRule(spec, { width: 224, height: 224 }), { side: 224, patch: 14 });
+      check(again.spec.filter === spec.filter, 'the rule does not survive being written');
+    },
+  },
+  {
+    // First a byte that says which encoder, then its config.
+    name: 'graph',
+    make(random) {
+      const which = random.below(encoders.length);
+      return Buffer.concat([Buffer.from([which]), mutated(random, [encoders[which]?.config ?? Buffer.alloc(0)], [jsonToken], encoders.map(({ config }) => config))]);
+    },
+    async read(bytes) {
+      const encoder = encoders[(bytes[0] ?? 0) % encoders.length]!;
+      const checkpoint = opened.get(encoder.folder) ?? openCheckpoint(encoder.folder);
+      opened.set(encoder.folder, checkpoint);
+      const { tensors, ...rest } = await checkpoint;
+      const config = parseConfig(decodeUtf8(bytes.subarray(1), encoder.file), encoder.file);
+      const found = detectFamily(tensors, config);
+      if (found === undefined) throw new UserError('No family is recognised in these keys.');
+      const plan = makePlan({ ...rest, tensors }, found.family.recipe(found.detection.prefix));
+      const { valid, hyperparameters } = validate(plan, found.family, config);
+      if (!valid) throw new UserError('The encoder would not load strictly.');
+      check(JSON.stringify(found.family.encoderConfig(hyperparameters, config)).length > 2, 'the encoder has no config');
+      found.family.preprocessorConfig(hyperparameters);
+      const graph = forwardGraph(encoderModel(plan, found.family, hyperparameters, config).graph);
+      check(graph.layers > 0, 'a forward pass of no layers');
+    },
+  },
+  {
+    name: 'decoder',
+    make: json(decoders),
+    read(bytes) {
+      const { title, width } = decoderFromConfig(decodeUtf8(bytes, 'config.json'), 'config.json');
+      check(Number.isSafeInteger(width) && width > 0 && width <= 1_048_576 && typeof title === 'string', 'a decoder of no width');
+    },
+  },
+  {
+    name: 'shard',
+    make: json(shards),
+    read(bytes) {
+      const [settings = '', layout = '', pictures = ''] = bytes.toString('utf8').split('\n');
+      const shard = parseShard('/out/features-00001.safetensors', 'features-00001.safetensors', new Map([['settings', settings], ['layout', layout], ['pictures', pictures]]), 9);
+      check(shard.settings.outputs.length > 0, 'a shard of no outputs');
+    },
+  },
+  { name: 'folder index', make: json([Buffer.from(',\n"skipped": {"a.png": "It is no picture."},\n"removed": ["b.png","below/c.png"]\n}\n')]), read: bytes => { check(parseRemoved(bytes.toString('utf8')).every(name => typeof name === 'string'), 'a name that is none'); } },
+  {
+    name: 'replacement',
+    make: json([replacement]),
+    read(bytes) {
+      const record = parseReplacement(bytes.toString('utf8'));
+      if (record === undefined) throw new UserError('This is no record of a replacement.');
+      check([...record.names, ...record.before].every(name => !/[\\/\0]|^\.\.?$/.test(name)), 'a name leads out of the folder');
+    },
+  },
+  {
+    name: 'lock',
+    make: json([lock]),
+    read(bytes) {
+      const holder = holderOf(bytes.toString('utf8'));
+      if (holder === undefined) throw new UserError('This is no lock of a run.');
+      check(Number.isSafeInteger(holder.pid) && holder.pid > 0, 'a process of no number, or a group of them');
+    },
+  },
+  {
+    name: 'message',
+    make: json(messages),
+    read(bytes) {
+      const value = parsed(bytes, 'message');
+      if (!fromWebviewSchema.safeParse(value).success && !fromInspectorSchema.safeParse(value).success) throw new UserError('This is none of the messages that are expected.');
     },
   },
   { name: 'manifest', make: json([manifest]), read: bytes => { parseManifest(bytes.toString('utf8'), 'manifest.json'); } },

@@ -53,6 +53,21 @@ describe('How a model\'s pictures are prepared', () => {
     assert.deepEqual(pictureRule(preprocessor, { side: 224, patch: 16 }).spec, spec);
   });
 
+  it('as timm\'s pretrained_cfg in config.json says, before and after an extraction; a preprocessor_config.json wins over it', async () => {
+    const pretrained_cfg = { input_size: [3, 224, 224], interpolation: 'bilinear', crop_pct: 0.9, mean: HALF.mean, std: HALF.std };
+    const sizes = { vision_config: { width: 768, layers: 2, heads: 12, patch_size: 16, image_size: 224 } };
+    const files = { 'config.json': { ...sizes, architecture: 'vit_base_patch16_224', pretrained_cfg } };
+    const job = await jobOf('timm-vit', sizes, files);
+    const { spec, from } = await modelPreprocessing(job, { side: 224, patch: 16 });
+    assert.deepEqual(spec, { filter: 'bilinear', rescale: 1 / 255, normalize: HALF, resize: { kind: 'shortestEdge', size: 248 }, crop: { width: 224, height: 224, torchvision: true } });
+    assert.equal(from, 'the checkpoint\'s config.json');
+    const { config, preprocessor } = await companionFiles(job);
+    const extracted = await jobOf('timm-vit', config, { 'config.json': config, 'preprocessor_config.json': preprocessor });
+    assert.deepEqual(await modelPreprocessing(extracted, { side: 224, patch: 16 }), { spec, from: 'the checkpoint\'s preprocessor_config.json' });
+    const both = await jobOf('timm-vit', sizes, { ...files, 'preprocessor_config.json': { image_processor_type: 'ViTImageProcessor' } });
+    assert.deepEqual((await modelPreprocessing(both, { side: 224, patch: 16 })).spec.resize, { kind: 'exact', width: 224, height: 224 });
+  });
+
   it('as OpenCLIP\'s preprocess_cfg said, in the folder of an extracted encoder too', async () => {
     const model = JSON.parse(readFileSync(path.join(FIXTURES, 'real/models/open_clip/ViT-B-32.json'), 'utf8')) as Record<string, unknown>;
     for (const preprocess_cfg of [{ mean: HALF.mean, std: HALF.std, interpolation: 'bicubic', resize_mode: 'squash' }, { resize_mode: 'shortest', interpolation: 'bilinear' }, { resize_mode: 'longest', fill_color: 255 }]) {

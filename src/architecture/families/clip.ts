@@ -1,4 +1,5 @@
 import { t } from '@vscode/l10n';
+import { inWords } from '../../checkpoint/wording';
 import { UserError } from '../../errors';
 import { encoderFamily } from '../encoderFamily';
 import { flag, headsOf, mlpByRatio, ownSize, part, positions, size, type Size } from '../sizes';
@@ -185,7 +186,7 @@ export const openClip = encoderFamily({
   graph: (value, field) => {
     const pool = field('pool_type') ?? 'tok';
     const gathers = value('attention_pool') === 1;
-    if (pool !== 'tok' && (pool !== 'avg' || gathers)) throw new UserError(t`OpenCLIP encoders with pool_type ${JSON.stringify(pool)}${gathers ? ' and an attention pool' : ''} can be extracted, but not run.`);
+    if (pool !== 'tok' && (pool !== 'avg' || gathers)) throw new UserError(t`OpenCLIP encoders with pool_type ${inWords(pool)}${gathers ? ' and an attention pool' : ''} can be extracted, but not run.`);
     if (typeof (field('attentional_pool') ?? true) === 'string') throw new UserError(t('OpenCLIP encoders with two attention pools (attentional_pool as a word) can be extracted, but not run.'));
     // Some models norm what was pooled, the others every token before; of the class token both give the same.
     const after = !gathers && (pool === 'tok' || field('final_ln_after_pool') === true);

@@ -162,8 +162,12 @@ export const llama4 = encoderFamily({
 /** Patches that the pixel shuffle puts side by side, along each side. */
 const SHUFFLED = 2;
 
-/** Whether the adapter is kept, and fits the patches: the class gives its layers sizes of the config's own, which need not. */
+/**
+ * Whether the adapter is kept, and fits the patches: the class gives its layers sizes of the config's own, which need not.
+ * @throws UserError for a projector without the adapter that it comes after
+ */
 function adapterRuns(value: ValueOf, field: (name: string) => unknown): boolean {
+  if (value(PROJECTOR) > 0 && value('adapter') === 0) throw new UserError(t('The projector takes what the adapter gives. Take the adapter in too, or leave the projector out, to run the encoder.'));
   const side = Math.floor(value('image_size') / value('patch_size'));
   return value('adapter') === 1 && field('pixel_shuffle_ratio') === 1 / SHUFFLED && side % SHUFFLED === 0
     && value('mlp_size') === SHUFFLED ** 2 * value('width') && value('adapter_input') === value('adapter_output');

@@ -1,4 +1,5 @@
 import { t } from '@vscode/l10n';
+import { inWords } from '../../checkpoint/wording';
 import { encoderFamily, type EncoderSpec, type PartSpec } from '../encoderFamily';
 import { mlpByRatio, ownSize, part, size, type Size } from '../sizes';
 import type { TensorList } from '../tensorList';
@@ -101,7 +102,7 @@ function common(value: ValueOf, field: (name: string) => unknown, mlp: Readonly<
 /** Qwen2.5-VL's windows; blocks in `fullatt_block_indexes` have none. */
 const windowed: ChooseVit = (value, field) => {
   const everywhere = field('fullatt_block_indexes');
-  if (!isIndexes(everywhere)) throw new UserError(t`The config's fullatt_block_indexes is ${JSON.stringify(everywhere)}, not a list of blocks, so the encoder cannot be run.`);
+  if (!isIndexes(everywhere)) throw new UserError(t`The config's fullatt_block_indexes is ${inWords(everywhere)}, not a list of blocks, so the encoder cannot be run.`);
   const merge = value('spatial_merge_size');
   const side = Math.floor(Math.floor(value('window_size') / merge) / value('patch_size')) * merge;
   if (side < 1) throw new UserError(t`The config's window_size of ${value('window_size')} pixels has no room for ${merge} x ${merge} patches, so the encoder cannot be run.`);
@@ -275,7 +276,7 @@ function qwen3(names: MergerNames, list: string, own: Pick<Family, 'id' | 'title
 function deepstackBlocks(value: ValueOf, field: (name: string) => unknown): readonly number[] {
   const blocks = field('deepstack_visual_indexes');
   if (!isIndexes(blocks) || blocks.length !== value('deepstack') || blocks.some(block => block >= value('layers'))) {
-    throw new UserError(t`The config's deepstack_visual_indexes is ${JSON.stringify(blocks)}, not a list of ${value('deepstack')} of the encoder's ${value('layers')} blocks, so the encoder cannot be run with its mergers.`);
+    throw new UserError(t`The config's deepstack_visual_indexes is ${inWords(blocks)}, not a list of ${value('deepstack')} of the encoder's ${value('layers')} blocks, so the encoder cannot be run with its mergers.`);
   }
   return blocks;
 }

@@ -103,6 +103,23 @@ describe('the encoder in its process', function () {
     }
   });
 
+  it('loads what blocks it lacks when more are to run on WebGPU, and gives back those that are not', async function () {
+    needsSoftwareGpu(this);
+    const encoder = client({ env: SOFTWARE_GPU });
+    const known = await expected('qwen-vl-tiny-bin');
+    await encoder.load(await tinyModel('qwen-vl-tiny-bin'), { device: 'webgpu', precision: 'float32', extent: { blocks: 1, held: 2 } });
+    const first = async (): Promise<void> => { assertClose(await encoder.run(pixelsOf(known), ['hidden_states.0']), new Map([...known].filter(([key]) => key === 'hidden_states.0')), 1e-3); };
+    await first();
+    const progress: string[] = [];
+    assert.equal((await encoder.fit({ blocks: 3, held: 4 }, [0, 1, 2], { onProgress: ({ label }) => { progress.push(label ?? ''); } })).device, 'webgpu');
+    assert.deepEqual(progress, ['blocks 1 to 2']);
+    assertClose(await encoder.run(pixelsOf(known), [...known.keys()].filter(key => key !== 'pixel_values')), known, 1e-3);
+    await encoder.fit({ blocks: 1, held: 2 }, [0]);
+    await first();
+    // The blocks after the first have left the device.
+    assert.deepEqual([...(await encoder.run(pixelsOf(known), ['hidden_states.2'])).keys()], []);
+  });
+
   it('falls back on the CPU and says why', async () => {
     const encoder = client({ env: { VK_DRIVER_FILES: '/nowhere', VK_ICD_FILENAMES: '/nowhere' } });
     const report = await runAll(encoder, 'qwen-vl-tiny-safetensors', 'webgpu', 'float32', 1e-5);

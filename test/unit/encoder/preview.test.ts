@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -82,7 +82,7 @@ describe('the preview', function () {
     clients.push(client);
     const told = new Told();
     const model = change(await modelAt(folder));
-    return { preview: new Preview(client, model, told.events, { device: 'cpu', precision: 'float32', resize: 'model' }), told, client, model };
+    return { preview: new Preview(client, model, told.events, { device: 'cpu', precision: 'float32', resize: 'model', kept: 'all' }), told, client, model };
   }
 
   const main = (id: string): Subject => ({ picture: id, encoder: 'main' });
@@ -167,7 +167,7 @@ describe('the preview', function () {
 
   it('shows a picture on tiles as one grid, and counts no tokens that are not the picture\'s', async () => {
     const { preview, told, model } = await open(join(FIXTURES, 'families/mllama'));
-    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true });
+    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true, resolutions: [] });
     assert.match(model.rule, /Mllama/);
     // 12 x 12 pixels a tile; the picture of 640 x 480 goes onto two by two of them.
     preview.add([{ name: 'wide.png', bytes: await sharp({ create: { width: 640, height: 480, channels: 3, background: '#804020' } }).png().toBuffer() }]);
@@ -313,6 +313,23 @@ describe('the preview', function () {
       await assert.rejects(preview.ask(question), (error: unknown) => error instanceof UserError && error.message.includes('is no longer there. Ask for its preview again'));
       preview.setModel(await modelAt(fixturePath('qwen-vl-tiny-safetensors')));
       assert.deepEqual(await preview.ask(question), before);
+
+      // Fetched anew it lies where it lay: the same model, asked for again, is tried again.
+      await cp(fixturePath('qwen-vl-tiny-safetensors'), folder, { recursive: true });
+      const again = await modelAt(folder);
+      preview.setModel(again);
+      assert.deepEqual(await preview.ask(question), before);
+      await told.until(() => told.status?.state === 'ready');
+      await client.stop();
+      await rm(folder, { recursive: true });
+      await assert.rejects(preview.ask(question), /is no longer there/);
+      await cp(fixturePath('qwen-vl-tiny-safetensors'), folder, { recursive: true });
+      preview.setModel(again);
+      assert.deepEqual(await preview.ask(question), before);
+      // And nothing is done over while it works.
+      const { pid } = client;
+      preview.setModel(again);
+      assert.deepEqual([told.statuses, client.pid], [['ready'], pid]);
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -407,6 +424,50 @@ describe('the preview', function () {
     assert.ok(relativeError(attention ?? [], maps.get('attentions.1.mean')?.data.subarray(5 * 64, 6 * 64) ?? []) < 1e-5);
     preview.setKept('all');
     assert.ok((await preview.values(only(told), ['features'])).has('features'));
+  });
+
+  it('runs with the weights that are there when other layers are asked for, and not at all when they are fewer', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'preview-'));
+    try {
+      await cp(fixturePath('qwen-vl-tiny-safetensors', ''), folder, { recursive: true, filter: file => !file.endsWith('expected.safetensors') });
+      const { preview, told } = await open(folder);
+      preview.add([picture]);
+      await preview.ask({ type: 'statistics', subject: main(only(told)), layer: 3 });
+      // Whatever reads a weight again finds nothing.
+      for (const name of await readdir(folder)) if (name.endsWith('.safetensors')) await truncate(join(folder, name));
+      const run = told.pictures[0]?.encodings.main?.timings;
+      for (const kept of ['quarter', 'firstHalf', 'all'] as const) {
+        preview.setKept(kept);
+        await preview.values(only(told), ['embeddings']);
+        if (kept === 'quarter') assert.equal(told.pictures[0]?.encodings.main?.timings, run);
+      }
+      const known = await expected('qwen-vl-tiny-safetensors');
+      const values = await preview.values(only(told), [...known.keys()]);
+      for (const [key, { data }] of known) assert.ok(relativeError(values.get(key)?.data ?? [], data) < 1e-5, key);
+      assert.deepEqual(told.errors, []);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+
+  it('makes pictures no larger than a limit that can be raised to the model\'s own, and says what that would be', async () => {
+    // Qwen2-VL's rule: up to 12.8 million pixels.
+    const { preview, told, model } = await open(join(FIXTURES, 'families/qwen2-vl'));
+    assert.deepEqual(model.pixelLimits, [401_408, 802_816, 1_605_632, 3_211_264, 12_845_056]);
+    assert.deepEqual(modelInfo(model).resolutions[0], { pixels: 401_408, patches: 25_088 });
+    // With patches of 4 pixels the tiny model would take a minute for so many; the limits are those of a hundredth.
+    const limits = model.pixelLimits.map(limit => limit / 64);
+    const small = await open(join(FIXTURES, 'families/qwen2-vl'), one => ({ ...one, pixelLimits: limits }));
+    small.preview.add([{ name: 'large.png', bytes: await sharp({ create: { width: 160, height: 120, channels: 3, background: '#804020' } }).png().toBuffer() }]);
+    await small.preview.ask({ type: 'statistics', subject: main(only(small.told)), layer: 0 });
+    const shown = () => small.told.pictures[0]?.encodings.main;
+    assert.deepEqual([shown()?.grid, shown()?.ownGrid], [{ rows: 16, columns: 22 }, { rows: 30, columns: 40 }]);
+    small.preview.setPixels(limits.at(-1) ?? 0);
+    await small.preview.ask({ type: 'statistics', subject: main(only(small.told)), layer: 0 });
+    assert.deepEqual([shown()?.grid, shown()?.ownGrid], [{ rows: 30, columns: 40 }, undefined]);
+    // Where the encoder takes one size there is nothing to choose.
+    assert.deepEqual((await open()).model.pixelLimits, []);
+    assert.deepEqual([told.errors, small.told.errors, preview.choices.pixels, small.preview.choices.pixels], [[], [], 401_408, limits.at(-1)]);
   });
 
   it('takes the softmax temperature from the model', async () => {

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmod, copyFile, mkdir, mkdtemp, open, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
+import { syncBuiltinESMExports } from 'node:module';
+import os, { hostname, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { isAbort, UserError } from '../../../src/errors';
 import { extract } from '../../../src/extraction/extract';
+import { processIdentity } from '../../../src/extraction/processIdentity';
 import { makePlan } from '../../../src/recipe/plan';
 import { inFolder, KEEP_ALL, madeCase, noise, TINY, tinyCase, to, VALID, type Case } from './support';
 
@@ -31,6 +33,13 @@ async function withTiny(use: (tiny: Case) => Promise<void>): Promise<void> {
   } finally {
     await tiny.checkpoint.close();
   }
+}
+
+/** Skips the test, saying why, where processes have no identity. */
+function needProc(test: Mocha.Context): void {
+  if (processIdentity(process.pid) !== undefined) return;
+  console.log('      skipped: this system has no /proc');
+  test.skip();
 }
 
 describe('extract refuses', () => {
@@ -126,6 +135,11 @@ describe('extract refuses', () => {
   it('a header longer than safetensors readers take', async () => {
     const tensors = Array.from({ length: 101 }, (_, index) => ({ key: `${index}${'k'.repeat(1_000_000)}`, dtype: 'U8', shape: [1], bytes: noise(1) } as const));
     await refuses(extract(madeCase(tensors).plan, VALID, to(join(tmpdir(), 'never'))), /header for 101 tensors would be 1010\d+ bytes long, and 100000000 are allowed/, /smaller maximum shard size/);
+  });
+
+  it('a file system that takes no folders, saying so', async function () {
+    needProc(this);
+    for (const out of ['/proc/x', '/proc/x/y']) await refuses(extract(madeCase([BIG]).plan, VALID, to(out)), /^No folder can be made at \/proc\/[.x]/);
   });
 
   it('a place where a file stands, and a disk without room', async () => {
@@ -281,6 +295,27 @@ describe('extract leaves nothing behind', () => {
         await writeFile(join(folder, name, 'model.safetensors'), 'half');
       }
       await extract(madeCase([BIG]).plan, VALID, to(join(folder, 'out')));
+      assert.deepEqual((await readdir(folder)).sort(), [running, 'out'].sort());
+    });
+  });
+
+  it('of a run whose number another process has by now, and all of one that runs, whatever the clock says', async function () {
+    needProc(this);
+    await inFolder(async folder => {
+      const host = hostname().replace(/[^A-Za-z0-9]/g, '_').slice(0, 60);
+      const reused = `.vision-encoder-partial-${host}-${process.ppid}-0123456789abcdef-0123456789ab`;
+      const running = `.vision-encoder-partial-${host}-${process.ppid}-${processIdentity(process.ppid)}-0123456789ab`;
+      for (const name of [reused, running]) await mkdir(join(folder, name));
+      const { uptime } = os;
+      // As when the clock was put on by a day: the machine seems to have started after the folder was made.
+      os.uptime = () => -86_400;
+      syncBuiltinESMExports();
+      try {
+        await extract(madeCase([BIG]).plan, VALID, to(join(folder, 'out')));
+      } finally {
+        os.uptime = uptime;
+        syncBuiltinESMExports();
+      }
       assert.deepEqual((await readdir(folder)).sort(), [running, 'out'].sort());
     });
   });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { findStateDict } from '../../../src/checkpoint/torch/stateDict';
 import { readTorchZip } from '../../../src/checkpoint/torch/torchZip';
 import { unpickle } from '../../../src/checkpoint/torch/pickle';
@@ -7,6 +8,7 @@ import { parseRecipe } from '../../../src/recipe/recipe';
 import { HttpClient } from '../../../src/remote/http';
 import { HttpSource } from '../../../src/remote/httpSource';
 import { rejects, p, torchFile, zipFile } from '../checkpoint/torch/support';
+import { ENCODERS, targetNamed } from '../../fuzz/targets';
 import { MemorySource } from '../checkpoint/memorySource';
 
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u202a-\u202e]/; // eslint-disable-line no-control-regex -- what is looked for
@@ -52,5 +54,18 @@ describe('what fuzzing found stays mended', () => {
     const client = new HttpClient({ fetch: () => Promise.resolve(new Response('x', { status: 200, headers: { 'content-length': '-1' } })), attempts: 1 });
     const url = new URL('https://host.example/model.safetensors');
     await rejects(HttpSource.open(client, { name: 'model.safetensors', url, explain: () => new UserError('no') }), /does not say how long model\.safetensors is/);
+  });
+
+  it('a config\'s list of blocks is told without what would turn the text around', async () => {
+    for (const field of ['fullatt_block_indexes', 'rope_theta']) {
+      const which = ENCODERS.indexOf('qwen2.5-vl');
+      const config = JSON.parse(readFileSync('test/fixtures/families/qwen2.5-vl/config.json', 'utf8')) as { vision_config: Record<string, unknown> };
+      config.vision_config[field] = ['\u202e'];
+      await assert.rejects(async () => targetNamed('graph').read(Buffer.concat([Buffer.from([which]), Buffer.from(JSON.stringify(config))])), (error: unknown) => {
+        assert.ok(error instanceof UserError && error.message.includes(`config's ${field} is`), String(error));
+        assert.doesNotMatch(error.message, CONTROLS);
+        return true;
+      });
+    }
   });
 });

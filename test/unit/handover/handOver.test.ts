@@ -15,6 +15,7 @@ import { DECODERS } from '../../../src/handover/decoders';
 import { featureWidth } from '../../../src/handover/featureWidth';
 import { targetById, TARGETS } from '../../../src/handover/targets';
 import { openJob, validated, type Job } from '../../../src/job';
+import { switchParts } from '../../../src/parts';
 import { parsePreprocessorConfig } from '../../../src/image/preprocessorConfig';
 import { FIXTURES, inFolder, needTorch, python } from '../extraction/support';
 import { fakeCheckpoint, type FakeTensor } from '../support/checkpoints';
@@ -230,6 +231,34 @@ describe('handing over', function () {
       const before = await readdir(checkpoint);
       await assert.rejects(hand(checkpoint, 'onnx', checkpoint, { overwrite: true }), /holds the checkpoint itself/);
       assert.deepEqual(await readdir(checkpoint), before);
+    }));
+
+    it('takes the projection of an earlier model away with it, and nothing that another program calls so', () => inFolder(async folder => {
+      const out = join(folder, 'out');
+      await hand('families/clip', 'onnx', out, { projection: LLAMA });
+      const { files } = await hand('families/clip', 'onnx', out, { overwrite: true });
+      assert.deepEqual((await readdir(out)).sort(), [...files].sort());
+      for (const [name, text] of [['projection.json', '{"weights": "projection.bin", "by": "hand"}'], ['projection.bin', 'mine']] as const) await writeFile(join(out, name), text);
+      await hand('families/clip', 'onnx', out, { overwrite: true });
+      assert.deepEqual((await readdir(out)).sort(), [...files, 'projection.bin', 'projection.json'].sort());
+      await hand('families/clip', 'onnx', out, { overwrite: true, projection: LLAMA });
+      assert.match(await readFile(join(out, 'projection.json'), 'utf8'), /"seed": 3/);
+    }));
+
+    it('has what a projector gives as an output, whose width a projection takes; transformers\' class has none, and that is said', () => inFolder(async folder => {
+      const give = (id: string, out: string) => withJob('families/clip-llava', preset => {
+        const [job, target] = [switchParts(preset, { projector: true }), targetById(id)];
+        return handOver(readyFor(job, target), target, { out: join(folder, out), asked: job, dtype: 'keep', model, projection: LLAMA });
+      });
+      const onnx = await give('onnx', 'onnx');
+      assert.deepEqual([onnx.projection?.features, onnx.notes], [24, []]);
+      const program = await readFile(join(folder, 'onnx/load.py'), 'utf8');
+      assert.ok(program.includes('[features, merged] = session.run([\'features\', \'merged\'],'));
+      assert.match(program, /: merged of 24 become 4096 wide/);
+      for (const [id, name] of [['transformers', 'Hugging Face transformers'], ['deepspeed-visualchat', 'DeepSpeed-VisualChat']] as const) {
+        const plain = await give(id, `${id}-clip`);
+        assert.deepEqual([plain.projection?.features, plain.notes], [16, [`What ${name} loads has no projector, so that is left out.`]]);
+      }
     }));
 
     it('says of encoders of pictures of any size what the model takes', () => inFolder(async folder => {

@@ -5,7 +5,7 @@ import { UserError } from '../../../src/errors';
 import { decodeImage } from '../../../src/image/decode';
 import { CLIP_MEAN, CLIP_STD, clipPreprocessing, preprocess } from '../../../src/image/preprocess';
 import { resize } from '../../../src/image/resize';
-import { openClipRule, paddedToSquare, parsePreprocessorConfig, pictureRule } from '../../../src/image/preprocessorConfig';
+import { openClipRule, paddedToSquare, parsePreprocessorConfig, pictureRule, timmRule, writtenRule } from '../../../src/image/preprocessorConfig';
 
 const clipNormalize = { mean: CLIP_MEAN, std: CLIP_STD };
 
@@ -128,6 +128,34 @@ describe('files of models\' makers', () => {
     assert.deepEqual([naflex.spec.resize, naflex.note], [undefined, 'as large as they are, since the file says do_resize false']);
     const vit = pictureRule({ image_processor_type: 'ViTImageProcessor', do_resize: false }, { side: 28, patch: 14 });
     assert.deepEqual([vit.spec.resize, vit.spec.crop, vit.note], [undefined, { width: 28, height: 28 }, 'their middle as it is, since the file says do_resize false']);
+  });
+});
+
+describe('timmRule', () => {
+  const imageNet = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+  it('reads pretrained_cfg, with timm\'s defaults where it is silent', () => {
+    const square = { width: 224, height: 224, torchvision: true } as const;
+    assert.deepEqual(timmRule({}, 224), { spec: { filter: 'bicubic', rescale: 1 / 255, normalize: imageNet, resize: { kind: 'shortestEdge', size: 256 }, crop: square } });
+    // As vit_base_patch16_siglip_224 has it: the whole picture, out of proportion.
+    const siglip = { tag: 'webli', num_classes: 0, input_size: [3, 224, 224], fixed_input_size: true, interpolation: 'bicubic', crop_pct: 0.9, crop_mode: 'squash', mean: half.mean, std: half.std };
+    assert.deepEqual(timmRule(siglip, 224), { spec: { filter: 'bicubic', rescale: 1 / 255, normalize: half, resize: { kind: 'exact', width: 248, height: 248 }, crop: square } });
+    assert.deepEqual(timmRule({ ...siglip, crop_pct: 1, interpolation: 'bilinear', crop_mode: 'center' }, 518), {
+      spec: { filter: 'bilinear', rescale: 1 / 255, normalize: half, resize: { kind: 'shortestEdge', size: 518 }, crop: { width: 518, height: 518, torchvision: true } },
+      note: 'at 518 x 518 pixels, for which the encoder has positions; the file says 224 x 224',
+    });
+  });
+
+  it('of a border: the longer side, and a rim in the mean colour, half a level to the even one', () => {
+    const { spec } = timmRule({ crop_mode: 'border', crop_pct: 0.9, mean: [0.5, 0, 1], std: [1, 1, 1] }, 224);
+    assert.deepEqual([spec.resize, spec.crop, spec.fill], [{ kind: 'longestEdge', size: 248 }, { width: 224, height: 224, torchvision: true }, [128, 0, 255]]);
+    assert.deepEqual(pictureRule(JSON.parse(JSON.stringify(writtenRule(spec, { width: 224, height: 224 }))), { side: 224, patch: 16 }).spec, spec);
+  });
+
+  it('names the field that is wrong', () => {
+    for (const wrong of [{ crop_pct: 0 }, { crop_mode: 'stretch' }, { std: [0, 1, 1] }, { input_size: [224, 224] }, { interpolation: 'random' }]) {
+      assert.throws(() => timmRule(wrong, 224), (error: unknown) => error instanceof UserError && error.message.startsWith(`config.json: pretrained_cfg: "${Object.keys(wrong)[0]}`));
+    }
   });
 });
 

@@ -58,9 +58,10 @@ export function memoryNeed(model: EncoderModel, graph: ForwardGraph, { provider,
   const states = Array.from({ length: graph.layers + 1 }, (_, index) => stateAt(graph, index - 1));
   const inBlock = states.map(({ tokens, width, heads }) => {
     const { mlp_size: mlp = 4 * width } = model.sizes;
-    // The fused operator of the CPU never holds a map of all heads; other devices hold the scores and their softmax.
-    const scores = provider === 'cpu' ? 0 : 2 * heads * (graph.stages?.columns ?? tokens);
-    return tokens * (WORKING_WIDTHS * width + 2 * mlp + scores);
+    // On the CPU what attention holds is given back before the MLP runs, and the fused operator never holds a map of all heads.
+    if (provider === 'cpu') return tokens * Math.max(ATTENTION_WIDTHS * width, REST_WIDTHS * width + 2 * mlp);
+    // Other devices hold the scores and their softmax.
+    return tokens * (DEVICE_WIDTHS * width + 2 * mlp + 2 * heads * (graph.stages?.columns ?? tokens));
   });
   const isWhole = extent.blocks >= graph.layers;
   const pool = isWhole ? POOL_COPIES * sum([...graph.poolShapes.values()].map(elementCount)) : 0;
@@ -75,8 +76,8 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-/** Values per token that a block holds at once besides its MLP's inside, in widths. */
-const WORKING_WIDTHS = 16;
+/** Values per token that a block holds at once, in widths: in attention, besides its MLP's inside, and on a device that keeps what it had. */
+const [ATTENTION_WIDTHS, REST_WIDTHS, DEVICE_WIDTHS] = [10, 4, 16];
 /** How often the pool's outputs are held at once: as they are made of their parts, and as they are handed on. */
 const POOL_COPIES = 3;
 /** ONNX Runtime's sessions, and buffers that are not collected yet. */

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { encoderModel } from '../../../src/encoder/model';
 import { openJob, validated } from '../../../src/job';
-import { switchParts } from '../../../src/parts';
+import { optionalParts, switchParts } from '../../../src/parts';
 import { FIXTURES } from '../support/checkpoints';
 import { UserError, isAbort } from '../../../src/errors';
 import { EncoderClient, type RunRequest } from '../../../src/encoder/client';
@@ -87,13 +87,14 @@ describe('the encoder in its process', function () {
     assert.equal(reason, 'It is slower than the CPU here: probably a software driver, not a GPU.');
   });
 
-  it('gives the reference\'s numbers for windows, rotary positions, mergers, tiles and a picture that is not square on WebGPU', async function () {
+  it('gives the reference\'s numbers for windows, rotary positions, mergers, projectors, tiles and a picture that is not square on WebGPU', async function () {
     needsSoftwareGpu(this);
-    for (const name of ['qwen2.5-vl', 'qwen3-vl', 'mllama']) {
+    for (const name of ['qwen2.5-vl', 'qwen3-vl', 'mllama', 'clip-vipllava', 'siglip-gemma3', 'pixtral-mistral3']) {
       const folder = join(FIXTURES, 'families', name);
       const known = await readFloats(join(folder, 'expected', 'outputs.safetensors'));
       const checkpoint = await openCheckpoint(folder);
-      const job = switchParts(await openJob(checkpoint), name === 'mllama' ? {} : { merger: true });
+      const preset = await openJob(checkpoint);
+      const job = switchParts(preset, Object.fromEntries(optionalParts(preset).map(({ id }) => [id, true])));
       await checkpoint.close();
       const { family, validation } = validated(job);
       const encoder = client({ env: SOFTWARE_GPU });

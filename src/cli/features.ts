@@ -88,6 +88,8 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   const model = await runnable(job, options, terminal, signal);
   const preprocessing = await preprocessingFor(job, model, options.resize, signal);
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
+  /** Decodes the next pictures while these run; it starts when it is first asked. */
+  const decoder = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
   const bars = phases(terminal);
   const request = {
     signal,
@@ -109,7 +111,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   try {
     if (format === 'shards') {
       const encoded = await encodeFolder(client, model, {
-        ...request, folder: folder ?? '', startOver: options.overwrite === true, prune: options.prune === true,
+        ...request, decoder, folder: folder ?? '', startOver: options.overwrite === true, prune: options.prune === true,
         ...(options.shardPictures !== undefined && { shardPictures: options.shardPictures }),
         onPlan: ({ kept, pending }) => {
           bars.stop();
@@ -128,7 +130,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
     return fileResult(written, skipped, preprocessing, seconds(), options, terminal);
   } finally {
     bars.stop();
-    await client.close();
+    await Promise.all([client.close(), decoder.close()]);
   }
 }
 

@@ -57,19 +57,21 @@ export function memoryNeed(model: EncoderModel, graph: ForwardGraph, { provider,
   const running = outside + Math.min(extent.blocks, graph.layers) * block;
   const { mlp_size: mlp = 4 * graph.width } = model.sizes;
   // The fused operator of the CPU never holds a map of all heads; other devices hold the scores and their softmax.
-  const scores = provider === 'cpu' ? 0 : 2 * graph.heads * graph.tokens;
+  const scores = 2 * graph.heads * graph.tokens;
   const isWhole = extent.blocks >= graph.layers;
   const made = [...graph.poolShapes].reduce((sum, [, shape]) => sum + elementCount(shape), 0);
   const pool = isWhole ? POOL_COPIES * made : 0;
-  const working = (graph.tokens * (WORKING_WIDTHS * graph.width + 2 * mlp + scores) + pool) * 4 * batch;
+  // On the CPU what attention holds is given back before the MLP runs.
+  const widths = provider === 'cpu' ? Math.max(ATTENTION_WIDTHS * graph.width, REST_WIDTHS * graph.width + 2 * mlp) : DEVICE_WIDTHS * graph.width + 2 * mlp + scores;
+  const working = (graph.tokens * widths + pool) * 4 * batch;
   // The pool's earlier states wait for it, whether they stay afterwards or not.
   const states = isWhole ? Math.min(graph.layers + 1, extent.held + graph.pooledStates.length) : extent.held;
   const held = states * graph.tokens * graph.width * 4 * batch;
   return { weights: running * numberBytes(provider, precision), least: (block + outside) * 4 + working + held + RUNTIME_BYTES };
 }
 
-/** Values per token that a block holds at once besides its MLP's inside, in widths. */
-const WORKING_WIDTHS = 16;
+/** Values per token that a block holds at once, in widths: in attention, besides its MLP's inside, and on a device that keeps what it had. */
+const [ATTENTION_WIDTHS, REST_WIDTHS, DEVICE_WIDTHS] = [10, 4, 16];
 /** How often the pool's outputs are held at once: as they are made of their parts, and as they are handed on. */
 const POOL_COPIES = 3;
 /** ONNX Runtime's sessions, and buffers that are not collected yet. */

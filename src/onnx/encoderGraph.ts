@@ -3,6 +3,9 @@ import { outputShape, type WantedOutputs } from '../architecture/outputs';
 import { elementCount } from '../checkpoint/dtype';
 import { GraphBuilder, type ElementType, type ExternalData, type GraphStyle, type Value } from './graphBuilder';
 
+/** What the models say of themselves. */
+export const NAMES = { name: 'vision_encoder', producer: 'vision-encoder-extractor' };
+
 /** A weight as it is stored, wherever that is. */
 export interface StoredPart {
   readonly type: ElementType;
@@ -38,8 +41,13 @@ export interface SegmentOptions {
 
 /** The bytes of an ONNX model that runs some of an encoder's stages, or all of them. */
 export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint8Array {
+  return segmentGraph(graph, options).toModel({ ...NAMES, ...(options.metadata && { metadata: options.metadata }) });
+}
+
+/** @param portable as of the builder's style */
+export function segmentGraph(graph: ForwardGraph, options: SegmentOptions, portable = false): GraphBuilder {
   const { segment, wanted } = options;
-  const b = new GraphBuilder({ products: options.products, fused: false });
+  const b = new GraphBuilder({ products: options.products, fused: false, portable });
   const weight = initialisers(b, options.locate);
   const emit = (name: string, value: Value, shape: readonly number[]): void => {
     b.output(name, value, 'F32', ['batch', ...shape.slice(1)]);
@@ -73,7 +81,7 @@ export function segmentModel(graph: ForwardGraph, options: SegmentOptions): Uint
     for (const [name, value] of graph.pool(b, weight, hidden, wanted.pool, earlier)) emit(name, value, outputShape(graph, name, 0));
   }
   if (options.handOn) emitRows(HIDDEN, hidden);
-  return b.toModel({ name: 'vision_encoder', producer: 'vision-encoder-extractor', ...(options.metadata && { metadata: options.metadata }) });
+  return b;
 }
 
 /** Weights as initialisers, each stored once, with a Cast behind those of another type; runtimes do such casts once, while loading. */

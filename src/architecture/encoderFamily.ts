@@ -34,7 +34,6 @@ export interface EncoderSpec {
   readonly title: string;
   readonly models: string;
   readonly support: Family['support'];
-  readonly notRun?: string;
   /** Each after those that it follows from. */
   readonly sizes: readonly Size[];
   readonly tensors: Describe;
@@ -80,7 +79,7 @@ export function encoderFamily(spec: EncoderSpec): Family {
   const all = [...new Map([undefined, ...projectors].flatMap(projector => sizesWith(spec, projector)).map(size => [size.name, size])).values()];
   const { graph } = spec;
   return {
-    id, title, models, support, ...(spec.notRun !== undefined && { notRun: spec.notRun }),
+    id, title, models, support,
     hyperparameters: all.filter(size => size.derived === undefined),
     ...((spec.parts !== undefined || projectors.length > 0) && { switches: [...(spec.parts ?? []).map(part => makeSwitch(spec, part)), ...(projectors.length > 0 ? [projectorSwitch(projectors)] : [])] }),
     connectors: (prefix, tensors) => connectors(prefix).filter(module => keyIndex(tensors).has(module)),

@@ -209,7 +209,7 @@ class SessionChain {
         if (!(data instanceof Float32Array)) throw new Error(`${name} is not float32.`);
         if (wanted.attentions.has(layerAfter(name))) attended.set(layerAfter(name), data);
         if (pooled.has(name)) earlier[inputNamed(name)] = new Tensor('float32', data, outputShape(graph, name, batch));
-        if (name === HIDDEN) input = { shape: outputShape(graph, name, batch), data };
+        if (name === HIDDEN) input = { shape: outputShape(graph, stateName(segment.to - 1), batch), data };
         else if (isWanted.has(name)) await hooks.onOutput(name, { shape: outputShape(graph, name, batch), data });
       }
     }
@@ -217,7 +217,7 @@ class SessionChain {
       hooks.check();
       const hidden = attended.get(layer);
       if (hidden === undefined) throw new Error(`The input of block ${layer} was not computed.`);
-      for (const head of heads) await hooks.onOutput(`attentions.${layer}.${head}`, await cpu.attention(layer, head, { shape: outputShape(graph, HIDDEN, batch), data: hidden }, graph.grid));
+      for (const head of heads) await hooks.onOutput(`attentions.${layer}.${head}`, await cpu.attention(layer, head, { shape: outputShape(graph, stateName(layer - 1), batch), data: hidden }, graph.grid));
     }
     hooks.onProgress(graph.layers, graph.layers, 'done');
   }

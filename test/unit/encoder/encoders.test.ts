@@ -5,7 +5,7 @@ import { pictureSizes } from '../../../src/architecture/forwardGraphs';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { encoderModel } from '../../../src/encoder/model';
 import { openJob, validated } from '../../../src/job';
-import { switchParts } from '../../../src/parts';
+import { optionalParts, switchParts } from '../../../src/parts';
 import { FIXTURES } from '../support/checkpoints';
 import { UserError, isAbort } from '../../../src/errors';
 import { EncoderClient, type RunRequest } from '../../../src/encoder/client';
@@ -88,18 +88,19 @@ describe('the encoder in its process', function () {
     assert.equal(reason, 'It is slower than the CPU here: probably a software driver, not a GPU.');
   });
 
-  it('gives the reference\'s numbers for windows, rotary positions, mergers, tiles and a picture that is not square on WebGPU', async function () {
+  it('gives the reference\'s numbers for windows, rotary positions, mergers, projectors, tiles, stages and a picture that is not square on WebGPU', async function () {
     needsSoftwareGpu(this);
-    for (const name of ['qwen2.5-vl', 'qwen3-vl', 'mllama']) {
+    for (const name of ['qwen2.5-vl', 'qwen3-vl', 'mllama', 'clip-vipllava', 'siglip-gemma3', 'pixtral-mistral3', 'florence2']) {
       const folder = join(FIXTURES, 'families', name);
       const known = await readFloats(join(folder, 'expected', 'outputs.safetensors'));
       const checkpoint = await openCheckpoint(folder);
-      const job = switchParts(await openJob(checkpoint), name === 'mllama' ? { projector: true } : { merger: true });
+      const preset = await openJob(checkpoint);
+      const job = switchParts(preset, Object.fromEntries(optionalParts(preset).map(({ id }) => [id, true])));
       await checkpoint.close();
       const { family, validation } = validated(job);
       const encoder = client({ env: SOFTWARE_GPU });
       const report = await encoder.load(encoderModel(job.plan, family, validation.hyperparameters, job.config), { device: 'webgpu', precision: 'float32' });
-      assert.equal(report.device, 'webgpu');
+      assert.deepEqual([report.device, report.rejected], ['webgpu', []]);
       assertClose(await encoder.run(pixelsOf(known), [...known.keys()].filter(key => key !== 'pixel_values')), known, 1e-3);
     }
   });

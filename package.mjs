@@ -1,8 +1,9 @@
 // Makes the VSIX of each platform: `node package.mjs [TARGET ...]`, all of them without one; they come to lie in dist/vsix.
 import { spawn } from 'node:child_process';
-import { cp, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { packageReadme } from './package.readme.mjs';
 
 const root = import.meta.dirname;
 
@@ -16,7 +17,7 @@ export const TARGETS = {
 };
 
 /** What goes into the stage, besides the packages that npm installs there. */
-const SHIPPED = ['package.json', 'package-lock.json', '.npmrc', '.vscodeignore', 'README.md', 'CHANGELOG.md', 'LICENSE', 'media', 'dist', 'l10n'];
+const SHIPPED = ['package.json', 'package-lock.json', '.npmrc', '.vscodeignore', 'CHANGELOG.md', 'LICENSE', 'media', 'dist', 'l10n'];
 
 /** @returns {Promise<string>} the VSIX file */
 export async function packageFor(target) {
@@ -30,6 +31,7 @@ export async function packageFor(target) {
     await cp(path.join(root, name), path.join(stage, name), { recursive: true, filter: source => !source.includes(path.join('dist', 'vsix')) })
       .catch(error => { if (error.code !== 'ENOENT') throw error; });
   }
+  await writeFile(path.join(stage, 'README.md'), packageReadme(await readFile(path.join(root, 'README.md'), 'utf8')));
   // npm picks sharp's libraries by platform; the lock file holds those of every one, with their digests.
   await run('npm', ['ci', '--omit=dev', '--ignore-scripts', '--loglevel=error', `--os=${platform.os}`, `--cpu=${platform.cpu}`, ...(platform.os === 'linux' ? ['--libc=glibc'] : [])], stage);
   await keepRuntimeOf(platform, path.join(stage, 'node_modules/onnxruntime-node/bin'));

@@ -8,6 +8,7 @@ import { parsePart, parsePath, parseSetting, parseSize, withInput, type InputOpt
 import { inspectOptions, runInspect, type InspectCommandOptions } from './cli/inspect';
 import { keysToJson, printKeys, type KeysOptions } from './cli/keys';
 import { printRecipe } from './cli/recipe';
+import { withOption } from './cli/remedies';
 import { Terminal } from './cli/terminal';
 import { runValidate } from './cli/validate';
 import { runVerify } from './cli/verify';
@@ -222,7 +223,7 @@ function report(error: unknown): { readonly code: number; readonly message: stri
     terminal.note(message);
     return { code: interrupted, message };
   }
-  const message = error instanceof Error ? error.message : String(error);
+  const message = error instanceof UserError ? withOption(error.message, error.remedy) : error instanceof Error ? error.message : String(error);
   if (error instanceof UserError) {
     terminal.fail(message);
     if (program.opts<{ verbose?: boolean }>().verbose === true && error.detail !== undefined) terminal.note(error.detail);

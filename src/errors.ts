@@ -7,12 +7,20 @@ export class UserError extends Error {
   override readonly name = 'UserError';
   /** Technical detail for the output channel or `--verbose`; never needed to understand the message. */
   readonly detail: string | undefined;
+  readonly remedy: Remedy | undefined;
 
-  constructor(message: string, options: { detail?: string; cause?: unknown } = {}) {
+  constructor(message: string, options: { detail?: string | undefined; remedy?: Remedy | undefined; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.detail = options.detail;
+    this.remedy = options.remedy;
   }
 }
+
+/**
+ * A way out that is an option where the error is told on the command line, which then names it (src/cli/remedies.ts). The
+ * message itself says what helps everywhere: the same error is shown in the editor, where there are no options.
+ */
+export type Remedy = 'replace' | 'start over' | 'choose a resize' | 'resize to one size' | 'recognise the family';
 
 /** A file could not be reached or was refused, which says nothing about what is in it. */
 export class AccessError extends UserError {}

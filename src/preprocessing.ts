@@ -1,7 +1,6 @@
 import { t } from '@vscode/l10n';
 import { isObject } from './architecture/config';
 import { UserError } from './errors';
-import { withinPixels } from './image/freeSizes';
 import { clipPreprocessing, type PreprocessSpec } from './image/preprocess';
 import { paddedToSquare, pictureRule, type PictureRule, type PictureSizes } from './image/preprocessorConfig';
 import { makersRule, ownPreprocessor, validated, type Job } from './job';
@@ -50,12 +49,6 @@ function merging({ config, family }: Job, sizes: PictureSizes): PictureSizes {
 export function withGeometry({ filter, unrounded, rescale, normalize }: PreprocessSpec, side: number, geometry: 'square' | 'crop'): PreprocessSpec {
   const { resize, crop } = clipPreprocessing(side, geometry);
   return { filter, ...(unrounded && { unrounded }), rescale, ...(normalize && { normalize }), ...(resize && { resize }), ...(crop && { crop }) };
-}
-
-/** The rule with no more than so many pixels, where it leaves pictures sizes of their own. */
-export function withMostPixels(spec: PreprocessSpec, pixels: number): PreprocessSpec {
-  const { resize } = spec;
-  return resize === undefined || resize.kind === 'exact' || resize.kind === 'tiles' || 'size' in resize ? spec : { ...spec, resize: withinPixels(resize, pixels) };
 }
 
 /** As `modelPreprocessing`, but a file that cannot be used leaves the family's rule in its place, and says so. */

@@ -28,6 +28,15 @@ export function runsToEnd(kept: Kept): boolean {
   return kept === 'all' || kept === 'quarter';
 }
 
+/** The sections beside the pictures, from above. */
+export const SIDE_SECTIONS = ['view', 'features', 'patch', 'compare', 'run', 'save', 'keyboard'] as const;
+
+/** So many pictures are dropped by their addresses at once, at most. */
+export const MAX_ADDRESSES = 64;
+
+/** Characters that are copied at once, at most: a patch of a hundred thousand channels. */
+export const MAX_COPIED = 1 << 21;
+
 /** A dropped or pasted picture is at most this large. */
 export const MAX_PICTURE_BYTES = 64 * 1024 * 1024;
 

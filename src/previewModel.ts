@@ -6,10 +6,13 @@ import { trainedTemperature } from './encoder/temperature';
 import { UserError } from './errors';
 import { validated, type Job } from './job';
 import type { Plan } from './recipe/plan';
-import { preprocessingOrFamilys, withGeometry, withMostPixels, type Preprocessing } from './preprocessing';
+import { pixelLimit } from './image/preprocess';
+import { preprocessingOrFamilys, withGeometry, type Preprocessing } from './preprocessing';
 
 /** Encoders of pictures of any size take up to 16 million pixels: minutes, and gigabytes of hidden states. These are 2048 patches of 14 pixels. */
 export const MOST_PIXELS = 2048 * 14 * 14;
+/** How many times as many the preview offers besides, up to the model's own limit. */
+const MORE = [2, 4, 8];
 
 export interface RunnableEncoder {
   readonly model: EncoderModel;
@@ -36,14 +39,20 @@ export async function runnableEncoder(job: Job, plan: Plan): Promise<RunnableEnc
  */
 export async function previewModel(job: Job, plan: Plan = job.plan): Promise<PreviewModel> {
   const { family } = validated(job);
-  const { model, preprocessing: own } = await runnableEncoder(job, plan);
+  const { model, preprocessing: { spec, from } } = await runnableEncoder(job, plan);
   const { side } = pictureSizes(model.graph);
-  const spec = withMostPixels(own.spec, MOST_PIXELS);
   return {
     model,
     family: family.title,
     preprocessing: { model: spec, square: withGeometry(spec, side, 'square'), crop: withGeometry(spec, side, 'crop') },
-    rule: spec === own.spec ? own.from : t`${own.from}; in the preview with at most ${MOST_PIXELS.toLocaleString('en')} pixels`,
+    rule: from,
+    pixelLimits: limitsBelow(pixelLimit(spec) ?? 0),
     temperature: await trainedTemperature(job.checkpoint),
   };
+}
+
+/** The limits of a picture's pixels that the preview offers, the least first; none where the model's own is no more than that. */
+function limitsBelow(own: number): number[] {
+  if (own <= MOST_PIXELS) return [];
+  return [MOST_PIXELS, ...MORE.map(times => times * MOST_PIXELS).filter(limit => limit < own), own];
 }

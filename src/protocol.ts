@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { DEVICE_CHOICES, KEPT_LAYERS, MAX_PICTURE_BYTES } from './previewLimits';
+import { DEVICE_CHOICES, KEPT_LAYERS, MAX_ADDRESSES, MAX_COPIED, MAX_PICTURE_BYTES, SIDE_SECTIONS } from './previewLimits';
 
 /**
  * The typed messages between the preview panel (a webview) and the extension host. Each side validates what it gets:
@@ -53,6 +53,17 @@ export type KeptLayers = z.infer<typeof keptLayersSchema>;
 export const resizeModeSchema = z.enum(['model', 'square', 'crop']);
 export type ResizeMode = z.infer<typeof resizeModeSchema>;
 
+/** What is chosen of the runs, and kept over a reload. */
+export const runChoicesSchema = z.object({
+  device: deviceChoiceSchema,
+  precision: precisionSchema,
+  resize: resizeModeSchema,
+  kept: keptLayersSchema,
+  /** Pixels that a picture may have at most; the fewest on offer unless told. */
+  pixels: count.optional(),
+}).readonly();
+export type RunChoices = z.infer<typeof runChoicesSchema>;
+
 const bytes = z.custom<Uint8Array>(value => value instanceof Uint8Array && value.byteLength <= MAX_PICTURE_BYTES, 'not the bytes of a picture');
 /** VS Code sends messages as JSON, which has null for NaN and infinities. */
 const real = z.union([z.number(), z.null().transform(() => Number.NaN)]);
@@ -65,10 +76,19 @@ export const panelStateSchema = z.strictObject({
   head: index.nullable(),
   query: index,
   channel: index,
+  /** Of the grid of the patch embedding, whatever layer is shown. */
   patch: index.nullable(),
+  /** Whether the patch was chosen in the picture that is compared with. */
+  patchOnSecond: z.boolean(),
   opacity: z.number().min(0).max(1),
   arrangement: z.enum(['overlay', 'beside']),
   grid: z.boolean(),
+  /** Whether colours span the middle of the patches' values only, so that a few outliers do not wash out the rest. */
+  clip: z.boolean(),
+  /** Whether all layers are shown beside each other, small. */
+  allLayers: z.boolean(),
+  /** The side's sections that are folded up. */
+  folded: z.array(z.enum(SIDE_SECTIONS)).max(SIDE_SECTIONS.length),
   /** The picture that is shown, and the one beside it. */
   shown: id.nullable(),
   compared: id.nullable(),
@@ -94,6 +114,8 @@ export const fromWebviewSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('pickFolder') }),
   z.strictObject({ type: z.literal('addSample'), picture: id }),
   z.strictObject({ type: z.literal('add'), files: z.array(pictureFile).min(1).max(64) }),
+  /** Pictures and folders by their addresses or paths, as other programs and the editor's own lists drop them. */
+  z.strictObject({ type: z.literal('addAddresses'), addresses: z.array(z.string().min(1).max(4096)).min(1).max(MAX_ADDRESSES) }),
   z.strictObject({ type: z.literal('addRecent'), picture: id }),
   /** Shows another picture of the folder. */
   z.strictObject({ type: z.literal('flip'), by: z.number().int().min(-1024).max(1024) }),
@@ -104,11 +126,14 @@ export const fromWebviewSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('precision'), precision: precisionSchema }),
   z.strictObject({ type: z.literal('keep'), layers: keptLayersSchema }),
   z.strictObject({ type: z.literal('resize'), mode: resizeModeSchema }),
+  /** How many pixels a picture may have at most: one of the model's `resolutions`. */
+  z.strictObject({ type: z.literal('resolution'), pixels: count }),
   z.strictObject({ type: z.literal('chooseOther') }),
   z.strictObject({ type: z.literal('closeOther') }),
   z.strictObject({ type: z.literal('cancel') }),
   z.strictObject({ type: z.literal('restart'), device: deviceChoiceSchema.exactOptional() }),
   z.strictObject({ type: z.literal('ask'), request: count, question: questionSchema }),
+  z.strictObject({ type: z.literal('copy'), text: z.string().max(MAX_COPIED) }),
   z.strictObject({ type: z.literal('savePng'), name: z.string().max(256), bytes }),
   z.strictObject({ type: z.literal('saveFeatures'), picture: id, format: z.enum(['npy', 'safetensors']) }),
   z.strictObject({ type: z.literal('showLog') }),
@@ -125,6 +150,10 @@ const encodingSchema = z.object({
   seen: area,
   /** Patches per column and per row of the encoder's input. */
   grid,
+  /** By layer, from the patch embedding on, where hidden states have grids of their own; the first is the finest. */
+  grids: z.array(grid).readonly().exactOptional(),
+  /** What they would be by the model's own rule, where the preview has made the picture smaller. */
+  ownGrid: grid.exactOptional(),
   /** Whether it can be asked about. */
   ready: z.boolean(),
   /** Milliseconds of each stage. */
@@ -150,8 +179,12 @@ const modelInfoSchema = z.object({
   name: z.string(),
   family: z.string(),
   layers: count,
+  /** Of the last block. */
   heads: count,
+  /** Of the last hidden state. */
   width: count,
+  /** By layer, from the patch embedding on, where they differ. */
+  stages: z.array(z.object({ heads: count, width: count }).readonly()).readonly().exactOptional(),
   /** Queries of the attention pool; 0 when there is none. */
   queries: count,
   /** Tokens that are no patches: a class token, registers. */
@@ -160,6 +193,8 @@ const modelInfoSchema = z.object({
   outputPerPatch: z.boolean(),
   /** What mergers give, where they were taken in: blocks of patches, in a language model's width. */
   merged: z.object({ names: z.array(z.string()).readonly(), width: count }).readonly().exactOptional(),
+  /** How many pixels, and so patches, a picture may have at most, to choose from; the model's own limit is the last. Empty where there is no choice. */
+  resolutions: z.array(z.object({ pixels: count, patches: count }).readonly()).readonly(),
   /** The model's own softmax temperature, from its `logit_scale`. */
   temperature: z.number().positive().exactOptional(),
 }).readonly();
@@ -183,6 +218,8 @@ const encoderStatusSchema = z.object({
   /** Of the encoder's process. */
   memoryBytes: z.number().optional(),
   resize: resizeModeSchema,
+  /** How many pixels a picture may have at most; undefined where the model leaves no choice. */
+  pixels: count.optional(),
   /** Whose rule prepares the pictures under `model`, and what to know of it. */
   rule: z.string(),
   /** The encoder that is compared with. */

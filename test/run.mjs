@@ -1,4 +1,4 @@
-// Everything that `npm test` runs, in order. The last line is `N passed, N failed`, with `, N skipped` when some were.
+// Everything that `npm test` runs, in order. Arguments choose suites, and end-to-end files by their paths. The last line is `N passed, N failed`, with `, N skipped` when some were.
 import { spawn } from 'node:child_process';
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
@@ -7,7 +7,11 @@ const root = path.resolve(import.meta.dirname, '..');
 const results = path.join(root, 'test-results');
 const mocha = ['node_modules/mocha/bin/mocha.js', '--reporter', 'test/reporter.cjs'];
 
-const endToEnd = (await readdir(path.join(root, 'test/e2e'))).filter(name => name.endsWith('.e2e.mjs')).sort().map(name => `test/e2e/${name}`);
+const args = process.argv.slice(2);
+const chosenFiles = args.filter(name => name.endsWith('.e2e.mjs')).map(name => path.relative(root, path.resolve(name)));
+const endToEnd = chosenFiles.length > 0 ? chosenFiles : (await readdir(path.join(root, 'test/e2e')))
+  .filter(name => name.endsWith('.e2e.mjs') && !(process.env.VISION_ENCODER_VSIX && name === 'vsix.e2e.mjs')) // which makes packages itself
+  .sort().map(name => `test/e2e/${name}`);
 
 /**
  * Each is a Node command line. `report`: mocha writes its counts, which must be there and not be zero.
@@ -98,7 +102,7 @@ async function readReport(file) {
   }
 }
 
-const chosen = process.argv.slice(2);
+const chosen = args.filter(name => !name.endsWith('.e2e.mjs'));
 const unknown = chosen.filter(name => !suites.some(suite => suite.name === name));
 if (unknown.length > 0) {
   console.error(`There is no suite called ${unknown.join(', ')}. There are: ${suites.map(suite => suite.name).join(', ')}.`);

@@ -1,4 +1,5 @@
 import { provideVSCodeDesignSystem, vsCodeButton, vsCodeCheckbox, vsCodeDropdown, vsCodeOption, vsCodeProgressRing } from '@vscode/webview-ui-toolkit';
+import { words } from './words';
 
 /*
  * The one module that knows the control library. The toolkit is in maintenance; replacing it means replacing this file.
@@ -16,6 +17,18 @@ export function button({ label, title, primary = false }: Labelled & { readonly 
   element.textContent = label;
   if (title !== undefined) element.title = title;
   element.addEventListener('click', onClick);
+  return element;
+}
+
+/** A small button that copies and says so. */
+export function copyButton({ label, title }: Labelled, onClick: () => void): HTMLElement {
+  const element = button({ label, ...(title !== undefined && { title }) }, () => {
+    onClick();
+    element.textContent = words.copied;
+    setTimeout(() => { element.textContent = label; }, 1500);
+  });
+  element.classList.add('copy');
+  element.setAttribute('aria-live', 'polite');
   return element;
 }
 
@@ -52,6 +65,7 @@ export function dropdown<Value extends string>({ label }: Labelled, options: rea
 export interface Toggle {
   readonly element: HTMLElement;
   set(on: boolean): void;
+  show(visible: boolean): void;
 }
 
 export function checkbox({ label, title }: Labelled, onChange: (on: boolean) => void): Toggle {
@@ -65,7 +79,7 @@ export function checkbox({ label, title }: Labelled, onChange: (on: boolean) => 
     known = box.checked;
     onChange(known);
   });
-  return { element: box, set: on => { known = on; box.checked = on; } };
+  return { element: box, set: on => { known = on; box.checked = on; }, show: visible => { box.hidden = !visible; } };
 }
 
 export interface Slider {
@@ -83,9 +97,12 @@ export function slider({ label }: Labelled, range: { readonly min: number; reado
   Object.assign(input, { type: 'range', min: String(range.min), max: String(range.max), step: String(range.step) });
   input.setAttribute('aria-label', label);
   const describe = () => {
-    const words = say(input.valueAsNumber);
-    output.textContent = words;
-    input.setAttribute('aria-valuetext', words);
+    const spoken = say(input.valueAsNumber);
+    output.textContent = spoken;
+    input.setAttribute('aria-valuetext', spoken);
+    // The style sheet draws the part up to the thumb.
+    const { min, max } = { min: Number(input.min), max: Number(input.max) };
+    input.style.setProperty('--filled', `${max > min ? 100 * (input.valueAsNumber - min) / (max - min) : 0}%`);
   };
   input.addEventListener('input', () => {
     describe();

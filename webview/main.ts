@@ -1,7 +1,7 @@
 import './language';
 import './style.css';
 import { runsToEnd } from '../src/previewLimits';
-import type { EncoderStatus, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
+import type { Encoding, EncoderStatus, ModelInfo, PanelState, PatchMap, PictureInfo, Subject } from '../src/protocol';
 import { AnswerCache } from './answers';
 import { el } from './dom';
 import { Header } from './header';
@@ -10,8 +10,9 @@ import { latest } from './latest';
 import type { CanvasPicture } from './pictureCanvas';
 import { PictureStrip } from './pictures';
 import { Side } from './side';
-import { Stage, type Shown } from './stage';
-import { fitLayers, fitState, INITIAL_STATE, isPooled, mapFor, nearestViewed, subjectsFor, viewedLayers } from './state';
+import { Stage, type Shown, type StageView } from './stage';
+import { listenForShortcuts, type Shortcut } from './shortcuts';
+import { attendingBlock, fitLayers, fitState, gridAt, hasLayers, INITIAL_STATE, isPooled, mapFor, nearestViewed, overlaysFor, patchIn, shownOverlay, subjectsFor, viewedLayers, type Reference } from './state';
 import { Toolbar } from './toolbar';
 import { Viewport } from './viewport';
 import { sayLayer, words } from './words';
@@ -24,7 +25,11 @@ let model: ModelInfo | undefined;
 let state: PanelState = INITIAL_STATE;
 let status: EncoderStatus = { state: 'off', choice: 'auto', precision: 'float32', kept: 'all', resize: 'model', rule: '' };
 let pictures: readonly PictureInfo[] = [];
-let hovered: number | undefined;
+/** Under the pointer, and in which picture. */
+/** In the grid of the patch embedding, as the state has its patch. */
+let hovered: { readonly patch: number; readonly figure: number } | undefined;
+/** The values of the chosen patch, as far as they are known. */
+let chosen: Float32Array | undefined;
 const images = new Map<string, { address: string; bitmap: ImageBitmap }>();
 
 const header = new Header({
@@ -44,27 +49,46 @@ const strip = new PictureStrip({
   onPickFolder: () => { host.post({ type: 'pickFolder' }); },
   onFlip: by => { host.post({ type: 'flip', by }); },
   onAddSample: picture => { host.post({ type: 'addSample', picture }); },
-  onAdd: files => { host.post({ type: 'add', files }); },
+  onAdd: files => { host.post({ type: 'add', files: [...files] }); },
+  onAddAddresses: addresses => { host.post({ type: 'addAddresses', addresses: [...addresses] }); },
   onAddRecent: picture => { host.post({ type: 'addRecent', picture }); },
   onRefuse: say,
 });
+const keyboard: readonly Shortcut[] = [
+  { keys: ['[', ']'], label: words.keys.layer, run: index => { stepLayer(index === 0 ? -1 : 1); } },
+  { keys: ['1', '2', '3', '4', '5', '6', '7', '8'], label: words.keys.view, run: showOverlay },
+  { keys: ['b'], label: words.keys.beside, run: () => { change({ arrangement: state.arrangement === 'beside' ? 'overlay' : 'beside' }); } },
+  { keys: ['g'], label: words.keys.grid, run: () => { change({ grid: !state.grid }); } },
+  { keys: ['o'], label: words.keys.clip, run: () => { change({ clip: !state.clip }); } },
+  { keys: ['a'], label: words.keys.allLayers, run: () => { change({ allLayers: !state.allLayers }); } },
+  { keys: ['c'], label: words.keys.copy, run: () => { if (chosen !== undefined) copy(JSON.stringify([...chosen])); } },
+  { keys: ['ArrowUp', 'ArrowDown', 'ArrowLeft', 'ArrowRight'], label: words.keys.move },
+  { keys: ['Enter'], label: words.keys.pick },
+  { keys: ['+', '-', '0'], label: words.keys.zoom },
+  { keys: ['PageUp', 'PageDown'], label: words.keys.flip, run: index => { if (pictures.some(({ folder }) => folder !== undefined)) host.post({ type: 'flip', by: index === 0 ? -1 : 1 }); } },
+  { keys: ['?'], label: words.keys.list, run: () => { side.showKeyboard(); } },
+];
+listenForShortcuts(keyboard);
 const side = new Side({
   onState: change,
   onDevice: device => { host.post({ type: 'device', device }); },
   onPrecision: precision => { host.post({ type: 'precision', precision }); },
   onKeep: layers => { host.post({ type: 'keep', layers }); },
   onResize: mode => { host.post({ type: 'resize', mode }); },
+  onResolution: pixels => { host.post({ type: 'resolution', pixels }); },
   onChooseOther: () => { host.post({ type: 'chooseOther' }); },
   onCloseOther: () => { host.post({ type: 'closeOther' }); },
   onSavePng: () => { savePng().catch((error: unknown) => { say(String(error)); }); },
+  onCopy: copy,
   onSaveFeatures: format => { if (state.shown !== null) host.post({ type: 'saveFeatures', picture: state.shown, format }); },
-});
+}, keyboard);
 const stage = new Stage(viewport, {
-  onHover: patch => {
-    hovered = patch;
+  onHover: (patch, figure) => {
+    hovered = patch === undefined ? undefined : { patch: moved(patch, figure, state.layer, -1), figure };
     if (state.overlay === 'similarity' && state.patch === null) refreshMaps();
   },
-  onPick: patch => { change({ patch: state.patch === patch ? null : patch }); },
+  onPick: (patch, figure) => { change({ patch: chosenAt(state.layer) === patch && chosenFigure() === figure ? null : moved(patch, figure, state.layer, -1), patchOnSecond: figure === 1 }); },
+  onPickLayer: layer => { change({ layer, allLayers: false }); },
 }, strip.empty);
 const trouble = el('p', 'trouble');
 trouble.setAttribute('role', 'alert');
@@ -72,6 +96,27 @@ trouble.setAttribute('role', 'alert');
 document.body.append(header.element, toolbar.element, el('div', 'columns', el('div', 'centre', stage.element, trouble, strip.element), side.element));
 // The editor's theme comes as classes of the body.
 new MutationObserver(() => { stage.refresh(); }).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+
+function copy(text: string): void {
+  host.post({ type: 'copy', text });
+}
+
+/** To the nearest layer that is there, in the direction. */
+function stepLayer(by: -1 | 1): void {
+  if (model === undefined) return;
+  const layers = viewedLayers(model, status).filter(layer => (layer - state.layer) * by > 0);
+  if (layers.length > 0) change({ layer: by > 0 ? Math.min(...layers) : Math.max(...layers) });
+}
+
+function showOverlay(index: number): void {
+  const overlay = model && overlaysFor(model, status)[index];
+  if (overlay !== undefined) change({ overlay });
+}
+
+/** The picture whose patch is chosen: the second, as long as there is one. */
+function chosenFigure(): number {
+  return state.patchOnSecond && subjectsFor(state, status, pictures).length > 1 ? 1 : 0;
+}
 
 function change(changes: Partial<PanelState>): void {
   // Before the model is here the state is nobody's choice.
@@ -125,24 +170,54 @@ function isReady({ picture, encoder }: Subject): boolean {
   return pictures.find(({ id }) => id === picture)?.encodings[encoder]?.ready === true;
 }
 
-/** A subject as a canvas draws it; undefined while its picture is not decoded. */
-function canvasPicture({ picture, encoder }: Subject): CanvasPicture | undefined {
+function encodingOf({ picture, encoder }: Subject): Encoding | undefined {
   const info = pictures.find(({ id }) => id === picture);
-  const encoding = info?.encodings[encoder] ?? info?.encodings.main;
+  return info?.encodings[encoder] ?? info?.encodings.main;
+}
+
+/** A patch of a figure's picture in the grid of another layer. */
+function moved(patch: number, figure: number, from: number, to: number): number {
+  const subject = subjectsFor(state, status, pictures)[figure];
+  const encoding = subject && encodingOf(subject);
+  return encoding === undefined ? patch : patchIn(gridAt(encoding, to), patch, gridAt(encoding, from));
+}
+
+/** The chosen patch in the grid of a layer. */
+function chosenAt(layer: number): number | undefined {
+  return state.patch === null ? undefined : moved(state.patch, chosenFigure(), -1, layer);
+}
+
+/** A subject as a canvas draws it; undefined while its picture is not decoded. */
+function canvasPicture(subject: Subject): CanvasPicture | undefined {
+  const { picture } = subject;
+  const info = pictures.find(({ id }) => id === picture);
+  const encoding = encodingOf(subject);
   const image = images.get(picture)?.bitmap;
-  return info && image && { name: info.name, image, seen: encoding?.seen ?? { x: 0, y: 0, width: 1, height: 1 }, rows: encoding?.grid.rows ?? 0, columns: encoding?.grid.columns ?? 0 };
+  return info && image && { name: info.name, image, seen: encoding?.seen ?? { x: 0, y: 0, width: 1, height: 1 }, ...(encoding === undefined ? { rows: 0, columns: 0 } : gridAt(encoding, state.layer)) };
 }
 
 const refreshMaps = latest(async isCurrent => {
   const current = model;
   if (current === undefined) return;
-  // The chosen patch stays the reference; without one similarity follows the pointer.
-  const patch = state.patch ?? (state.overlay === 'similarity' ? hovered : undefined);
   const subjects = subjectsFor(state, status, pictures);
   const ready = subjects.filter(isReady);
+  // The chosen patch stays the reference; without one similarity follows the pointer.
+  const figure = chosenFigure();
+  const patch = chosenAt(state.layer);
+  const marked = patch === undefined ? undefined : { patch, figure };
+  const reference = referenceAt(state.patch !== null ? { patch: state.patch, figure } : state.overlay === 'similarity' ? hovered : undefined, subjects);
+  const view: StageView = {
+    opacity: state.opacity, beside: state.arrangement === 'beside' && state.overlay !== 'none', grid: state.grid, clip: state.clip, marked,
+    hint: hint(current), measure: measure(current), isSigned: shownOverlay(state, current) === 'channel', flags: shownOverlay(state, current) === 'norm',
+  };
+  const [first] = ready;
+  if (state.allLayers && hasLayers(state) && first !== undefined && (state.overlay !== 'similarity' || reference !== undefined)) {
+    await showLayers(current, first, reference, view, isCurrent);
+    return;
+  }
   const maps = await Promise.all(subjects.map(async subject => {
     if (!isReady(subject) || (state.overlay === 'difference' && !isReady({ ...subject, encoder: 'other' }))) return undefined;
-    const map = mapFor(state, current, patch, subject, ready);
+    const map = mapFor(state, current, inGridOf(state.layer, reference), subject, ready);
     return map === undefined ? undefined : answers.ask({ type: 'map', subject, map });
   }));
   if (!isCurrent()) return;
@@ -150,10 +225,49 @@ const refreshMaps = latest(async isCurrent => {
     const picture = canvasPicture(subject);
     return picture === undefined ? [] : [{ picture, map: maps[index], caption: words.captionOf(words.letter(index), captionOf(subject)) }];
   });
-  stage.show(shown, { opacity: state.opacity, beside: state.arrangement === 'beside' && state.overlay !== 'none', grid: state.grid }, state.patch ?? undefined);
-  stage.showHint(hint(current));
-  if (shown.length > 0) prefetch(current, ready, patch);
+  stage.show(shown, view);
+  if (shown.length > 0) prefetch(current, ready, reference);
 }, say, busy => { stage.element.setAttribute('aria-busy', String(busy)); });
+
+function referenceAt(at: { readonly patch: number; readonly figure: number } | undefined, subjects: readonly Subject[]): Reference | undefined {
+  const subject = at && subjects[at.figure];
+  return at === undefined || subject === undefined ? undefined : { patch: at.patch, subject };
+}
+
+/** The reference in the grid of a layer. */
+function inGridOf(layer: number, reference: Reference | undefined): Reference | undefined {
+  const encoding = reference && encodingOf(reference.subject);
+  return reference === undefined || encoding === undefined ? reference : { ...reference, patch: patchIn(gridAt(encoding, layer), reference.patch, gridAt(encoding, -1)) };
+}
+
+/** The map of every layer, each shown as it comes. */
+async function showLayers(current: ModelInfo, subject: Subject, reference: Reference | undefined, view: StageView, isCurrent: () => boolean): Promise<void> {
+  const layers = viewedLayers(current, status).filter(layer => !isPooled({ ...state, layer }, current) && (state.overlay !== 'attention' || (layer >= 0 && layer < current.layers)));
+  const at = { ...state };
+  const maps = new Map<number, PatchMap>();
+  const key = JSON.stringify([subject, at.overlay, at.head, at.channel, reference]);
+  const draw = (): void => {
+    stage.showLayers(layers.map(layer => ({ layer, name: sayLayer(layer, current), map: maps.get(layer), isCurrent: layer === at.layer })), key, { ...view, measure: words.overlays[at.overlay] });
+  };
+  draw();
+  for (const layer of layers) {
+    const map = mapFor({ ...at, layer }, current, inGridOf(layer, reference), subject, [subject]);
+    if (map !== undefined) maps.set(layer, await answers.ask({ type: 'map', subject, map }));
+    if (!isCurrent()) return;
+    draw();
+  }
+}
+
+/** What the numbers of the map in view are. */
+function measure(current: ModelInfo): string {
+  const overlay = shownOverlay(state, current);
+  switch (overlay) {
+    case 'attention': return words.attentionOf(attendingBlock(state, current), state.head === null ? words.allHeads : words.oneHead(state.head));
+    case 'pool': return words.poolOf(words.oneQuery(state.query));
+    case 'channel': return words.channelOf(state.channel);
+    default: return words.measures[overlay];
+  }
+}
 
 function captionOf({ picture, encoder }: Subject): string {
   const comparesPictures = state.compared !== null;
@@ -165,29 +279,34 @@ const refreshFacts = latest(async isCurrent => {
   const current = model;
   const subjects = subjectsFor(state, status, pictures);
   const [subject, second] = subjects;
+  chosen = undefined;
   if (current === undefined || subject === undefined || !isReady(subject)) {
     side.showFacts(state, {});
     return;
   }
   // Attention is there for every block, numbers for those that are kept.
   const layer = nearestViewed(state.layer, current, status);
-  const columns = pictures.find(({ id }) => id === subject.picture)?.encodings.main?.grid.columns ?? 1;
+  const patched = subjects[chosenFigure()] ?? subject;
   const patchLayer = isPooled(state, current) ? current.layers - 1 : layer;
+  const encoding = encodingOf(patched);
+  const columns = encoding === undefined ? 1 : gridAt(encoding, patchLayer).columns;
+  const at = chosenAt(patchLayer);
   const both = status.other !== undefined && isReady({ picture: subject.picture, encoder: 'other' });
   const [statistics, values, comparison, errors] = await Promise.all([
     orSay(answers.ask({ type: 'statistics', subject, layer })),
-    state.patch === null ? undefined : orSay(answers.ask({ type: 'patch', subject, layer: patchLayer, patch: state.patch })),
+    at === undefined || !isReady(patched) ? undefined : orSay(answers.ask({ type: 'patch', subject: patched, layer: patchLayer, patch: at })),
     second?.encoder === 'main' && isReady(second) && runsToEnd(status.kept) ? orSay(answers.ask({ type: 'compare', pictures: [subject.picture, second.picture], temperature: side.temperatureOf(state) })) : undefined,
     both ? orSay(answers.ask({ type: 'errors', picture: subject.picture })) : undefined,
   ]);
   if (!isCurrent()) return;
-  const patch = values === undefined || state.patch === null ? undefined : { row: Math.floor(state.patch / columns), column: state.patch % columns, values };
+  chosen = values;
+  const patch = values === undefined || at === undefined ? undefined : { row: Math.floor(at / columns), column: at % columns, values };
   side.showFacts({ ...state, layer }, { statistics, patch, comparison, errors });
 }, say);
 
 /** Asks for the other layers of what is in view, the nearest first, while nothing else is wanted: scrubbing finds them here. */
 let fetching = 0;
-function prefetch(current: ModelInfo, subjects: readonly Subject[], patch: number | undefined): void {
+function prefetch(current: ModelInfo, subjects: readonly Subject[], reference: Reference | undefined): void {
   const mine = ++fetching;
   // An attention map runs the encoder, which is not done on a guess.
   if (state.overlay === 'attention' || state.overlay === 'pool' || state.overlay === 'none' || (state.overlay === 'similarity' && state.patch === null)) return;
@@ -197,7 +316,7 @@ function prefetch(current: ModelInfo, subjects: readonly Subject[], patch: numbe
     for (const layer of layers) {
       for (const subject of subjects) {
         if (mine !== fetching) return;
-        const map = mapFor({ ...at, layer }, current, patch, subject, subjects);
+        const map = mapFor({ ...at, layer }, current, inGridOf(layer, reference), subject, subjects);
         if (map !== undefined && !answers.has({ type: 'map', subject, map })) await answers.ask({ type: 'map', subject, map });
       }
     }
@@ -245,6 +364,8 @@ host.listen(message => {
       model = message.model;
       state = fitState(message.state ?? { ...INITIAL_STATE, layer: model.layers - 1 }, model);
       answers.clear();
+      // What the model before made of the pictures is not this one's.
+      pictures = pictures.map(picture => ({ ...picture, encodings: {} }));
       header.setModel(model);
       toolbar.setModel(model);
       side.setModel(model);

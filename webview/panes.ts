@@ -29,6 +29,12 @@ export function layoutPanes(width: number, height: number, aspect: number, twice
   return [0, 1].map(index => ({ x: (width - w) / 2, y: y + index * (h + GAP), width: w, height: h }));
 }
 
+/** The height that the panes need of a canvas that may be so high. */
+export function neededHeight(width: number, height: number, aspect: number, twice: boolean): number {
+  const panes = layoutPanes(width, height, aspect, twice);
+  return Math.max(...panes.map(pane => pane.y + pane.height)) - Math.min(...panes.map(pane => pane.y));
+}
+
 /** Where all of what the encoder sees would lie when a pane shows a part of it. */
 export function zoomed(pane: Pane, { scale, centreX, centreY }: Pick<Viewport, 'scale' | 'centreX' | 'centreY'>): Pane {
   const width = pane.width * scale;

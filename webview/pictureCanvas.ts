@@ -1,7 +1,7 @@
 import { colourValues } from '../src/features/colormap';
 import type { Rectangle } from '../src/image/geometry';
 import type { PatchMap } from '../src/protocol';
-import { layoutPanes, zoomed, type Pane } from './panes';
+import { layoutPanes, neededHeight, zoomed, type Pane } from './panes';
 import type { Scale } from './scale';
 import type { Viewport } from './viewport';
 import { words } from './words';
@@ -12,6 +12,10 @@ export interface CanvasView {
   readonly grid: boolean;
   /** The patch that similarity and attention start from. */
   readonly marked: number | undefined;
+  /** What a pane without a map says. */
+  readonly hint: string;
+  /** Patches that stand out. */
+  readonly flagged: readonly number[];
 }
 
 export interface CanvasPicture {
@@ -23,18 +27,30 @@ export interface CanvasPicture {
   readonly columns: number;
 }
 
+/** As in the style sheet: there the page scrolls, and a canvas takes the height that it needs. */
+const NARROW = matchMedia('(max-width: 760px)');
+/** Of a canvas in a narrow page: two panes are in shares of their width, one in shares of the page's height. */
+const MOST_OF_WIDTH = 0.75;
+const MOST_OF_PAGE = 0.65;
+
+const RIM = 'rgba(128, 128, 128, 0.18)';
+
 export interface CanvasEvents {
   /** @param byKey whether the keyboard moved there, so that it has to be said aloud */
   onHover(patch: number | undefined, byKey: boolean): void;
   onPick(patch: number): void;
 }
 
-/** Draws one picture as the encoder sees it, with its patch grid and a map over it or beside it. */
+/** Draws one picture as the encoder sees it, with its patch grid and a map over it or beside it, over its caption in a figure. */
 export class PictureCanvas {
   readonly element = document.createElement('canvas');
+  readonly caption = document.createElement('figcaption');
+  readonly figure = document.createElement('figure');
   private picture: CanvasPicture | undefined;
   private overlay: HTMLCanvasElement | undefined;
-  private view: CanvasView = { opacity: 0.6, beside: false, grid: false, marked: undefined };
+  /** Patches without a number. */
+  private missing: readonly number[] = [];
+  private view: CanvasView = { opacity: 0.6, beside: false, grid: false, marked: undefined, flagged: [], hint: '' };
   private hovered: number | undefined;
   private frame: number | undefined;
 
@@ -43,11 +59,14 @@ export class PictureCanvas {
     this.element.setAttribute('role', 'application');
     this.element.setAttribute('aria-roledescription', words.canvasRole);
     viewport.onChange(() => { this.schedule(); });
-    new ResizeObserver(() => { this.schedule(); }).observe(this.element);
+    this.figure.append(this.element, this.caption);
+    new ResizeObserver(() => { this.schedule(); }).observe(this.figure);
     this.listen();
   }
 
   setPicture(picture: CanvasPicture | undefined): void {
+    // The number of a patch means another place in another grid.
+    if (picture?.rows !== this.picture?.rows || picture?.columns !== this.picture?.columns) this.hover(undefined);
     this.picture = picture;
     if (picture !== undefined) this.element.setAttribute('aria-label', words.canvasLabel(picture.name, picture.rows, picture.columns));
     this.schedule();
@@ -55,6 +74,7 @@ export class PictureCanvas {
 
   setMap(map: PatchMap | undefined, scale: Scale | undefined): void {
     this.overlay = map === undefined ? undefined : paint(map, scale);
+    this.missing = map === undefined ? [] : missingIn(map);
     this.schedule();
   }
 
@@ -82,6 +102,7 @@ export class PictureCanvas {
     this.frame = undefined;
     const { element, picture } = this;
     const density = window.devicePixelRatio;
+    this.fit();
     const width = Math.max(1, Math.round(element.clientWidth * density));
     const height = Math.max(1, Math.round(element.clientHeight * density));
     if (element.width !== width || element.height !== height) Object.assign(element, { width, height });
@@ -99,28 +120,76 @@ export class PictureCanvas {
       context.rect(pane.x, pane.y, pane.width, pane.height);
       context.clip();
       if (number === 0) {
+        // Where the encoder sees a rim around the picture.
+        context.fillStyle = RIM;
+        context.fillRect(whole.x, whole.y, whole.width, whole.height);
         context.imageSmoothingQuality = 'high';
         context.drawImage(image, crop.x, crop.y, crop.width, crop.height, whole.x, whole.y, whole.width, whole.height);
+      }
+      if (this.overlay === undefined && panes.length > 1 && number === 1) {
+        this.invite(context, pane, density);
+        context.restore();
+        return;
       }
       if (this.overlay !== undefined && number === panes.length - 1) {
         context.globalAlpha = panes.length > 1 ? 1 : this.view.opacity;
         context.imageSmoothingEnabled = false;
         context.drawImage(this.overlay, whole.x, whole.y, whole.width, whole.height);
         context.globalAlpha = 1;
+        this.cross(context, whole, density);
       }
       if (this.view.grid) this.drawGrid(context, whole, density);
+      for (const patch of this.view.flagged) this.outline(context, whole, patch, density);
       this.outline(context, whole, this.view.marked, 2 * density);
       this.outline(context, whole, this.hovered, density);
       context.restore();
     });
   }
 
+  /** Gives the canvas the height that its panes need, so that the caption stands right below them. */
+  private fit(): void {
+    if (this.picture === undefined) return;
+    const { clientWidth: width, clientHeight } = this.figure;
+    const room = NARROW.matches ? (this.view.beside ? MOST_OF_WIDTH * width : MOST_OF_PAGE * window.innerHeight) : clientHeight - (this.caption.hidden ? 0 : this.caption.offsetHeight);
+    this.element.style.height = `${Math.max(1, Math.floor(neededHeight(width, Math.max(1, room), aspectOf(this.picture), this.view.beside)))}px`;
+  }
+
   /** Twice only when there is a map to stand beside the picture. */
   private panes(): Pane[] {
     const { picture } = this;
-    if (picture === undefined) return [];
-    const aspect = picture.seen.width * picture.image.width / (picture.seen.height * picture.image.height);
-    return layoutPanes(this.element.width, this.element.height, aspect, this.view.beside);
+    return picture === undefined ? [] : layoutPanes(this.element.width, this.element.height, aspectOf(picture), this.view.beside);
+  }
+
+  /** Says what to do in a pane that has no map yet. */
+  private invite(context: CanvasRenderingContext2D, { x, y, width, height }: Pane, density: number): void {
+    const style = getComputedStyle(this.caption);
+    context.strokeStyle = context.fillStyle = style.color;
+    context.setLineDash([4 * density, 4 * density]);
+    context.lineWidth = density;
+    context.strokeRect(x + density, y + density, width - 2 * density, height - 2 * density);
+    context.setLineDash([]);
+    context.font = `${parseFloat(style.fontSize) * density}px ${style.fontFamily}`;
+    context.textAlign = 'center';
+    context.fillText(this.view.hint, x + width / 2, y + height / 2, width - 24 * density);
+  }
+
+  /** Crosses out the patches without a number. */
+  private cross(context: CanvasRenderingContext2D, whole: Pane, density: number): void {
+    const { rows = 1, columns = 1 } = this.picture ?? {};
+    const [width, height] = [whole.width / columns, whole.height / rows];
+    context.fillStyle = '#808080';
+    for (const patch of this.missing) context.fillRect(whole.x + patch % columns * width, whole.y + Math.floor(patch / columns) * height, width, height);
+    context.strokeStyle = 'white';
+    context.lineWidth = density;
+    context.beginPath();
+    for (const patch of this.missing) {
+      const [x, y] = [whole.x + patch % columns * width, whole.y + Math.floor(patch / columns) * height];
+      context.moveTo(x, y);
+      context.lineTo(x + width, y + height);
+      context.moveTo(x + width, y);
+      context.lineTo(x, y + height);
+    }
+    context.stroke();
   }
 
   private drawGrid(context: CanvasRenderingContext2D, { x, y, width, height }: Pane, density: number): void {
@@ -247,8 +316,18 @@ export class PictureCanvas {
   }
 }
 
+/** Width / height of what the encoder sees. */
+function aspectOf({ seen, image }: CanvasPicture): number {
+  return seen.width * image.width / (seen.height * image.height);
+}
+
+function missingIn({ values, colours }: PatchMap): number[] {
+  if (values !== undefined) return [...values.keys()].filter(patch => Number.isNaN(values[patch]));
+  return colours === undefined ? [] : Array.from({ length: colours.length / 4 }, (_, patch) => patch).filter(patch => colours[4 * patch + 3] === 0);
+}
+
 /** One pixel per patch. */
-function paint({ rows, columns, values, colours }: PatchMap, scale: Scale | undefined): HTMLCanvasElement {
+export function paint({ rows, columns, values, colours }: PatchMap, scale: Scale | undefined): HTMLCanvasElement {
   const canvas = document.createElement('canvas');
   canvas.width = columns;
   canvas.height = rows;

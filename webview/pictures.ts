@@ -1,10 +1,12 @@
-import { MAX_PICTURE_BYTES } from '../src/previewLimits';
 import type { PictureInfo } from '../src/protocol';
 import { button, progressRing } from './controls';
 import { el } from './dom';
+import { droppedPictures, type PictureBytes } from './droppedPictures';
 import { Offers, type Offer } from './offers';
 import { words } from './words';
 
+/** Pictures in one message. */
+const MOST_AT_ONCE = 16;
 /** Pictures of before that are offered at once. */
 const MOST_RECENT = 12;
 
@@ -17,7 +19,8 @@ export interface PictureEvents {
   onPickFolder(): void;
   onFlip(by: number): void;
   onAddSample(id: string): void;
-  onAdd(files: { name: string; bytes: Uint8Array<ArrayBuffer> }[]): void;
+  onAdd(files: readonly PictureBytes[]): void;
+  onAddAddresses(addresses: readonly string[]): void;
   onAddRecent(id: string): void;
   onRefuse(message: string): void;
 }
@@ -45,14 +48,10 @@ export class PictureStrip {
     document.addEventListener('drop', event => {
       event.preventDefault();
       document.body.classList.remove('dropping');
-      void this.take([...(event.dataTransfer?.files ?? [])]);
+      void this.take(event.dataTransfer, false);
     });
-    document.addEventListener('paste', event => { void this.take([...(event.clipboardData?.files ?? [])]); });
-    document.addEventListener('keydown', event => {
-      const by = event.key === 'PageDown' ? 1 : event.key === 'PageUp' ? -1 : 0;
-      if (by === 0 || !this.pictures.some(({ folder }) => folder !== undefined)) return;
-      event.preventDefault();
-      events.onFlip(by);
+    document.addEventListener('paste', event => {
+      if (!(event.target instanceof HTMLInputElement)) void this.take(event.clipboardData, true);
     });
   }
 
@@ -136,12 +135,11 @@ export class PictureStrip {
     this.recents.show(this.recent.filter(one => isElsewhere(one) && !samples.some(({ id }) => id === one.id)).slice(0, MOST_RECENT));
   }
 
-  private async take(files: readonly File[]): Promise<void> {
-    const pictures = files.filter(file => file.type === '' || file.type.startsWith('image/'));
-    if (files.length > 0 && pictures.length === 0) this.events.onRefuse(words.notAPicture);
-    const small = pictures.filter(file => file.size <= MAX_PICTURE_BYTES);
-    if (small.length < pictures.length) this.events.onRefuse(words.tooLarge(MAX_PICTURE_BYTES / 2 ** 20));
-    if (small.length === 0) return;
-    this.events.onAdd(await Promise.all(small.map(async file => ({ name: file.name === '' ? words.pasted : file.name, bytes: new Uint8Array(await file.arrayBuffer()) }))));
+  private async take(transfer: DataTransfer | null, isPasted: boolean): Promise<void> {
+    if (transfer === null) return;
+    const { files, addresses, refusal } = await droppedPictures(transfer, isPasted);
+    if (refusal !== undefined) this.events.onRefuse(refusal);
+    for (let first = 0; first < files.length; first += MOST_AT_ONCE) this.events.onAdd(files.slice(first, first + MOST_AT_ONCE));
+    if (addresses.length > 0) this.events.onAddAddresses(addresses);
   }
 }

@@ -1,9 +1,10 @@
-import { DEVICE_CHOICES, DEFAULT_TEMPERATURE, KEPT_LAYERS } from '../src/previewLimits';
-import type { Comparison, DeviceChoice, EncoderStatus, FeatureStatistics, FromWebview, KeptLayers, LayerErrors, ModelInfo, PanelState, PictureInfo, ResizeMode } from '../src/protocol';
+import { DEVICE_CHOICES, DEFAULT_TEMPERATURE, KEPT_LAYERS, SIDE_SECTIONS } from '../src/previewLimits';
+import type { Comparison, DeviceChoice, Encoding, EncoderStatus, FeatureStatistics, FromWebview, KeptLayers, LayerErrors, ModelInfo, PanelState, PictureInfo, ResizeMode } from '../src/protocol';
 import { bars, logLine } from './charts';
-import { button, checkbox, dropdown, numberBox, slider } from './controls';
+import { button, checkbox, copyButton, dropdown, numberBox, slider } from './controls';
 import { el, number } from './dom';
-import { comparesEncoders } from './state';
+import { shortcutTable, type Shortcut } from './shortcuts';
+import { comparesEncoders, hasLayers } from './state';
 import { sayLayer, words } from './words';
 
 export interface SideEvents {
@@ -12,8 +13,10 @@ export interface SideEvents {
   onPrecision(precision: Extract<FromWebview, { type: 'precision' }>['precision']): void;
   onKeep(layers: KeptLayers): void;
   onResize(mode: ResizeMode): void;
+  onResolution(pixels: number): void;
   onChooseOther(): void;
   onCloseOther(): void;
+  onCopy(text: string): void;
   onSavePng(): void;
   onSaveFeatures(format: 'npy' | 'safetensors'): void;
 }
@@ -32,9 +35,13 @@ export class Side {
   private readonly opacity = slider({ label: words.opacity }, { min: 0, max: 1, step: 0.05 }, value => words.percent(Math.round(100 * value)), opacity => { this.events.onState({ opacity }); });
   private readonly beside = checkbox({ label: words.beside }, on => { this.events.onState({ arrangement: on ? 'beside' : 'overlay' }); });
   private readonly grid = checkbox({ label: words.grid }, grid => { this.events.onState({ grid }); });
+  private readonly clip = checkbox({ label: words.clip, title: words.clipHint }, clip => { this.events.onState({ clip }); });
+  private readonly allLayers = checkbox({ label: words.allLayers, title: words.allLayersHint }, allLayers => { this.events.onState({ allLayers }); });
+  private readonly view = section(words.view);
   private readonly features = section(words.features(''));
   private readonly patch = section(words.patch);
   private readonly compare = section(words.compare);
+  private readonly keyboard = section(words.keyboard);
   private readonly comparison = el('div', 'stack');
   private readonly errors = el('div', 'stack');
   private readonly chooseOther = button({ label: words.chooseOther }, () => { this.events.onChooseOther(); });
@@ -49,26 +56,38 @@ export class Side {
   private readonly precision = dropdown({ label: words.precision }, (['float32', 'float16'] as const).map(value => ({ value, label: words.precisions[value] })), value => { this.events.onPrecision(value); });
   private readonly kept = dropdown({ label: words.kept }, KEPT_LAYERS.map(value => ({ value, label: words.keptChoices[value] })), value => { this.events.onKeep(value); });
   private readonly resize = dropdown({ label: words.resize }, (['model', 'square', 'crop'] as const).map(value => ({ value, label: words.resizes[value] })), value => { this.events.onResize(value); });
+  private readonly resolution = dropdown<string>({ label: words.resolution }, [], value => { this.events.onResolution(Number(value)); });
   private readonly rule = el('p', 'hint');
+  private readonly shrunk = el('p', 'hint');
   private readonly save = section(words.save);
+  /** The sections that the state has folded up. */
+  private folded = '';
   private model: ModelInfo | undefined;
 
-  constructor(private readonly events: SideEvents) {
-    const view = section(words.view);
-    view.body.append(el('div', 'row', this.beside.element, this.grid.element), this.opacity.element);
+  constructor(private readonly events: SideEvents, shortcuts: readonly Shortcut[]) {
+    this.view.body.append(el('div', 'boxes', this.beside.element, this.grid.element, this.clip.element, this.allLayers.element), this.opacity.element);
+    this.keyboard.body.append(shortcutTable(shortcuts));
     this.temperature.setRange(0.001, 100);
     this.embeddings.append(el('h3', '', words.embeddings), this.comparison, el('div', 'row', this.temperature.element, this.temperatureHint));
     this.compare.body.append(this.embeddings, this.compareText, this.errors, el('div', 'row', this.chooseOther, this.closeOther));
-    this.run.body.append(this.device.element, this.precision.element, this.kept.element, this.resize.element, this.rule, this.times);
+    this.run.body.append(this.device.element, this.precision.element, this.kept.element, this.resize.element, this.resolution.element, this.rule, this.shrunk, this.times);
     this.save.body.append(el('div', 'row',
       button({ label: words.savePng, title: words.savePngHint }, () => { events.onSavePng(); }),
       button({ label: words.saveNpy, title: words.saveNpyHint }, () => { events.onSaveFeatures('npy'); }),
       button({ label: words.saveSafetensors, title: words.saveSafetensorsHint }, () => { events.onSaveFeatures('safetensors'); })));
-    this.element.append(view.element, this.features.element, this.patch.element, this.compare.element, this.run.element, this.save.element);
+    this.element.setAttribute('aria-label', words.numbers);
+    this.element.append(...SIDE_SECTIONS.map(name => this[name].element));
+    for (const name of SIDE_SECTIONS) {
+      this[name].element.addEventListener('toggle', () => {
+        const folded = SIDE_SECTIONS.filter(each => !this[each].element.open);
+        if (folded.join() !== this.folded) events.onState({ folded });
+      });
+    }
   }
 
   setModel(model: ModelInfo): void {
     this.model = model;
+    this.resolution.setOptions(model.resolutions.map(({ pixels, patches }, index) => ({ value: String(pixels), label: index === model.resolutions.length - 1 ? words.ownResolution(patches.toLocaleString('en')) : words.upToPatches(patches.toLocaleString('en')) })));
   }
 
   /** The temperature in force: the person's, else the model's own, else CLIP's. */
@@ -76,7 +95,19 @@ export class Side {
     return temperature ?? this.model?.temperature ?? DEFAULT_TEMPERATURE;
   }
 
+  /** Unfolds the list of keys and goes there. */
+  showKeyboard(): void {
+    this.keyboard.element.open = true;
+    this.keyboard.element.querySelector('summary')?.focus();
+    this.keyboard.element.scrollIntoView({ block: 'nearest' });
+  }
+
   render(state: PanelState, status: EncoderStatus, picture: PictureInfo | undefined): void {
+    this.folded = SIDE_SECTIONS.filter(name => state.folded.includes(name)).join();
+    for (const name of SIDE_SECTIONS) this[name].element.open = !state.folded.includes(name);
+    this.clip.set(state.clip);
+    this.allLayers.set(state.allLayers);
+    this.allLayers.show(hasLayers(state));
     this.beside.set(state.arrangement === 'beside');
     this.grid.set(state.grid);
     this.opacity.set(state.opacity);
@@ -89,6 +120,11 @@ export class Side {
     this.kept.set(status.kept);
     this.resize.set(status.resize);
     this.rule.textContent = status.resize === 'model' && status.rule !== '' ? words.preparedBy(status.rule) : '';
+    // The other ways to resize give every picture one size.
+    this.resolution.show(status.pixels !== undefined && status.resize === 'model');
+    if (status.pixels !== undefined) this.resolution.set(String(status.pixels));
+    const { grid, ownGrid } = picture?.encodings.main ?? {};
+    this.shrunk.textContent = grid === undefined || ownGrid === undefined ? '' : words.shrunk(`${grid.rows} × ${grid.columns}`, `${ownGrid.rows} × ${ownGrid.columns}`);
     this.closeOther.hidden = !comparesEncoders(status);
     const { other } = status;
     this.compareText.textContent = other === undefined || other.failure !== undefined ? words.compareText : other.device === undefined ? words.otherLoading(other.name) : words.otherOn(other.name, other.device);
@@ -98,13 +134,16 @@ export class Side {
   showFacts(state: PanelState, { statistics, patch, comparison, errors }: Facts): void {
     const model = this.model ?? { layers: 0 };
     this.features.title.textContent = words.features(sayLayer(state.layer, model));
-    this.features.body.replaceChildren(...(statistics === undefined ? [] : statisticsRows(statistics)));
+    this.features.body.replaceChildren(...(statistics === undefined ? [] : statisticsRows(statistics, text => { this.events.onCopy(text); })));
     if (patch === undefined) this.patch.body.replaceChildren(el('p', 'hint', words.noPatch));
     else {
       const { row, column, values } = patch;
       const length = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
       const some = [...values.slice(0, 8)].map(number).join('  ');
-      this.patch.body.replaceChildren(table([[words.place2, words.patchAt(row, column)], [words.norm, number(length)], [words.values, values.length > 8 ? `${some}  ${words.more(values.length)}` : some]]));
+      this.patch.body.replaceChildren(
+        table([[words.place2, words.patchAt(row, column)], [words.norm, number(length)], [words.values, values.length > 8 ? `${some}  ${words.more(values.length)}` : some]]),
+        el('h3', '', words.largest), el('div', 'largest', ...this.largestChannels(values)),
+        el('div', 'row', copyButton({ label: words.copyValues, title: words.copyValuesHint }, () => { this.events.onCopy(JSON.stringify([...values])); })));
     }
     this.embeddings.hidden = comparison === undefined;
     if (comparison !== undefined) {
@@ -115,13 +154,26 @@ export class Side {
     this.errors.replaceChildren(...(errors === undefined ? [] : errorRows(errors, state.layer, model)));
   }
 
+  /** Buttons that show a channel, for those with the largest values. */
+  private largestChannels(values: Float32Array): HTMLElement[] {
+    const size = (channel: number): number => Math.abs(values[channel] ?? 0);
+    const largest = [...values.keys()].filter(channel => Number.isFinite(values[channel])).sort((a, b) => size(b) - size(a)).slice(0, LARGEST);
+    return largest.map(channel => {
+      const face = el('button', 'small', words.channelValue(channel, number(values[channel] ?? NaN)));
+      face.type = 'button';
+      face.title = words.showChannel(channel);
+      face.addEventListener('click', () => { this.events.onState({ overlay: 'channel', channel }); });
+      return face;
+    });
+  }
+
   private showTimes(picture: PictureInfo | undefined, { device, rejected = [], memoryBytes }: EncoderStatus): void {
     const encoding = picture?.encodings.main;
     const timings = encoding?.timings;
     this.times.replaceChildren(
       table([
         ...(picture?.width === undefined ? [] : [[words.size, `${picture.width} × ${picture.height ?? 0}`] as const]),
-        ...(encoding === undefined ? [] : [[words.patches, `${encoding.grid.rows} × ${encoding.grid.columns}`] as const]),
+        ...(encoding === undefined ? [] : [[words.patches, sayGrids(encoding)] as const]),
         ...(timings === undefined ? [] : [[words.decode, duration(timings.decode)] as const, [words.resizing, duration(timings.resize)] as const]),
         ...(timings?.run === undefined ? [] : [[words.encoder, duration(timings.run)] as const]),
         ...(device === undefined ? [] : [[words.runsOn, device] as const]),
@@ -131,7 +183,10 @@ export class Side {
   }
 }
 
-function section(heading: string): { readonly element: HTMLElement; readonly title: HTMLElement; readonly body: HTMLElement } {
+/** Channels that are named of a patch. */
+const LARGEST = 5;
+
+function section(heading: string): { readonly element: HTMLDetailsElement; readonly title: HTMLElement; readonly body: HTMLElement } {
   const title = el('h2', '', heading);
   const body = el('div', 'stack');
   const element = el('details', 'section', el('summary', '', title), body);
@@ -139,7 +194,7 @@ function section(heading: string): { readonly element: HTMLElement; readonly tit
   return { element, title, body };
 }
 
-function statisticsRows(found: FeatureStatistics): Element[] {
+function statisticsRows(found: FeatureStatistics, onCopy: (text: string) => void): Element[] {
   const { mean, standardDeviation, min, max, nans, infinities } = found.statistics;
   const { low, high, counts } = found.histogram;
   const step = (high - low) / counts.length;
@@ -150,17 +205,20 @@ function statisticsRows(found: FeatureStatistics): Element[] {
       [words.std, number(standardDeviation)],
       [words.min, number(min)],
       [words.max, number(max)],
-      [words.nanInf, nans + infinities === 0 ? words.none : `${nans} / ${infinities}`],
+      [words.nanInf, nans + infinities === 0 ? words.none : `${nans.toLocaleString('en')} / ${infinities.toLocaleString('en')}`, nans + infinities > 0],
     ]),
     bars(words.histogram(number(low), number(high)), [...counts], index => words.histogramBar(number(low + index * step), number(low + (index + 1) * step), counts[index] ?? 0)),
     el('div', 'axis', el('span', '', number(low)), el('span', '', number(high))),
+    el('div', 'row', copyButton({ label: words.copy, title: words.copyNumbersHint }, () => { onCopy(JSON.stringify({ shape: found.shape, ...found.statistics })); })),
   ];
 }
 
 function errorRows({ errors }: LayerErrors, layer: number, model: Pick<ModelInfo, 'layers' | 'merged'>): Element[] {
   const say = (index: number): string => sayLayer(index - 1, model);
   const most = errors.reduce((best, error, index) => error > (errors[best] ?? 0) ? index : best, 0);
-  if (errors.every(error => error === 0 || Number.isNaN(error))) return [el('h3', '', words.errorsTitle), el('p', 'hint', words.identical)];
+  const known = errors.filter(error => !Number.isNaN(error));
+  if (known.length === 0) return [el('h3', '', words.errorsTitle), el('p', 'hint', words.incomparable)];
+  if (known.every(error => error === 0)) return [el('h3', '', words.errorsTitle), el('p', 'hint', words.identical)];
   return [
     el('h3', '', words.errorsTitle),
     logLine(words.errorsLabel(number(errors[0] ?? NaN), number(errors.at(-1) ?? NaN), number(errors[most] ?? NaN)), errors, layer + 1, index => words.errorAt(say(index), number(errors[index] ?? NaN))),
@@ -168,15 +226,21 @@ function errorRows({ errors }: LayerErrors, layer: number, model: Pick<ModelInfo
   ];
 }
 
+/** A grid's rows and columns; the first layer's and the last's where they differ. */
+function sayGrids({ grid, grids = [grid] }: Encoding): string {
+  return [...new Set([grids[0] ?? grid, grid].map(({ rows, columns }) => `${rows} × ${columns}`))].join(' → ');
+}
+
 function duration(value: number): string {
   return value < 1000 ? words.milliseconds(value.toFixed(0)) : words.seconds((value / 1000).toFixed(2));
 }
 
-function table(rows: readonly (readonly [string, string])[]): HTMLElement {
-  return el('table', '', el('tbody', '', ...rows.map(([name, value]) => {
+/** @param rows name, value, and whether that is bad news */
+function table(rows: readonly (readonly [string, string, boolean?])[]): HTMLElement {
+  return el('table', '', el('tbody', '', ...rows.map(([name, value, isBad = false]) => {
     const head = el('th', '', name);
     head.scope = 'row';
-    return el('tr', '', head, el('td', '', value));
+    return el('tr', isBad ? 'bad' : '', head, el('td', '', value));
   })));
 }
 

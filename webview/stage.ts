@@ -1,9 +1,11 @@
-import { colourTable } from '../src/features/colormap';
+import { outlierTokens } from '../src/features/norms';
 import type { PatchMap } from '../src/protocol';
 import { button } from './controls';
 import { el, number } from './dom';
-import { PictureCanvas, type CanvasEvents, type CanvasPicture, type CanvasView } from './pictureCanvas';
-import { scaleOf, type Scale } from './scale';
+import { LayerGrid, type LayerCell } from './layerGrid';
+import { Legend } from './legend';
+import { PictureCanvas, type CanvasPicture, type CanvasView } from './pictureCanvas';
+import { scaleOf } from './scale';
 import type { Viewport } from './viewport';
 import { words } from './words';
 
@@ -13,67 +15,97 @@ export interface Shown {
   readonly map: PatchMap | undefined;
 }
 
-/** The pictures in view with what lies over them, the meaning of the colours, and the value under the pointer. */
+/** How the maps are drawn. */
+export interface StageView extends Omit<CanvasView, 'marked' | 'flagged'> {
+  /** What the numbers are. */
+  readonly measure: string;
+  /** Whether their sign is told by colours. */
+  readonly isSigned: boolean;
+  /** Whether a few outliers are left out of the colours. */
+  readonly clip: boolean;
+  /** Whether patches whose number stands far above the others' are framed. */
+  readonly flags: boolean;
+  /** The chosen patch, and in which picture. */
+  readonly marked: { readonly patch: number; readonly figure: number } | undefined;
+}
+
+export interface StageEvents {
+  /** @param figure the picture, 0 or 1 */
+  onHover(patch: number | undefined, figure: number): void;
+  onPick(patch: number, figure: number): void;
+  onPickLayer(layer: number): void;
+}
+
+/** The pictures in view with what lies over them, the meaning of the colours, and the value under the pointer; or the maps of all layers. */
 export class Stage {
   readonly element = el('main', 'stage');
-  private readonly figures: readonly { readonly figure: HTMLElement; readonly caption: HTMLElement; readonly canvas: PictureCanvas }[];
+  private readonly canvases: readonly PictureCanvas[];
+  private readonly figures = el('div', 'figures');
+  private readonly layers: LayerGrid;
   private readonly readout = el('span', 'readout');
-  private readonly legend = el('span', 'legend');
+  private readonly legend = new Legend();
   private readonly aloud = el('div', 'aloud');
   private readonly reset = button({ label: words.wholePicture, title: words.wholePictureHint }, () => { this.viewport.reset(); });
   private shown: readonly Shown[] = [];
-  private hovered: number | undefined;
+  private hovered: { readonly patch: number; readonly figure: number } | undefined;
   private hint = '';
 
-  constructor(private readonly viewport: Viewport, events: CanvasEvents, empty: HTMLElement) {
-    this.figures = [0, 1].map(() => {
-      const canvas = new PictureCanvas(viewport, {
-        onHover: (patch, byKey) => {
-          this.hovered = patch;
-          this.showReadout();
-          if (byKey) this.aloud.textContent = this.readout.textContent;
-          events.onHover(patch, byKey);
-        },
-        onPick: patch => { events.onPick(patch); },
-      });
-      const caption = el('figcaption');
-      const figure = el('figure', '', canvas.element, caption);
-      return { figure, caption, canvas };
-    });
+  constructor(private readonly viewport: Viewport, events: StageEvents, empty: HTMLElement) {
+    this.canvases = [0, 1].map(figure => new PictureCanvas(viewport, {
+      onHover: (patch, byKey) => {
+        this.hovered = patch === undefined ? undefined : { patch, figure };
+        this.showReadout();
+        if (byKey) this.aloud.textContent = this.readout.textContent;
+        events.onHover(patch, figure);
+      },
+      onPick: patch => { events.onPick(patch, figure); },
+    }));
+    this.layers = new LayerGrid(layer => { events.onPickLayer(layer); });
+    this.layers.element.hidden = true;
     this.aloud.setAttribute('aria-live', 'polite');
     viewport.onChange(() => { this.reset.style.visibility = viewport.scale > 1 ? 'visible' : 'hidden'; });
     this.reset.style.visibility = 'hidden';
-    this.element.append(
-      el('div', 'figures', ...this.figures.map(({ figure }) => figure), empty),
-      el('div', 'below', this.readout, this.reset, this.legend),
-      this.aloud,
-    );
+    this.figures.append(...this.canvases.map(({ figure }) => figure), empty);
+    this.element.append(this.figures, this.layers.element, el('div', 'below', this.readout, this.reset, this.legend.element), this.aloud);
   }
 
-  show(shown: readonly Shown[], view: Omit<CanvasView, 'marked'>, marked: number | undefined): void {
+  show(shown: readonly Shown[], view: StageView): void {
     this.shown = shown;
-    const scale = scaleOf(shown.map(({ map }) => map));
-    this.figures.forEach(({ figure, caption, canvas }, index) => {
+    this.hint = view.hint;
+    this.showFigures(true);
+    const maps = shown.map(({ map }) => map);
+    const scale = scaleOf(maps, view.isSigned, view.clip);
+    const flagged = maps.map(map => view.flags && map?.values !== undefined ? outlierTokens(map.values).map(({ index }) => index) : []);
+    this.canvases.forEach((canvas, index) => {
       const one = shown[index];
-      figure.hidden = one === undefined;
-      caption.hidden = shown.length < 2;
-      caption.textContent = one?.caption ?? '';
+      canvas.figure.hidden = one === undefined;
+      canvas.caption.hidden = shown.length < 2;
+      canvas.caption.textContent = canvas.caption.title = one?.caption ?? '';
       canvas.setPicture(one?.picture);
       canvas.setMap(one?.map, scale);
-      canvas.setView({ ...view, marked: index === 0 ? marked : undefined });
+      canvas.setView({ ...view, marked: view.marked?.figure === index ? view.marked.patch : undefined, flagged: flagged[index] ?? [] });
     });
-    this.showLegend(scale, shown[0]?.map?.explained);
+    this.legend.show({
+      measure: view.measure, scale, explained: maps[0]?.explained,
+      flagged: flagged.reduce((sum, { length }) => sum + length, 0),
+      hasMissing: maps.some(map => map?.values?.some(Number.isNaN) === true || map?.colours?.some((opacity, index) => index % 4 === 3 && opacity === 0) === true),
+    });
     this.showReadout();
   }
 
-  showHint(hint: string): void {
-    this.hint = hint;
-    this.showReadout();
+  /** The maps of all layers in the pictures' place. */
+  showLayers(cells: readonly LayerCell[], key: string, { measure, isSigned, clip }: Pick<StageView, 'measure' | 'isSigned' | 'clip'>): void {
+    this.showFigures(false);
+    this.layers.show(cells, { key, isSigned, clip });
+    this.legend.show({ measure: '', flagged: 0, hasMissing: false });
+    this.hint = measure === '' ? words.layersHint : words.valueAt(measure, words.layersHint);
+    this.say(this.hint);
   }
 
-  /** All pictures in view beside each other, as a PNG. */
+  /** All that is in view, as a PNG. */
   async toPng(): Promise<Blob> {
-    const canvases = this.figures.filter(({ figure }) => !figure.hidden).map(({ canvas }) => canvas);
+    if (this.figures.hidden) return this.layers.toPng();
+    const canvases = this.canvases.filter(({ figure }) => !figure.hidden);
     for (const canvas of canvases) canvas.flush();
     const whole = new OffscreenCanvas(Math.max(1, canvases.reduce((sum, { element }) => sum + element.width, 0)), Math.max(1, ...canvases.map(({ element }) => element.height)));
     const context = whole.getContext('2d');
@@ -87,40 +119,32 @@ export class Stage {
   }
 
   refresh(): void {
-    for (const { canvas } of this.figures) canvas.refresh();
+    for (const canvas of this.canvases) canvas.refresh();
+  }
+
+  private showFigures(visible: boolean): void {
+    this.figures.hidden = !visible;
+    this.layers.element.hidden = visible;
+  }
+
+  private say(text: string): void {
+    this.readout.textContent = this.readout.title = text;
   }
 
   private showReadout(): void {
-    const [first] = this.shown;
-    if (this.hovered === undefined || first === undefined) {
-      this.readout.textContent = this.hint;
+    const { hovered, shown } = this;
+    const under = hovered && shown[hovered.figure];
+    if (hovered === undefined || under === undefined) {
+      this.say(this.hint);
+      this.legend.point([]);
       return;
     }
-    const { columns } = first.picture;
-    const place = words.patchAt(Math.floor(this.hovered / columns), this.hovered % columns);
-    const values = this.shown.flatMap(({ map }) => map?.values === undefined ? [] : [number(map.values[this.hovered ?? 0] ?? NaN)]);
-    this.readout.textContent = values.length === 0 ? place : words.valueAt(place, values.join(' · '));
-  }
-
-  private showLegend(scale: Scale | undefined, explained: readonly number[] | undefined): void {
-    if (explained !== undefined) {
-      this.legend.title = words.explainedTitle;
-      this.legend.replaceChildren(...explained.map((share, index) => el('span', `component c${index}`, words.explained(index + 1, (100 * share).toFixed(1)))));
-      return;
-    }
-    this.legend.title = '';
-    if (scale === undefined) {
-      this.legend.replaceChildren();
-      return;
-    }
-    const ramp = el('canvas', 'ramp');
-    ramp.width = 256;
-    ramp.height = 1;
-    const table = colourTable(scale.colours);
-    const pixels = new ImageData(256, 1);
-    for (let i = 0; i < 256; i++) pixels.data.set([table[3 * i] ?? 0, table[3 * i + 1] ?? 0, table[3 * i + 2] ?? 0, 255], 4 * i);
-    ramp.getContext('2d')?.putImageData(pixels, 0, 0);
-    ramp.setAttribute('aria-hidden', 'true');
-    this.legend.replaceChildren(number(scale.range.low), ramp, number(scale.range.high));
+    const { rows, columns } = under.picture;
+    const place = words.patchAt(Math.floor(hovered.patch / columns), hovered.patch % columns);
+    // Another picture has the same place only on the same grid.
+    const alike = shown.filter(({ picture }) => picture.rows === rows && picture.columns === columns);
+    const values = alike.flatMap(({ map }) => map?.values === undefined ? [] : [map.values[hovered.patch] ?? NaN]);
+    this.say(values.length === 0 ? place : words.valueAt(place, values.map(number).join(' · ')));
+    this.legend.point(values);
   }
 }

@@ -21,6 +21,7 @@ export interface PictureStat {
 export interface Unreadable {
   readonly name: string;
   readonly reason: string;
+  readonly remedy?: UserError['remedy'];
 }
 
 /**

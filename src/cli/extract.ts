@@ -1,9 +1,7 @@
 import { resolve } from 'node:path';
 import { printable } from '../checkpoint/wording';
-import { UserError } from '../errors';
 import { downloadEstimate } from '../extraction/downloadEstimate';
 import { extract, type ExtractOptions } from '../extraction/extract';
-import { OutputExists } from '../extraction/preconditions';
 import { formatBytes, formatCount, formatDuration } from '../format';
 import { companionFiles, validated, type Job } from '../job';
 import { validationToJson } from '../validation/report';
@@ -48,9 +46,6 @@ export async function runExtract(job: Job, options: ExtractCommandOptions, termi
       onResume: bytes => { terminal.note(`Going on from ${formatBytes(bytes)} that an interrupted run left.`); },
       ...(options.maxShardSize === undefined ? {} : { maxShardBytes: options.maxShardSize }),
     });
-  } catch (error) {
-    if (error instanceof OutputExists) throw new UserError(`${error.found} Choose another folder, or replace what is there with --overwrite.`, { cause: error });
-    throw error;
   } finally {
     bar.stop();
   }

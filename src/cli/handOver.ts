@@ -4,7 +4,6 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 import { printable } from '../checkpoint/wording';
 import { encoderModel } from '../encoder/model';
 import { UserError } from '../errors';
-import { OutputExists } from '../extraction/preconditions';
 import { formatBytes } from '../format';
 import { handOver, readyFor, whyNot, type HandedOver } from '../handOver';
 import { decoderFromConfig, DECODERS, namedDecoder, type Decoder } from '../handover/decoders';
@@ -72,9 +71,6 @@ export async function runHandOver(job: Job, options: HandOverCommandOptions, ter
       onResume: bytes => { terminal.note(`Going on from ${formatBytes(bytes)} that an interrupted run left.`); },
       ...(decoder && { projection: { form: options.projection, decoder, seed: options.seed } }),
     });
-  } catch (error) {
-    if (error instanceof OutputExists) throw new UserError(`${error.found} Choose another folder, or replace what is there with --overwrite.`, { cause: error });
-    throw error;
   } finally {
     bar.stop();
   }

@@ -11,7 +11,8 @@ import { DEVICE_NAMES } from '../encoder/devices';
 import type { EncoderModel } from '../encoder/model';
 import { isAbort, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
-import { withMostPixels, type Preprocessing } from '../preprocessing';
+import { withMostPixels } from '../image/preprocess';
+import type { Preprocessing } from '../preprocessing';
 import { MOST_PIXELS, runnableEncoder, type RunnableEncoder } from '../previewModel';
 import type { Progress } from '../progress';
 import { deviceChoiceSchema } from '../protocol';
@@ -74,7 +75,7 @@ class FolderRuns {
     try {
       const result = await this.encode(model, choices);
       for (const { reason } of result.skipped) log.warn(`Left out: ${reason}`);
-      if (result.removed.length > 0) log.warn(`Not in ${choices.folder} any more, and taken out of the index: ${result.removed.join(', ')}`);
+      if (result.newlyRemoved.length > 0) log.warn(`Not in ${choices.folder} any more, and taken out of the index: ${result.newlyRemoved.join(', ')}`);
       log.info(`Features of ${result.pictures} pictures (${result.encoded} new) in ${result.shards.length} shards: ${result.out}`);
       // Not awaited: it stays until the person is done with it.
       void this.announce(result, (Date.now() - started) / 1000);
@@ -91,11 +92,13 @@ class FolderRuns {
 
   private async encode(model: EncoderModel, choices: Choices): Promise<EncodedFolder> {
     const { log } = this.app;
-    const client = new EncoderClient({ entry: vscode.Uri.joinPath(this.extension, 'dist', 'encoder.js').fsPath, ...(vscode.l10n.uri !== undefined && { words: vscode.l10n.uri.fsPath }) });
+    const process = { entry: vscode.Uri.joinPath(this.extension, 'dist', 'encoder.js').fsPath, ...(vscode.l10n.uri !== undefined && { words: vscode.l10n.uri.fsPath }) };
+    const [client, decoder] = [new EncoderClient(process), new EncoderClient(process)];
     let kept = 0;
     try {
       return await withProgress(vscode.l10n.t('Features of {0}', visible(basename(choices.folder), 60)), ({ signal, onProgress }) => encodeFolder(client, model, {
         ...choices,
+        decoder,
         device: deviceChoiceSchema.catch('auto').parse(vscode.workspace.getConfiguration('visionEncoder.preview').get('device')),
         precision: 'float32',
         signal: AbortSignal.any([signal, this.closing.signal]),
@@ -109,7 +112,7 @@ class FolderRuns {
         onProgress: progress => { onProgress(progress.label === 'running' ? { ...progress, done: kept + progress.done, total: kept + progress.total } : { done: 0, total: 1, label: stepOf(progress) }); },
       }), undefined, inPictures);
     } finally {
-      await client.close();
+      await Promise.all([client.close(), decoder.close()]);
     }
   }
 

@@ -5,7 +5,7 @@ import { UserError } from '../errors';
 import { PICTURE_EXTENSIONS } from '../image/format';
 import type { Job } from '../job';
 import { previewModel } from '../previewModel';
-import { panelStateSchema, precisionSchema } from '../protocol';
+import { panelStateSchema, precisionSchema, runChoicesSchema } from '../protocol';
 import { PictureStore, readPicture } from '../views/preview/pictureStore';
 import { PreviewPanel, PREVIEW_TYPE, type OtherEncoder, type Remembered } from '../views/preview/previewPanel';
 import { command, report, type App } from './app';
@@ -19,6 +19,7 @@ const rememberedSchema = z.object({
   state: panelStateSchema.optional().catch(undefined),
   pictures: z.array(z.string()),
   folder: z.object({ location: z.string(), position: z.number() }).optional(),
+  choices: runChoicesSchema.optional().catch(undefined),
   other: z.object({ location: z.string(), precision: precisionSchema }).optional(),
 });
 
@@ -111,6 +112,7 @@ class Previews {
       log: this.app.log,
       model,
       state: remembered?.state,
+      choices: remembered?.choices,
       store: this.store,
       pickPictures,
       pickFolder: () => pick({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Flip Through'), title: vscode.l10n.t('A folder of pictures to flip through') }),

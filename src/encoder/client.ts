@@ -9,6 +9,7 @@ import type { PreprocessSpec } from '../image/preprocess';
 import type { Answers, EncoderSlot, Question } from '../protocol';
 import type { OpenedPicture } from './gallery';
 import type { EncoderModel } from './model';
+import type { RunExtent } from './memory';
 import { replySchema, type Reply, type Request } from './protocol';
 
 export interface ClientOptions {
@@ -77,6 +78,22 @@ export class EncoderClient {
     this.wanted.set(slot, { model, options: { device, precision, ...(batch !== undefined && { batch }), ...(extent !== undefined && { extent }) } });
     this.loaded.delete(slot);
     return this.ensureLoaded(options, slot);
+  }
+
+  /**
+   * Makes a loaded model ready for runs of another extent, with the weights that are there. Of pictures that are encoded, what is beyond `layers`
+   * is forgotten. A process that has ended loads anew.
+   * @throws UserError when what is missing cannot be loaded on any device; AbortError when cancelled
+   */
+  async fit(extent: RunExtent, layers: readonly number[], options: RunOptions = {}, slot: EncoderSlot = 'main'): Promise<LoadReport> {
+    const wanted = this.wanted.get(slot);
+    if (wanted === undefined) throw new Error('The encoder is used before a model is loaded.');
+    this.wanted.set(slot, { ...wanted, options: { ...wanted.options, extent } });
+    if (this.child === undefined || !this.loaded.has(slot)) return this.ensureLoaded(options, slot);
+    const reply = await this.ask({ type: 'fit', encoder: slot, extent, layers }, options);
+    if (reply.type !== 'loaded') throw new Error(`The encoder answered a fit with ${reply.type}.`);
+    this.loaded.set(slot, Promise.resolve(reply.report));
+    return reply.report;
   }
 
   /** Forgets the model of a slot and what it made of pictures. */

@@ -49,6 +49,6 @@ function gridFor(model: EncoderModel, picture: string, [, height = 0, width = 0]
     if (!(error instanceof UserError)) throw error;
     const side = usualSide(model.graph);
     const wants = takesAnyGrid(model.graph) ? `. ${error.message}` : t`, but the encoder takes ${side} x ${side}.`;
-    throw new UserError(t`${picture} becomes ${width} x ${height} pixels by the checkpoint's preprocessor_config.json${wants} Say --resize square or --resize crop.`, { cause: error });
+    throw new UserError(t`${picture} becomes ${width} x ${height} pixels by the checkpoint's preprocessor_config.json${wants} Correct its size or crop_size.`, { remedy: 'choose a resize', cause: error });
   }
 }

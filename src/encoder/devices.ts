@@ -47,6 +47,11 @@ export interface LoadOptions {
 export interface LoadedModel {
   readonly encoder: LoadedEncoder;
   readonly report: LoadReport;
+  /**
+   * Makes ready for runs of another extent, with the weights that are there: a device loads what blocks it lacks, and gives back those
+   * that do not run any more.
+   */
+  readonly fit: (extent: RunExtent, hooks: StageHooks) => Promise<LoadReport>;
   /** A warning when memory is short for a picture of more patches than the usual one, which the report speaks of. */
   readonly warningFor: (grid: Grid) => Promise<string | undefined>;
 }
@@ -59,10 +64,18 @@ export interface LoadedModel {
 export async function loadEncoder(model: EncoderModel, options: LoadOptions, hooks: StageHooks): Promise<LoadedModel> {
   await assertThere(model);
   const graph = forwardGraph(model.graph);
-  const { batch = 1, extent = { blocks: graph.layers, held: 1 } } = options;
+  const { batch = 1 } = options;
+  let { extent = { blocks: graph.layers, held: 1 } } = options;
   const need = (provider: Provider, precision: Precision, of = graph): MemoryNeed => memoryNeed(model, of, { provider, precision, batch, extent });
-  const ready = (encoder: LoadedEncoder, report: LoadReport): LoadedModel => ({
+  /** @param refit for a new extent; gives the warnings */
+  const ready = (encoder: LoadedEncoder, report: LoadReport, refit: (before: MemoryNeed, hooks: StageHooks) => Promise<readonly (string | undefined)[]>): LoadedModel => ({
     encoder, report,
+    fit: async (next, nextHooks) => {
+      const before = need(report.device, report.precision);
+      extent = next;
+      const { device, precision, rejected: passedOver } = report;
+      return { device, precision, rejected: passedOver, ...joined(...await refit(before, nextHooks)) };
+    },
     warningFor: async grid => {
       const own = forwardGraph(model.graph, grid);
       if (own.tokens <= graph.tokens) return undefined;
@@ -78,7 +91,12 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
     const free = await freeMemory();
     const loaded = async (precision: Precision, ...warnings: (string | undefined)[]): Promise<LoadedModel> => {
       const encoder = await loadOnDevice(model, graph, { provider: device, precision, blocks: extent.blocks }, hooks);
-      return ready(encoder, { device, precision, rejected, ...joined(memoryWarning(need(device, precision), device, precision, free), ...warnings) });
+      return ready(encoder, { device, precision, rejected, ...joined(memoryWarning(need(device, precision), device, precision, free), ...warnings) }, async (before, nextHooks) => {
+        const { weights, least } = need(device, precision);
+        const freeNow = await freeMemory();
+        await encoder.setBlocks(extent.blocks, nextHooks);
+        return [memoryWarning({ weights: Math.max(0, weights - before.weights), least }, device, precision, freeNow), ...warnings];
+      });
     };
     try {
       await tryDevice(device, options.device === 'auto');
@@ -93,12 +111,16 @@ export async function loadEncoder(model: EncoderModel, options: LoadOptions, hoo
       rejected.push({ device, reason: reasonOf(error) });
     }
   }
-  const onCpu = need('cpu', 'float32');
-  const free = await freeMemory();
   const half = options.precision === 'float16' ? t('The CPU calculates in single precision, whatever is asked for.') : undefined;
-  // A fifth of what a run leaves free is for the page cache, which saves reading the files again.
-  const weights = new Weights(model, Math.max(0, (free - onCpu.least) * 0.8));
-  return ready(new CpuEncoder(model.graph, weights), { device: 'cpu', precision: 'float32', rejected, ...joined(memoryWarning(onCpu, 'cpu', 'float32', free), half) });
+  const weights = new Weights(model, 0);
+  const makeRoom = async (): Promise<(string | undefined)[]> => {
+    const onCpu = need('cpu', 'float32');
+    const free = await freeMemory() + weights.heldBytes;
+    // A fifth of what a run leaves free is for the page cache, which saves reading the files again.
+    weights.setRoom(Math.max(0, (free - onCpu.least) * 0.8));
+    return [memoryWarning(onCpu, 'cpu', 'float32', free), half];
+  };
+  return ready(new CpuEncoder(model.graph, weights), { device: 'cpu', precision: 'float32', rejected, ...joined(...await makeRoom()) }, makeRoom);
 }
 
 /** A model may have been described long before it is loaded; a copy that the preview had fetched may be deleted meanwhile. */
@@ -115,7 +137,7 @@ function joined(...warnings: (string | undefined)[]): { warning?: string } {
   return said.length === 0 ? {} : { warning: said.join(' ') };
 }
 
-async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, how: Pick<DeviceOptions, 'provider' | 'precision' | 'blocks'>, hooks: StageHooks): Promise<LoadedEncoder> {
+async function loadOnDevice(model: EncoderModel, graph: ForwardGraph, how: Pick<DeviceOptions, 'provider' | 'precision' | 'blocks'>, hooks: StageHooks): Promise<DeviceEncoder> {
   const weights = new Weights(model, 0);
   try {
     return await DeviceEncoder.load(model.graph, new CpuEncoder(model.graph, weights), {

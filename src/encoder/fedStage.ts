@@ -44,6 +44,8 @@ export class FedStage {
     const { InferenceSession: Session } = await loadRuntime();
     const session = await Session.create(builder.toModel({ name: 'stage', producer: 'vision-encoder-extractor' }), {
       executionProviders: ['cpu'],
+      // Every session's arena would hold its most for good; without one a run takes as long (bench/ENCODER_NOTES.md).
+      enableCpuMemArena: false,
       graphOptimizationLevel: 'all',
     });
     return new FedStage(session, parts, scratch);

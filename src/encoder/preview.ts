@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import { t } from '@vscode/l10n';
-import { forwardGraph, pictureSizes } from '../architecture/forwardGraphs';
+import { stateAt } from '../architecture/forwardGraph';
+import { forwardGraph, gridOf, pictureSizes } from '../architecture/forwardGraphs';
+import { sameGrid } from '../architecture/positions';
 import { mergedNames } from '../architecture/outputs';
 import { isAbort, UserError } from '../errors';
-import type { PreprocessSpec } from '../image/preprocess';
+import { inputSize, withMostPixels, type PreprocessSpec } from '../image/preprocess';
 import { keptLayers } from '../previewLimits';
-import type { Answers, DeviceChoice, EncoderSlot, EncoderStatus, Encoding, KeptLayers, ModelInfo, PictureInfo, Question, ResizeMode } from '../protocol';
+import type { Answers, DeviceChoice, EncoderSlot, EncoderStatus, Encoding, KeptLayers, ModelInfo, PictureInfo, Question, ResizeMode, RunChoices } from '../protocol';
 import type { EncoderClient } from './client';
 import { DEVICE_NAMES, type LoadReport } from './devices';
 import type { Precision } from './deviceEncoder';
@@ -18,6 +20,8 @@ export interface PreviewModel {
   readonly model: EncoderModel;
   readonly family: string;
   readonly preprocessing: Preprocessing;
+  /** Pixels that a picture may have at most, to choose from, the least first and the model's own last; empty where it leaves no choice. */
+  readonly pixelLimits: readonly number[];
   /** Whose rule `preprocessing.model` is, and what to know of it. */
   readonly rule: string;
   /** The model's own softmax temperature, where its checkpoint has a `logit_scale`. */
@@ -44,12 +48,6 @@ export interface PreviewEvents {
   onError(error: unknown): void;
 }
 
-export interface PreviewChoices {
-  readonly device: DeviceChoice;
-  readonly precision: Precision;
-  readonly resize: ResizeMode;
-}
-
 interface Entry {
   info: PictureInfo;
   file: PictureFile;
@@ -62,6 +60,8 @@ interface Loaded {
   readonly model: PreviewModel;
   readonly precision: Precision;
   report: LoadReport | undefined;
+  /** What it was made ready for. */
+  fitted?: KeptLayers;
 }
 
 const SLOTS: readonly EncoderSlot[] = ['main', 'other'];
@@ -70,11 +70,12 @@ const KEPT_OF_FOLDER = 4;
 const CANCELLED = t('Cancelled.');
 
 /** The facts of an encoder that the panel's controls need. */
-export function modelInfo({ model, family, temperature }: PreviewModel): ModelInfo {
+export function modelInfo({ model, family, temperature, pixelLimits }: PreviewModel): ModelInfo {
   const graph = forwardGraph(model.graph);
-  const { layers, heads, width, queries, prefixTokens, idleTokens, poolShapes, tokens } = graph;
+  const { layers, heads, width, stages, queries, prefixTokens, idleTokens, poolShapes, tokens } = graph;
   const [, mergedWidth] = poolShapes.get('merged') ?? [];
-  return { name: model.name, family, layers, heads, width, queries, prefixTokens: prefixTokens - idleTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens - idleTokens, ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
+  const { patch } = pictureSizes(model.graph);
+  return { name: model.name, family, layers, heads, width, ...(stages && { stages: Array.from({ length: layers + 1 }, (_, index) => { const state = stateAt(graph, index - 1); return { heads: state.heads, width: state.width }; }) }), queries, prefixTokens: prefixTokens - idleTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens - idleTokens, resolutions: pixelLimits.map(pixels => ({ pixels, patches: Math.floor(pixels / patch ** 2) })), ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
 }
 
 /** The same picture has the same id wherever it comes from, and over a reload. */
@@ -99,13 +100,18 @@ export class Preview {
   /** Called when a picture's state changes. */
   private readonly watchers = new Set<() => void>();
 
-  constructor(private readonly client: EncoderClient, model: PreviewModel, private readonly events: PreviewEvents, choices: PreviewChoices) {
+  constructor(private readonly client: EncoderClient, model: PreviewModel, private readonly events: PreviewEvents, choices: RunChoices) {
     this.encoders.set('main', { model, precision: choices.precision, report: undefined });
-    this.status = { state: 'off', choice: choices.device, precision: choices.precision, kept: 'all', resize: choices.resize, rule: model.rule };
+    this.status = { state: 'off', choice: choices.device, precision: choices.precision, kept: choices.kept, resize: choices.resize, rule: model.rule, pixels: pixelsFor(model, choices.pixels) };
   }
 
   get pictures(): readonly PictureInfo[] {
     return [...this.entries.values()].filter(({ hidden }) => !hidden).map(({ info }) => info);
+  }
+
+  get choices(): RunChoices {
+    const { choice, precision, resize, kept, pixels } = this.status;
+    return { device: choice, precision, resize, kept, pixels };
   }
 
   /** The pictures that are no folder's. */
@@ -168,10 +174,20 @@ export class Preview {
 
   /** Which blocks' hidden states are kept of each picture. */
   setKept(kept: KeptLayers): void {
-    if (kept === this.status.kept) return;
+    const before = this.status.kept;
+    if (kept === before) return;
     this.setStatus({ kept });
-    // The memory needed is another, and with it which weights a device or the CPU holds.
-    this.start();
+    const lacks = [...this.encoders.values()].some(({ model }) => {
+      const there = new Set(this.layersOf(model, before));
+      return this.layersOf(model).some(layer => !there.has(layer));
+    });
+    if (lacks) {
+      this.encodeAnew();
+      return;
+    }
+    // What is encoded has all that is asked for; only a run that is under way keeps too much.
+    this.controller.abort();
+    this.pump();
   }
 
   setResize(resize: ResizeMode): void {
@@ -180,12 +196,19 @@ export class Preview {
     this.encodeAnew();
   }
 
+  /** How many pixels a picture may have at most, one of the model's `pixelLimits`. */
+  setPixels(pixels: number): void {
+    if (pixels === this.status.pixels) return;
+    this.setStatus({ pixels });
+    this.encodeAnew();
+  }
+
   /** Runs another encoder on the same pictures; the same one only if it had failed, since its files may be there again. */
   setModel(model: PreviewModel): void {
     const before = this.encoders.get('main')?.model;
     if (before !== undefined && isSameModel(model, before) && this.status.state !== 'failed') return;
     this.encoders.set('main', { model, precision: this.status.precision, report: undefined });
-    this.setStatus({ rule: model.rule });
+    this.setStatus({ rule: model.rule, pixels: pixelsFor(model, this.status.pixels) });
     this.start();
   }
 
@@ -236,7 +259,9 @@ export class Preview {
       const info = this.entries.get(picture)?.info;
       return info !== undefined && (info.status === 'waiting' || info.status === 'running') && info.encodings[encoder]?.ready !== true;
     });
-    while (isAwaited()) await new Promise<void>(resolve => { this.watchers.add(resolve); });
+    // What was encoded for other layers is not there until the encoder is made ready for these.
+    const isUnfit = () => this.pumping !== undefined && [...this.encoders.values()].some(({ report, fitted }) => report !== undefined && fitted !== this.status.kept);
+    while (isAwaited() || isUnfit()) await new Promise<void>(resolve => { this.watchers.add(resolve); });
     for (const { picture } of subjects) {
       const info = this.entries.get(picture)?.info;
       if (info?.status === 'failed') throw new UserError(info.message ?? t('The picture could not be encoded.'));
@@ -256,11 +281,13 @@ export class Preview {
     this.controller = controller;
     const pumping = before.then(() => this.encodeWaiting(controller.signal)).catch((error: unknown) => { this.fail(error, controller.signal); }).finally(() => {
       if (this.pumping === pumping) this.pumping = undefined;
+      this.wake();
     });
     this.pumping = pumping;
   }
 
   private async encodeWaiting(signal: AbortSignal): Promise<void> {
+    for (const [slot, { report }] of this.encoders) if (report !== undefined && this.client.pid === this.holder) await this.load(slot, signal);
     for (;;) {
       // What is on the screen comes before what was flipped over.
       const waitingEntries = [...this.entries.values()].filter(({ info }) => info.status === 'waiting');
@@ -274,9 +301,12 @@ export class Preview {
 
   private async load(slot: EncoderSlot, signal: AbortSignal): Promise<void> {
     const encoder = this.encoders.get(slot);
-    if (encoder === undefined || (encoder.report !== undefined && this.client.pid === this.holder)) return;
+    if (encoder === undefined) return;
+    const isLoaded = encoder.report !== undefined && this.client.pid === this.holder;
+    const { kept } = this.status;
+    if (isLoaded && encoder.fitted === kept) return;
     const layers = this.layersOf(encoder.model);
-    this.setStatus({ state: 'loading', progress: 0, message: undefined, ...(slot === 'main' && { device: undefined, warning: undefined }) });
+    this.setStatus({ state: 'loading', progress: 0, message: undefined, ...(slot === 'main' && !isLoaded && { device: undefined, warning: undefined }) });
     const options = {
       device: this.status.choice,
       precision: encoder.precision,
@@ -285,7 +315,8 @@ export class Preview {
       onProgress: ({ done, total }: { done: number; total: number }) => { this.setStatus({ progress: total === 0 ? 0 : done / total }); },
     };
     try {
-      encoder.report = await this.client.load(encoder.model.model, options, slot);
+      encoder.report = isLoaded ? await this.client.fit(options.extent, layers, options, slot) : await this.client.load(encoder.model.model, options, slot);
+      encoder.fitted = kept;
     } catch (error) {
       if (slot === 'main' || !(error instanceof UserError) || this.client.pid !== this.holder) throw error;
       // The encoder in view goes on without the other.
@@ -295,6 +326,8 @@ export class Preview {
     }
     if (this.client.pid !== this.holder) this.forgetOthers(slot);
     this.holder = this.client.pid;
+    this.wake();
+    if (isLoaded) this.setStatus({ memoryBytes: (await this.client.memory())?.residentBytes });
     const { device, rejected, warning } = encoder.report;
     const name = deviceName(encoder.report);
     if (slot === 'main') {
@@ -342,10 +375,14 @@ export class Preview {
     const set = (encoding: Encoding, facts: Partial<PictureInfo> = {}): void => {
       this.update(info => info.id === id, info => ({ ...info, ...facts, encodings: { ...info.encodings, [slot]: encoding } }));
     };
-    const opened = await this.client.openPicture({ id, name: entry.file.name, bytes: entry.file.bytes }, this.preprocessingFor(encoder.model), { signal }, slot);
-    const { width, height, seen, grid, display, decodeMs, resizeMs, warning } = opened;
+    const spec = this.preprocessingFor(encoder.model);
+    const { pixels } = this.status;
+    const opened = await this.client.openPicture({ id, name: entry.file.name, bytes: entry.file.bytes }, pixels === undefined ? spec : withMostPixels(spec, pixels), { signal }, slot);
+    const { width, height, seen, grid, grids, display, decodeMs, resizeMs, warning } = opened;
     if (warning !== undefined) this.setStatus({ warning });
-    const encoding = { seen, grid, timings: { decode: decodeMs, resize: resizeMs } };
+    const own = inputSize({ width, height }, spec);
+    const ownGrid = pixels === undefined ? grid : gridOf(encoder.model.model.graph, own.height, own.width);
+    const encoding = { seen, grid, ...(grids && { grids }), ...(!sameGrid(grid, ownGrid) && { ownGrid }), timings: { decode: decodeMs, resize: resizeMs } };
     set({ ...encoding, ready: false }, { width, height });
     if (entry.display === undefined) {
       entry.display = display;
@@ -357,11 +394,11 @@ export class Preview {
   }
 
   /** The blocks whose hidden states are kept. */
-  private layersOf({ model }: PreviewModel): number[] {
-    return keptLayers(forwardGraph(model.graph).layers, this.status.kept);
+  private layersOf({ model }: PreviewModel, kept = this.status.kept): number[] {
+    return keptLayers(forwardGraph(model.graph).layers, kept);
   }
 
-  /** Encoders that are compared see the same pixels, whatever is written beside the other one, as long as it takes them. */
+  /** By the model's own limit. Encoders that are compared see the same pixels, whatever is written beside the other one, as long as it takes them. */
   private preprocessingFor({ model, preprocessing }: PreviewModel): PreprocessSpec {
     const main = this.encoders.get('main')?.model;
     if (main === undefined) return preprocessing[this.status.resize];
@@ -405,6 +442,10 @@ export class Preview {
 
   private tell(show?: string): void {
     this.events.onPictures(this.pictures, show);
+    this.wake();
+  }
+
+  private wake(): void {
     const watchers = [...this.watchers];
     this.watchers.clear();
     for (const watcher of watchers) watcher();
@@ -414,6 +455,11 @@ export class Preview {
     this.status = { ...this.status, ...changes };
     this.events.onStatus(this.status);
   }
+}
+
+/** The limit in force: what is wanted where the model offers it, else the least. */
+function pixelsFor({ pixelLimits }: PreviewModel, wanted: number | undefined): number | undefined {
+  return pixelLimits.find(limit => limit === wanted) ?? pixelLimits[0];
 }
 
 function waiting({ id, name, folder }: PictureInfo): PictureInfo {

@@ -17,7 +17,7 @@ import { requestSchema, type Reply, type Request } from './protocol';
  */
 type Job = Exclude<Request, { type: 'cancel' }>;
 
-const loaded = new Map<EncoderSlot, Running & Pick<LoadedModel, 'warningFor'>>();
+const loaded = new Map<EncoderSlot, Running & Pick<LoadedModel, 'warningFor' | 'fit'>>();
 const gallery = new Gallery();
 let queue: Promise<void> = Promise.resolve();
 const cancelled = new Set<number>();
@@ -64,6 +64,10 @@ async function work(job: Job): Promise<Reply> {
       loaded.set(job.encoder, { ...rest, spec: job.model.graph, graph: forwardGraph(job.model.graph) });
       return { type: 'loaded', id, report };
     }
+    case 'fit': {
+      gallery.keepLayers(job.encoder, job.layers);
+      return { type: 'loaded', id, report: await needed(job.encoder).fit(job.extent, hooks) };
+    }
     case 'unload':
       await unload(job.encoder);
       break;
@@ -109,7 +113,7 @@ async function work(job: Job): Promise<Reply> {
   return { type: 'done', id };
 }
 
-function needed(slot: EncoderSlot): Running & Pick<LoadedModel, 'warningFor'> {
+function needed(slot: EncoderSlot): Running & Pick<LoadedModel, 'warningFor' | 'fit'> {
   const running = loaded.get(slot);
   if (running === undefined) throw new Error('No encoder is loaded.');
   return running;

@@ -54,9 +54,12 @@ const model = z.object({
 
 export const providerSchema = z.enum(['cpu', 'cuda', 'webgpu', 'dml', 'coreml']);
 const encoder = z.enum(ENCODER_SLOTS);
+const extent = z.object({ blocks: count, held: count }).readonly();
 
 export const requestSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('load'), id, encoder, model, device: deviceChoiceSchema, precision: precisionSchema, batch: count.exactOptional(), extent: z.object({ blocks: count, held: count }).readonly().exactOptional() }),
+  z.object({ type: z.literal('load'), id, encoder, model, device: deviceChoiceSchema, precision: precisionSchema, batch: count.exactOptional(), extent: extent.exactOptional() }),
+  /** Makes ready for runs of another extent; what is kept of pictures beyond `layers` is forgotten. Answered like a load. */
+  z.object({ type: z.literal('fit'), id, encoder, extent, layers: z.array(count).readonly() }),
   z.object({ type: z.literal('unload'), id, encoder }),
   z.object({ type: z.literal('run'), id, pixels: array32, outputs: z.array(z.string()).readonly() }),
   z.object({ type: z.literal('attention'), id, layer: count, head: count, hidden: array32, grid: gridSchema }),
@@ -87,6 +90,7 @@ const openedPicture = z.object({
   height: count,
   seen: z.object({ x: z.number(), y: z.number(), width: z.number(), height: z.number() }),
   grid: gridSchema,
+  grids: z.array(gridSchema).readonly().exactOptional(),
   display: z.custom<Uint8Array>(value => value instanceof Uint8Array),
   thumbnail: z.custom<Uint8Array>(value => value instanceof Uint8Array),
   decodeMs: z.number(),

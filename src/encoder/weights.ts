@@ -31,8 +31,23 @@ export class Weights implements WeightReader {
   private keptBytes = 0;
   private readonly chunk = new Uint8Array(CHUNK_BYTES);
 
-  /** @param keepBytes most bytes of float32 weights to hold on to */
-  constructor(private readonly model: EncoderModel, private readonly keepBytes: number) {}
+  /** @param room most bytes of float32 weights to hold on to */
+  constructor(private readonly model: EncoderModel, private room: number) {}
+
+  /** Bytes of float32 weights that are held now. */
+  get heldBytes(): number {
+    return this.keptBytes;
+  }
+
+  /** Changes how much may be held: what is there stays as far as it fits, those that were read last go first. */
+  setRoom(bytes: number): void {
+    this.room = bytes;
+    for (const [key, { byteLength }] of [...this.kept].reverse()) {
+      if (this.keptBytes <= bytes) return;
+      this.kept.delete(key);
+      this.keptBytes -= byteLength;
+    }
+  }
 
   async float32(part: WeightPart, scratch: (count: number) => Float32Array = count => new Float32Array(count)): Promise<Float32Array> {
     const count = elementCount(part.shape);
@@ -42,7 +57,7 @@ export class Weights implements WeightReader {
 
     const stored = this.stored(part.key);
     const size = elementCount(stored.shape);
-    if (this.keptBytes + size * 4 <= this.keepBytes) return this.keep(part.key, await this.read(stored, new Float32Array(size))).subarray(first, first + count);
+    if (this.keptBytes + size * 4 <= this.room) return this.keep(part.key, await this.read(stored, new Float32Array(size))).subarray(first, first + count);
     if (count === size) return this.read(stored, scratch(count));
     if (stored.indirect !== undefined) return (await this.read(stored, new Float32Array(size))).subarray(first, first + count);
     const bytes = dtypeBits(stored.dtype) / 8;

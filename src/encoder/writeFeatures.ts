@@ -63,7 +63,7 @@ export interface WrittenFeatures {
 export async function writeFeatures(client: EncoderClient, model: EncoderModel, request: FeaturesRequest): Promise<WrittenFeatures> {
   wantedOutputs(forwardGraph(model.graph), request.outputs);
   const out = resolve(request.out);
-  if (!request.overwrite && await stat(out).then(() => true, () => false)) throw new UserError(t`${out} exists already. Choose another name, or replace it with --overwrite.`);
+  if (!request.overwrite && await stat(out).then(() => true, () => false)) throw new UserError(t`${out} exists already. Choose another name.`, { remedy: 'replace' });
   const folder = await OutputFolder.prepare(dirname(out));
   try {
     return await writing(out, async () => {
@@ -123,7 +123,7 @@ function planArrays(model: EncoderModel, pictures: readonly Decoded[], { outputs
   if (others.every(({ grid }) => sameGrid(grid, first.grid))) {
     return { arrays: arraysOf(first, pictures.length, ''), put: (file, name, index, value) => file.put(name, index, value) };
   }
-  if (format === 'npy') throw new UserError(t('The pictures have different numbers of patches, which one .npy array cannot hold. Write .safetensors, or bring them to one size with --resize square.'));
+  if (format === 'npy') throw new UserError(t('The pictures have different numbers of patches, which one .npy array cannot hold. Write .safetensors.'), { remedy: 'resize to one size' });
   return {
     arrays: pictures.flatMap((picture, index) => arraysOf(picture, 1, `pictures.${index}.`)),
     put: async (file, name, index, { shape: [count = 0, ...shape], data }) => {

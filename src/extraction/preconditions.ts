@@ -13,8 +13,8 @@ import { namesIn, samePlace } from './outputFolder';
 /** The folder has an output already, and overwriting was not allowed. */
 export class OutputExists extends UserError {
   /** @param found a sentence: what is where */
-  constructor(readonly found: string) {
-    super(t`${found} Choose another folder, or allow overwriting.`);
+  constructor(found: string) {
+    super(t`${found} Choose another folder, or replace what is there.`, { remedy: 'replace' });
   }
 }
 

@@ -53,6 +53,15 @@ export function withinPixels(rule: FreeResize, pixels: number): FreeResize {
   }
 }
 
+/** The most pixels that the rule gives a picture, rims and rounding aside. */
+export function mostPixels(rule: FreeResize): number {
+  switch (rule.kind) {
+    case 'area': return rule.maxPixels;
+    case 'within': return rule.longest ** 2;
+    case 'patches': case 'naflex': return rule.limit * rule.patch ** 2;
+  }
+}
+
 function areaSize(source: Size, { multiple, minPixels, maxPixels, growFirst }: FreeResize & { readonly kind: 'area' }): Size {
   const small = Math.min(source.width, source.height);
   // The processors raise there.

@@ -1,6 +1,6 @@
 import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
-import { freeSize, roundHalfEven, up, type FreeResize } from './freeSizes';
+import { freeSize, mostPixels, roundHalfEven, up, withinPixels, type FreeResize } from './freeSizes';
 import type { Geometry } from './geometry';
 import { resize, resizeUnrounded, type Filter } from './resize';
 import type { RgbImage } from './rgbImage';
@@ -113,7 +113,7 @@ function checkPixels(image: RgbImage, width: number, height: number, most: numbe
   throw new UserError(t`The picture of ${image.width} x ${image.height} would become ${width} x ${height} for this encoder, more than ${most / 1e6} million pixels. Cut or shrink it first.`);
 }
 
-function plan({ width, height }: RgbImage, spec: PreprocessSpec): Geometry {
+function plan({ width, height }: Geometry['source'], spec: PreprocessSpec): Geometry {
   const source = { width, height };
   if (spec.resize?.kind === 'tiles') {
     const { resized, canvas } = onTiles(source, spec.resize);
@@ -169,6 +169,29 @@ export function atSize(spec: PreprocessSpec, side: number): PreprocessSpec {
   const scaled = (size: number): number => Math.round(size * side / Math.min(crop.width, crop.height));
   const resize = rule === undefined ? undefined : rule.kind === 'exact' ? { ...rule, width: scaled(rule.width), height: scaled(rule.height) } : { ...rule, size: scaled(rule.size) };
   return { ...spec, ...(resize && { resize }), crop: { ...crop, ...square } };
+}
+
+/** The rule where it leaves pictures sizes of their own. */
+function freeRule({ resize }: PreprocessSpec): FreeResize | undefined {
+  return resize === undefined || resize.kind === 'exact' || resize.kind === 'tiles' || 'size' in resize ? undefined : resize;
+}
+
+/** The rule with no more than so many pixels, where it leaves pictures sizes of their own. */
+export function withMostPixels(spec: PreprocessSpec, pixels: number): PreprocessSpec {
+  const rule = freeRule(spec);
+  return rule === undefined ? spec : { ...spec, resize: withinPixels(rule, pixels) };
+}
+
+/** The most pixels that a picture has after it; undefined where it does not leave pictures sizes of their own. */
+export function pixelLimit(spec: PreprocessSpec): number | undefined {
+  const rule = freeRule(spec);
+  return rule && mostPixels(rule);
+}
+
+/** The size of the encoder's input that a picture becomes. */
+export function inputSize(source: Geometry['source'], spec: PreprocessSpec): { readonly width: number; readonly height: number } {
+  const { width, height } = plan({ ...source }, spec);
+  return { width, height };
 }
 
 /** What each of the 256 levels becomes. */

@@ -1,14 +1,16 @@
 /**
- * What the encoder's process takes at its peak, beside what is said before it loads, at ViT-L/14 size (24 blocks, 1024 tokens) on
- * the CPU; for bench/ENCODER_NOTES.md. Run with tsx: memory.ts [--dir FOLDER]
+ * What the encoder's process takes at its peak, beside what is said before it loads, on the CPU: at ViT-L/14 size (24 blocks, 1024
+ * tokens), and with --mllama at the width and the tiles of Llama 3.2 Vision (6 of its 40 blocks, 6432 tokens), whose output is made
+ * of six hidden states. For bench/ENCODER_NOTES.md. Run with tsx: memory.ts [--mllama] [--dir FOLDER]
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import sharp from 'sharp';
+import { mllama } from '../../src/architecture/families/llamaVision';
 import { forwardGraph } from '../../src/architecture/forwardGraphs';
 import { openCheckpoint } from '../../src/checkpoint/open';
 import { CpuEncoder } from '../../src/encoder/cpuEncoder';
@@ -20,6 +22,7 @@ import { KEPT_LAYERS, keptLayers } from '../../src/previewLimits';
 import { previewModel } from '../../src/previewModel';
 import { writeRandomCheckpoint } from './randomCheckpoint';
 
+const MLLAMA = { width: 1280, layers: 4, global_layers: 2, tiles: 4, aspect_ratios: 8, heads: 16, mlp_size: 5120, patch_size: 14, image_size: 560 };
 const VIT_L = { width: 1024, layers: 24, heads: 16, patch_size: 14, mlp_size: 4096, output_dim: 1024, image_size: 448, n_queries: 256 };
 
 /** In a process of its own: the peak is the process'. */
@@ -45,7 +48,7 @@ async function measure(folder: string, kept: (typeof KEPT_LAYERS)[number], keeps
 }
 
 async function main(): Promise<void> {
-  const { values: { dir }, positionals: [folder, kept, keepsWeights] } = parseArgs({ options: { dir: { type: 'string', default: tmpdir() } }, allowPositionals: true });
+  const { values: { dir, mllama: isMllama }, positionals: [folder, kept, keepsWeights] } = parseArgs({ options: { dir: { type: 'string', default: tmpdir() }, mllama: { type: 'boolean', default: false } }, allowPositionals: true });
   const choice = KEPT_LAYERS.find(one => one === kept);
   if (folder !== undefined && choice !== undefined) {
     await measure(folder, choice, keepsWeights === 'kept');
@@ -53,7 +56,11 @@ async function main(): Promise<void> {
   }
   const made = await mkdtemp(join(dir, 'memory-bench-'));
   try {
-    await writeRandomCheckpoint(made, VIT_L);
+    if (isMllama) {
+      await writeRandomCheckpoint(made, MLLAMA, mllama);
+      const config = join(made, 'config.json');
+      await writeFile(config, JSON.stringify({ ...JSON.parse(await readFile(config, 'utf8')) as object, intermediate_layers_indices: [0, 1, 2, 3, 4] }));
+    } else await writeRandomCheckpoint(made, VIT_L);
     console.log('| layers | weights | said before | grown by at the peak | ratio | first picture |\n| --- | --- | --- | --- | --- | --- |');
     for (const each of KEPT_LAYERS) {
       for (const how of ['kept', 'read']) await once(fork(import.meta.filename, [made, each, how], { execArgv: ['--import', 'tsx'] }), 'exit');

@@ -1,17 +1,18 @@
 import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Family } from '../../src/architecture/family';
 import { qwenVl } from '../../src/architecture/qwenVl';
 import { elementCount } from '../../src/checkpoint/dtype';
 
 /**
- * Writes a Qwen-VL encoder with random bfloat16 weights, scaled so that values neither grow nor vanish on their way.
+ * Writes an encoder, Qwen-VL's unless told, with random bfloat16 weights, scaled so that values neither grow nor vanish on their way.
  * @param settings the hyperparameters
  */
-export async function writeRandomCheckpoint(folder: string, settings: Readonly<Record<string, number>>): Promise<void> {
-  const hyperparameters = qwenVl.resolve(undefined, settings);
-  const tensors = qwenVl.expectedTensors(hyperparameters);
+export async function writeRandomCheckpoint(folder: string, settings: Readonly<Record<string, number>>, family: Family = qwenVl): Promise<void> {
+  const hyperparameters = family.resolve(undefined, settings);
+  const tensors = family.expectedTensors(hyperparameters);
   await mkdir(folder, { recursive: true });
-  await writeFile(join(folder, 'config.json'), JSON.stringify(qwenVl.encoderConfig(hyperparameters, undefined)));
+  await writeFile(join(folder, 'config.json'), JSON.stringify(family.encoderConfig(hyperparameters, undefined)));
   let end = 0;
   const header = JSON.stringify(Object.fromEntries(tensors.map(({ key, shape }) => {
     const start = end;

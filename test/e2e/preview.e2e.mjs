@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import sharp from 'sharp';
 import { eventually, fixture, keepFailure, openCheckpoint, openWorkbench, runCli, screenshotPath } from './fixture.mjs';
 import { encoderProcesses, PreviewPage, readTensors } from './previewPage.mjs';
@@ -47,6 +48,20 @@ function explainedVariance(data, count) {
   });
 }
 
+/** A copy of the tiny checkpoint in which one position's embedding is no number: that of the first two patches of the fixture's grid. */
+async function spoil(folder) {
+  await cp(TINY, folder, { recursive: true, filter: file => path.basename(file) !== 'expected.safetensors' });
+  for (const name of await readdir(folder)) {
+    if (!name.endsWith('.safetensors')) continue;
+    const bytes = await readFile(path.join(folder, name));
+    const from = 8 + Number(bytes.readBigUInt64LE(0));
+    const table = Object.entries(JSON.parse(bytes.toString('utf8', 8, from))).find(([key]) => key.endsWith('visual.positional_embedding'))?.[1];
+    if (table === undefined) continue;
+    new Uint16Array(WIDTH).fill(0x7e00).forEach((nan, channel) => { bytes.writeUInt16LE(nan, from + table.data_offsets[0] + 2 * channel); });
+    await writeFile(path.join(folder, name), bytes);
+  }
+}
+
 describe('the preview', function () {
   this.timeout(90_000);
   let session;
@@ -65,6 +80,8 @@ describe('the preview', function () {
         await cp(TINY, path.join(folder, 'tiny'), { recursive: true, filter });
         await cp(fixture('qwen-vl-tiny-bin'), path.join(folder, 'tiny-bin'), { recursive: true, filter });
         await mkdir(path.join(folder, 'album'));
+        for (const name of ['mllama', 'qwen3-vl']) await cp(fixture(`families/${name}`), path.join(folder, name), { recursive: true, filter: file => path.basename(file) !== 'expected' });
+        await spoil(path.join(folder, 'spoilt'));
         for (const name of ['grey.jpg', 'rgb24.bmp', 'rgb8.png']) await cp(fixture(`pictures/${name}`), path.join(folder, 'album', name));
       },
     });
@@ -335,6 +352,148 @@ describe('the preview', function () {
     await workbench.statusBar.waitFor();
     await preview.frame.getByRole('button', { name: 'picture.png, ready' }).waitFor({ timeout: 60_000 });
     await isAsBefore();
+    await workbench.clearNotifications();
+  });
+
+  it('shows the maps of all layers beside each other, and the one that is clicked large', async () => {
+    await preview.overlay('Norm');
+    await preview.frame.locator('.thumbnails').getByRole('button', { name: 'picture.png, ready' }).click();
+    await preview.frame.getByRole('checkbox', { name: 'All layers' }).click();
+    const cells = preview.frame.locator('.layers .cell:not(:has(.pending))');
+    await cells.nth(LAYERS).waitFor();
+    const ranges = await cells.evaluateAll(faces => faces.map(face => [face.querySelector('.name').textContent, ...face.querySelector('.hint').textContent.split(' … ').map(Number)]));
+    assert.deepEqual(ranges.map(([name]) => name), [-1, 0, 1, 2].map(sayLayer));
+    for (let layer = 0; layer < LAYERS; layer++) {
+      const norms = Array.from({ length: TOKENS }, (_, token) => norm(row(hidden(layer), token)));
+      assertShown(ranges[layer + 1][1], Math.min(...norms), `the least norm of block ${layer}`);
+      assertShown(ranges[layer + 1][2], Math.max(...norms), `the largest norm of block ${layer}`);
+    }
+    await workbench.screenshot(screenshotPath('preview-all-layers'));
+    await preview.frame.getByRole('button', { name: sayLayer(2) }).click();
+    await preview.frame.locator('.layers').waitFor({ state: 'hidden' });
+    await preview.frame.locator('h2', { hasText: `Features: ${sayLayer(2)}` }).waitFor();
+    // The legend marks the value under the pointer.
+    await preview.point(3, 3);
+    await preview.frame.locator('.legend .mark').waitFor();
+    const norms = Array.from({ length: TOKENS }, (_, token) => norm(row(hidden(2), token)));
+    const [least, most] = [Math.min(...norms), Math.max(...norms)];
+    const left = await preview.frame.locator('.legend .mark').evaluate(mark => parseFloat(mark.style.left));
+    assert.ok(Math.abs(left - 100 * (norms[27] - least) / (most - least)) < 0.1, `${left} %`);
+  });
+
+  it('copies the values of a patch, all of them, and shows the channel that is largest there', async () => {
+    await choosePatch(3, 4);
+    await preview.button('Copy values').click();
+    const values = row(hidden(2), 3 * COLUMNS + 4);
+    await workbench.page.waitForFunction(async count => { const text = await navigator.clipboard.readText(); return text.startsWith('[') && JSON.parse(text).length === count; }, WIDTH);
+    assertClose(JSON.parse(await workbench.page.evaluate(() => navigator.clipboard.readText())), values, 'the copied values');
+    const largest = values.reduce((best, value, channel) => Math.abs(value) > Math.abs(values[best]) ? channel : best, 0);
+    await preview.frame.locator('.largest button').first().click();
+    await preview.frame.locator('.segments label:has(input:checked)', { hasText: 'Channel' }).waitFor();
+    assert.equal(await preview.frame.getByRole('spinbutton', { name: 'Channel' }).inputValue(), String(largest));
+    assertShown(await preview.valueAt(3, 4), values[largest], 'the largest channel');
+  });
+
+  it('is worked by keys that it lists', async () => {
+    const layer = preview.frame.getByRole('slider', { name: 'Layer', exact: true });
+    await preview.canvas().press('[');
+    await layer.and(preview.frame.locator(`[aria-valuetext="${sayLayer(1)}"]`)).waitFor();
+    await preview.canvas().press(']');
+    await layer.and(preview.frame.locator(`[aria-valuetext="${sayLayer(2)}"]`)).waitFor();
+    await preview.canvas().press('3');
+    await preview.frame.locator('.segments label:has(input:checked)', { hasText: 'Norm' }).waitFor();
+    const drawn = await preview.drawn();
+    await preview.canvas().press('g');
+    await eventually(async () => await preview.drawn() !== drawn, 'The patch grid');
+    await preview.canvas().press('g');
+    const keyboard = preview.frame.locator('details.section', { has: preview.frame.locator('h2', { hasText: 'Keyboard' }) });
+    assert.equal(await keyboard.evaluate(section => section.open), false);
+    await preview.canvas().press('?');
+    await keyboard.locator('tr', { hasText: 'the layer before, after' }).waitFor();
+    await keyboard.locator('summary').press('Enter');
+  });
+
+  it('takes pictures and folders by their addresses, as the Explorer drops them, and says which are not there', async () => {
+    const album = path.join(session.folder, 'album');
+    await preview.dropText('text/uri-list', `# two pictures\r\n${pathToFileURL(path.join(album, 'rgb24.bmp'))}\r\n${pathToFileURL(fixture('pictures/rgba8.png'))}`);
+    for (const name of ['rgb24.bmp', 'rgba8.png']) await preview.frame.locator('.thumbnails').getByRole('button', { name: `${name}, ready` }).waitFor();
+    await preview.dropText('text/plain', path.join(album, 'nothing.png'));
+    await workbench.waitForNotification('nothing.png cannot be read');
+    await workbench.clearNotifications();
+    await preview.dropText('text/plain', 'what a nice day');
+    await preview.frame.getByText('What was dropped is not a picture.').waitFor();
+    await preview.dropText('text/plain', album);
+    await preview.frame.locator('.flip .place', { hasText: '1 of 3' }).waitFor();
+    await preview.frame.locator('.thumbnails').getByRole('button', { name: 'grey.jpg, ready' }).waitFor();
+  });
+
+  it('marks patches that are no numbers, and counts them', async () => {
+    await openCheckpoint(workbench, path.join(session.folder, 'spoilt'));
+    await workbench.viewAction('Keys', 'Preview Features');
+    await preview.waitUntilReady();
+    await preview.frame.locator('.thumbnails').getByRole('button', { name: 'picture.png, ready' }).click();
+    await preview.slide('Layer', -1, 'patch embedding');
+    await preview.frame.locator('tr.bad', { hasText: 'NaN / Inf' }).waitFor();
+    assert.match(await preview.fact('Features', 'NaN / Inf'), /^\d+ \/ 0$/);
+    await preview.overlay('Norm');
+    await preview.frame.locator('.legend .missing', { hasText: 'not a number' }).waitFor();
+    await workbench.screenshot(screenshotPath('preview-nan'));
+  });
+
+  it('shows Mllama\'s tiles as one grid, up to an output that is wider', async () => {
+    await openCheckpoint(workbench, path.join(session.folder, 'mllama'));
+    await workbench.viewAction('Keys', 'Preview Features');
+    await preview.frame.getByRole('slider', { name: 'Layer', exact: true }).and(preview.frame.locator('[max="5"]')).waitFor();
+    await preview.waitUntilReady();
+    await preview.overlay('PCA');
+    await preview.slide('Layer', 4, 'block 4 of 0…4');
+    await preview.frame.locator('h2', { hasText: 'Features: block 4' }).waitFor();
+    // 400 x 300 pixels lie on two by two tiles of three by three patches; the tiles' class tokens are counted with them.
+    assert.deepEqual([await preview.fact('Run', 'patches'), await preview.fact('Features', 'shape')], ['6 × 6', '1 × 40 × 8']);
+    await preview.slide('Layer', 5, 'output');
+    await preview.frame.locator('h2', { hasText: 'Features: output' }).waitFor();
+    assert.equal(await preview.fact('Features', 'shape'), '1 × 40 × 24');
+    await preview.drawn();
+    await workbench.screenshot(screenshotPath('preview-mllama'));
+  });
+
+  it('goes on after the output with what the merger makes of it, and of blocks on the way', async () => {
+    await openCheckpoint(workbench, path.join(session.folder, 'qwen3-vl'));
+    await workbench.command('Optional Parts', 'visionEncoder.chooseParts');
+    await workbench.quickPick('merger').locator('.monaco-checkbox, input[type="checkbox"]').first().click();
+    await workbench.quickInputBox().press('Enter');
+    await workbench.viewAction('Keys', 'Preview Features');
+    await preview.frame.locator('.facts', { hasText: 'Qwen3-VL · 3 blocks' }).waitFor();
+    // Three blocks, the output, and what the merger makes of it and of two blocks.
+    const last = 6;
+    assert.equal(await preview.frame.getByRole('slider', { name: 'Layer', exact: true }).getAttribute('max'), String(last));
+    // The others take their time: patches of four pixels are many.
+    const ready = preview.frame.locator('.thumbnails').getByRole('button', { name: 'picture.png, ready' });
+    await ready.waitFor();
+    await ready.click();
+    await preview.overlay('PCA');
+    const shapes = new Map();
+    for (const [back, words] of [[3, 'output'], [2, 'merged output'], [1, 'deepstack 0'], [0, 'deepstack 1']]) {
+      await preview.slide('Layer', last - back, words);
+      await preview.frame.locator('h2', { hasText: `Features: ${words}` }).waitFor();
+      shapes.set(words, await preview.fact('Features', 'shape'));
+      await preview.drawn();
+      if (words === 'deepstack 0') await workbench.screenshot(screenshotPath('preview-deepstack'));
+    }
+    const [, patches, width] = shapes.get('output').split(' × ').map(Number);
+    // Blocks of two by two patches, in the language model's width.
+    for (const words of ['merged output', 'deepstack 0', 'deepstack 1']) assert.deepEqual(shapes.get(words).split(' × ').map(Number).slice(0, 2), [1, patches / 4]);
+    assert.notEqual(Number(shapes.get('merged output').split(' × ')[2]), width);
+    // Of pictures of any size, no larger than a limit that can be raised.
+    await preview.choose('Resolution', 'up to 50,176 patches');
+    await ready.waitFor();
+    assert.equal(await preview.fact('Run', 'patches'), '76 × 100');
+    await openCheckpoint(workbench, path.join(session.folder, 'tiny'));
+    await workbench.viewAction('Keys', 'Preview Features');
+    await preview.frame.locator('.facts', { hasText: 'Qwen-VL · 3 blocks' }).waitFor();
+    await preview.waitUntilReady();
+    await preview.slide('Layer', 1, sayLayer(1));
+    await preview.frame.locator('.thumbnails').getByRole('button', { name: 'picture.png, ready' }).click();
     await workbench.clearNotifications();
   });
 

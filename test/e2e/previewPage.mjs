@@ -32,6 +32,15 @@ export class PreviewPage {
     await this.body.evaluate((body, list) => { body.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: globalThis.transferOf(list) })); }, await this.prepared(contents));
   }
 
+  /** Drops text of a type: addresses and paths, as the editor's own lists and other programs do. */
+  async dropText(type, text) {
+    await this.body.evaluate((body, [kind, value]) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.setData(kind, value);
+      body.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer }));
+    }, [type, text]);
+  }
+
   /** Pastes a picture, as the browser would hand over the clipboard. */
   async paste({ name, path, type }) {
     const base64 = (await readFile(path)).toString('base64');

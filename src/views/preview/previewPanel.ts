@@ -2,8 +2,9 @@ import * as vscode from 'vscode';
 import { EncoderClient } from '../../encoder/client';
 import { isSameModel, modelInfo, type PictureFile, pictureId, Preview, type PreviewModel } from '../../encoder/preview';
 import type { Precision } from '../../encoder/deviceEncoder';
-import { deviceChoiceSchema, fromWebviewSchema, type FromWebview, type PanelState, type ToWebview } from '../../protocol';
+import { deviceChoiceSchema, fromWebviewSchema, type DeviceChoice, type FromWebview, type PanelState, type RunChoices, type ToWebview } from '../../protocol';
 import { saveFeatures, savePng } from './save';
+import { readAddressed } from './addressedPictures';
 import { pageHtml } from './page';
 import { PictureFolder } from './pictureFolder';
 import type { PictureStore } from './pictureStore';
@@ -19,6 +20,8 @@ export interface Remembered {
   readonly pictures: readonly string[];
   /** The folder that is flipped through: its address and the place in it. */
   readonly folder?: { readonly location: string; readonly position: number } | undefined;
+  /** How the encoder is run. */
+  readonly choices?: RunChoices | undefined;
   /** The encoder that it is compared with. */
   readonly other?: Pick<OtherEncoder, 'location' | 'precision'> | undefined;
 }
@@ -34,6 +37,8 @@ export interface PanelOptions {
   readonly log: vscode.LogOutputChannel;
   readonly model: PreviewModel;
   readonly state: PanelState | undefined;
+  /** How the encoder was run before; by the settings unless told. */
+  readonly choices: RunChoices | undefined;
   readonly store: PictureStore;
   /** Asks the person for pictures. */
   pickPictures(): Promise<PictureFile[]>;
@@ -48,6 +53,7 @@ export interface PanelOptions {
 }
 
 const MINUTE_MS = 60_000;
+const DEVICE_SETTING = 'visionEncoder.preview.device';
 
 /** The preview's page: hands messages between the webview and the Preview, and files between both and the disk. */
 export class PreviewPanel implements vscode.Disposable {
@@ -58,6 +64,7 @@ export class PreviewPanel implements vscode.Disposable {
   private state: PanelState | undefined;
   private folder: PictureFolder | undefined;
   private disposed = false;
+  private readonly listening: vscode.Disposable;
 
   constructor(private readonly panel: vscode.WebviewPanel, private readonly options: PanelOptions) {
     const { extension, log, model } = options;
@@ -75,8 +82,10 @@ export class PreviewPanel implements vscode.Disposable {
       onPixels: (picture, mime, bytes) => { this.post({ type: 'pixels', picture, mime, bytes }); },
       onDecoded: (file, thumbnail) => { this.keep(file, thumbnail).catch((error: unknown) => { options.report(error); }); },
       onError: error => { log.error(error instanceof Error ? error.stack ?? error.message : String(error)); },
-    }, { device: deviceChoiceSchema.catch('auto').parse(settings.get('device')), precision: 'float32', resize: 'model' });
+    }, options.choices ?? { device: deviceSetting(), precision: 'float32', resize: 'model', kept: 'all' });
 
+    // The setting is asked again when it is changed; until then the panel's own choice stands.
+    this.listening = vscode.workspace.onDidChangeConfiguration(event => { if (event.affectsConfiguration(DEVICE_SETTING)) this.chooseDevice(deviceSetting()); });
     this.setTitle();
     panel.iconPath = vscode.Uri.joinPath(extension, 'media', 'icon.svg');
     panel.webview.options = { enableScripts: true, localResourceRoots: [vscode.Uri.joinPath(extension, 'dist', 'webview')] };
@@ -132,6 +141,7 @@ export class PreviewPanel implements vscode.Disposable {
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
+    this.listening.dispose();
     this.preview.close().catch((error: unknown) => { this.options.report(error); });
     this.closed.fire();
     this.closed.dispose();
@@ -156,6 +166,12 @@ export class PreviewPanel implements vscode.Disposable {
       case 'flip': await this.flip(message.by); break;
       case 'addSample': this.add((await options.samples()).filter(({ bytes }) => pictureId(bytes) === message.picture)); break;
       case 'add': this.add(message.files); break;
+      case 'addAddresses': {
+        const { files, folder } = await readAddressed(message.addresses);
+        this.add(files);
+        if (folder !== undefined) await this.openFolder(folder);
+        break;
+      }
       case 'addRecent': this.add(await options.store.load([message.picture])); break;
       case 'remove':
         if (preview.pictures.find(({ id }) => id === message.picture)?.folder !== undefined) {
@@ -166,10 +182,11 @@ export class PreviewPanel implements vscode.Disposable {
         this.rememberPictures();
         break;
       case 'encode': preview.encodeAgain(message.picture); break;
-      case 'device': preview.setDevice(message.device); break;
-      case 'precision': preview.setPrecision(message.precision); break;
-      case 'keep': preview.setKept(message.layers); break;
-      case 'resize': preview.setResize(message.mode); break;
+      case 'device': this.chooseDevice(message.device); break;
+      case 'precision': this.choose(() => { preview.setPrecision(message.precision); }); break;
+      case 'keep': this.choose(() => { preview.setKept(message.layers); }); break;
+      case 'resize': this.choose(() => { preview.setResize(message.mode); }); break;
+      case 'resolution': this.choose(() => { preview.setPixels(message.pixels); }); break;
       case 'chooseOther': {
         const other = await options.pickOther();
         if (other !== undefined) await this.setOther(other);
@@ -179,11 +196,12 @@ export class PreviewPanel implements vscode.Disposable {
       case 'cancel': preview.cancel(); break;
       case 'restart':
         if (message.device === undefined) preview.start();
-        else preview.setDevice(message.device);
+        else this.chooseDevice(message.device);
         break;
       case 'ask':
         this.post({ type: 'reply', request: message.request, reply: await this.answer(message) });
         break;
+      case 'copy': await vscode.env.clipboard.writeText(message.text); break;
       case 'savePng': await savePng(message.name, message.bytes); break;
       case 'saveFeatures': {
         const picture = preview.pictures.find(({ id }) => id === message.picture);
@@ -196,6 +214,15 @@ export class PreviewPanel implements vscode.Disposable {
         options.remember({ state: message.state });
         break;
     }
+  }
+
+  private chooseDevice(device: DeviceChoice): void {
+    this.choose(() => { this.preview.setDevice(device); });
+  }
+
+  private choose(change: () => void): void {
+    change();
+    this.options.remember({ choices: this.preview.choices });
   }
 
   private async flip(by: number, show = true): Promise<void> {
@@ -237,4 +264,8 @@ export class PreviewPanel implements vscode.Disposable {
     // A run that ends with its panel still tells how it went; a closed page's webview throws.
     if (!this.disposed) void this.panel.webview.postMessage(message);
   }
+}
+
+function deviceSetting(): DeviceChoice {
+  return deviceChoiceSchema.catch('auto').parse(vscode.workspace.getConfiguration().get(DEVICE_SETTING));
 }

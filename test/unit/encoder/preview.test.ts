@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -10,7 +10,7 @@ import { UserError } from '../../../src/errors';
 import { openJob, type Job } from '../../../src/job';
 import { switchParts } from '../../../src/parts';
 import { previewModel } from '../../../src/previewModel';
-import { answerSchemas, toWebviewSchema, type EncoderStatus, type PictureInfo, type Subject } from '../../../src/protocol';
+import { answerSchemas, toWebviewSchema, type EncoderStatus, type PatchMap, type PictureInfo, type Subject } from '../../../src/protocol';
 import { FIXTURES } from '../support/checkpoints';
 import { ENTRY, expected, fixturePath, readFloats, relativeError, type Known } from './fixture';
 
@@ -82,7 +82,7 @@ describe('the preview', function () {
     clients.push(client);
     const told = new Told();
     const model = change(await modelAt(folder));
-    return { preview: new Preview(client, model, told.events, { device: 'cpu', precision: 'float32', resize: 'model' }), told, client, model };
+    return { preview: new Preview(client, model, told.events, { device: 'cpu', precision: 'float32', resize: 'model', kept: 'all' }), told, client, model };
   }
 
   const main = (id: string): Subject => ({ picture: id, encoder: 'main' });
@@ -131,9 +131,43 @@ describe('the preview', function () {
     assert.ok(Math.abs((values[0] ?? 0) / first - 1) < 1e-5);
   });
 
+  it('shows every stage of DaViT on its own grid', async () => {
+    const { preview, told, model } = await open(join(FIXTURES, 'families/florence2'));
+    const { layers, heads, width, stages } = modelInfo(model);
+    assert.deepEqual([layers, heads, width], [5, 6, 24]);
+    const widths = [8, 8, 12, 16, 16, 24];
+    assert.deepEqual(stages, [2, 2, 3, 4, 4, 6].map((own, index) => ({ heads: own, width: widths[index] })));
+    preview.add([picture]);
+    const subject = main(only(told));
+    const map = (layer: number, kind: 'norm' | 'attention', patch?: number): Promise<PatchMap> => preview.ask({ type: 'map', subject, map: kind === 'norm' ? { kind, layer } : { kind, layer, ...(patch !== undefined && { patch }) } });
+    // The processor's 768 pixels.
+    const sides = [192, 192, 96, 48, 48, 24];
+    for (const [index, side] of sides.entries()) {
+      const { rows, columns, values } = await map(index - 1, 'norm');
+      assert.deepEqual([rows, columns, values?.length], [side, side, side * side]);
+      assert.deepEqual((await preview.ask({ type: 'statistics', subject, layer: index - 1 })).shape, [1, side * side, widths[index]]);
+    }
+    const encoding = told.pictures[0]?.encodings.main;
+    assert.deepEqual(encoding?.seen, { x: 0, y: 0, width: 1, height: 1 });
+    assert.deepEqual([encoding.grid, encoding.grids], [{ rows: 24, columns: 24 }, sides.map(side => ({ rows: side, columns: side }))]);
+    assert.deepEqual((await map(layers, 'norm')).values, (await map(layers - 1, 'norm')).values);
+    // Windows of 5: the last patch of 48 x 48 is in one of 3 x 3, and of what it gives, the rest goes to padding.
+    const { rows, values = new Float32Array() } = await map(2, 'attention', 48 * 48 - 1);
+    assert.equal(rows, 48);
+    const seen = [...values].flatMap((value, index) => (value === 0 ? [] : [index]));
+    assert.deepEqual(seen, [45, 46, 47].flatMap(row => [45, 46, 47].map(column => row * 48 + column)));
+    const total = values.reduce((sum, value) => sum + value, 0);
+    assert.ok(total > 0.05 && total < 1, String(total));
+    // A window that is whole gives to nothing else.
+    const whole = (await map(2, 'attention', 48 + 1)).values ?? new Float32Array();
+    assert.ok(Math.abs(whole.reduce((sum, value) => sum + value, 0) - 1) < 1e-5);
+    assert.equal(whole.filter(value => value > 0).length, 25);
+    await assert.rejects(map(2, 'attention'), /no class token/);
+  });
+
   it('shows a picture on tiles as one grid, and counts no tokens that are not the picture\'s', async () => {
     const { preview, told, model } = await open(join(FIXTURES, 'families/mllama'));
-    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true });
+    assert.deepEqual(modelInfo(model), { name: 'model.safetensors', family: 'Mllama', layers: 5, heads: 2, width: 8, queries: 0, prefixTokens: 1, outputPerPatch: true, resolutions: [] });
     assert.match(model.rule, /Mllama/);
     // 12 x 12 pixels a tile; the picture of 640 x 480 goes onto two by two of them.
     preview.add([{ name: 'wide.png', bytes: await sharp({ create: { width: 640, height: 480, channels: 3, background: '#804020' } }).png().toBuffer() }]);
@@ -390,6 +424,50 @@ describe('the preview', function () {
     assert.ok(relativeError(attention ?? [], maps.get('attentions.1.mean')?.data.subarray(5 * 64, 6 * 64) ?? []) < 1e-5);
     preview.setKept('all');
     assert.ok((await preview.values(only(told), ['features'])).has('features'));
+  });
+
+  it('runs with the weights that are there when other layers are asked for, and not at all when they are fewer', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'preview-'));
+    try {
+      await cp(fixturePath('qwen-vl-tiny-safetensors', ''), folder, { recursive: true, filter: file => !file.endsWith('expected.safetensors') });
+      const { preview, told } = await open(folder);
+      preview.add([picture]);
+      await preview.ask({ type: 'statistics', subject: main(only(told)), layer: 3 });
+      // Whatever reads a weight again finds nothing.
+      for (const name of await readdir(folder)) if (name.endsWith('.safetensors')) await truncate(join(folder, name));
+      const run = told.pictures[0]?.encodings.main?.timings;
+      for (const kept of ['quarter', 'firstHalf', 'all'] as const) {
+        preview.setKept(kept);
+        await preview.values(only(told), ['embeddings']);
+        if (kept === 'quarter') assert.equal(told.pictures[0]?.encodings.main?.timings, run);
+      }
+      const known = await expected('qwen-vl-tiny-safetensors');
+      const values = await preview.values(only(told), [...known.keys()]);
+      for (const [key, { data }] of known) assert.ok(relativeError(values.get(key)?.data ?? [], data) < 1e-5, key);
+      assert.deepEqual(told.errors, []);
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+
+  it('makes pictures no larger than a limit that can be raised to the model\'s own, and says what that would be', async () => {
+    // Qwen2-VL's rule: up to 12.8 million pixels.
+    const { preview, told, model } = await open(join(FIXTURES, 'families/qwen2-vl'));
+    assert.deepEqual(model.pixelLimits, [401_408, 802_816, 1_605_632, 3_211_264, 12_845_056]);
+    assert.deepEqual(modelInfo(model).resolutions[0], { pixels: 401_408, patches: 25_088 });
+    // With patches of 4 pixels the tiny model would take a minute for so many; the limits are those of a hundredth.
+    const limits = model.pixelLimits.map(limit => limit / 64);
+    const small = await open(join(FIXTURES, 'families/qwen2-vl'), one => ({ ...one, pixelLimits: limits }));
+    small.preview.add([{ name: 'large.png', bytes: await sharp({ create: { width: 160, height: 120, channels: 3, background: '#804020' } }).png().toBuffer() }]);
+    await small.preview.ask({ type: 'statistics', subject: main(only(small.told)), layer: 0 });
+    const shown = () => small.told.pictures[0]?.encodings.main;
+    assert.deepEqual([shown()?.grid, shown()?.ownGrid], [{ rows: 16, columns: 22 }, { rows: 30, columns: 40 }]);
+    small.preview.setPixels(limits.at(-1) ?? 0);
+    await small.preview.ask({ type: 'statistics', subject: main(only(small.told)), layer: 0 });
+    assert.deepEqual([shown()?.grid, shown()?.ownGrid], [{ rows: 30, columns: 40 }, undefined]);
+    // Where the encoder takes one size there is nothing to choose.
+    assert.deepEqual((await open()).model.pixelLimits, []);
+    assert.deepEqual([told.errors, small.told.errors, preview.choices.pixels, small.preview.choices.pixels], [[], [], 401_408, limits.at(-1)]);
   });
 
   it('takes the softmax temperature from the model', async () => {

@@ -9,14 +9,15 @@ const subject = { picture: 'a', encoder: 'main' };
 const ask = (question: unknown): unknown => ({ type: 'ask', request: 1, question });
 const map = (kind: unknown): unknown => ask({ type: 'map', subject, map: kind });
 const state = {
-  overlay: 'pca', layer: 3, head: null, query: 0, channel: 0, patch: null, opacity: 0.5, arrangement: 'overlay', grid: false, shown: 'a', compared: null, temperature: 0.07,
+  overlay: 'pca', layer: 3, head: null, query: 0, channel: 0, patch: null, opacity: 0.5, arrangement: 'overlay', grid: false, clip: true, allLayers: false, folded: ['keyboard', 'run'], patchOnSecond: true, shown: 'a', compared: null, temperature: 0.07,
 };
 
 /** One good message of every kind; each must then be refused with one field too many. */
 const PREVIEW: readonly unknown[] = [
   { type: 'ready' }, { type: 'pick' }, { type: 'pickFolder' }, { type: 'addSample', picture: 'a' }, { type: 'chooseOther' }, { type: 'closeOther' }, { type: 'cancel' }, { type: 'showLog' }, { type: 'restart' },
   { type: 'add', files: [{ name: 'x.png', bytes }] }, { type: 'addRecent', picture: 'a' }, { type: 'flip', by: -1 }, { type: 'remove', picture: 'a' }, { type: 'encode', picture: 'a' },
-  { type: 'device', device: 'cpu' }, { type: 'precision', precision: 'float16' }, { type: 'keep', layers: 'quarter' }, { type: 'resize', mode: 'crop' },
+  { type: 'device', device: 'cpu' }, { type: 'precision', precision: 'float16' }, { type: 'keep', layers: 'quarter' }, { type: 'resize', mode: 'crop' }, { type: 'resolution', pixels: 401_408 },
+  { type: 'addAddresses', addresses: ['file:///a.png', '/b.png', 'https://example.org/c.png'] }, { type: 'copy', text: '[1, 2]' },
   ask({ type: 'statistics', subject, layer: -1 }), { type: 'savePng', name: 'x.png', bytes }, { type: 'saveFeatures', picture: 'a', format: 'npy' }, { type: 'state', state },
 ];
 
@@ -27,6 +28,8 @@ const BAD_PREVIEW: Readonly<Record<string, unknown>> = {
   'a file that is a path': { type: 'add', files: [{ name: 'x', path: '/etc/passwd' }] }, 'bytes in a list': { type: 'add', files: [{ name: 'x', bytes: [1, 2] }] },
   'a picture too large': { type: 'add', files: [{ name: 'x', bytes: new Uint8Array(MAX_PICTURE_BYTES + 1) }] }, 'a name too long': { type: 'add', files: [{ name: 'x'.repeat(1025), bytes }] },
   'an image to save too large': { type: 'savePng', name: 'x', bytes: new Uint8Array(MAX_PICTURE_BYTES + 1) }, 'a name to save too long': { type: 'savePng', name: 'x'.repeat(257), bytes },
+  'no addresses': { type: 'addAddresses', addresses: [] }, 'an empty address': { type: 'addAddresses', addresses: [''] }, 'an address too long': { type: 'addAddresses', addresses: ['x'.repeat(4097)] }, 'too many addresses': { type: 'addAddresses', addresses: Array.from({ length: 65 }, () => 'file:///a') },
+  'a copy too long': { type: 'copy', text: 'x'.repeat((1 << 21) + 1) }, 'a section of its own': { type: 'state', state: { ...state, folded: ['html'] } }, 'half a pixel': { type: 'resolution', pixels: 0.5 },
   'an empty id': { type: 'remove', picture: '' }, 'a long id': { type: 'remove', picture: 'x'.repeat(65) }, 'half a step': { type: 'flip', by: 0.5 }, 'a step too wide': { type: 'flip', by: 5000 },
   'a device of its own': { type: 'device', device: '/tmp/libevil.so' }, 'a format of its own': { type: 'saveFeatures', picture: 'a', format: 'sh' }, 'a mode of its own': { type: 'resize', mode: '' },
   'a negative request': { type: 'ask', request: -1, question: { type: 'errors', picture: 'a' } }, 'a layer out of reach': ask({ type: 'statistics', subject, layer: 1e9 }), 'a layer NaN': ask({ type: 'statistics', subject, layer: Number.NaN }),

@@ -29,6 +29,11 @@ describe('the translation', () => {
     assert.deepEqual(JSON.parse(readFileSync(join(root, 'l10n/bundle.l10n.json'), 'utf8')), allTexts());
   });
 
+  it('is of texts that are shown in the editor, which has no options', () => {
+    const options = Object.keys(allTexts()).filter(text => /(?<![\w-])--[a-z]/.test(text));
+    assert.deepEqual(options, ['Recipe saved. The command line takes it too: --recipe {0}']);
+  });
+
   for (const { original, files } of TRANSLATIONS) {
     it(`of ${original} is there in Simplified Chinese`, () => { assert.ok(files.some(file => file.endsWith('.zh-cn.json')), files.join()); });
 

@@ -37,6 +37,8 @@ export interface FolderRequest extends RunOptions {
   readonly precision: Precision;
   /** Pictures that run together: each weight is then read once for so many. 4 unless told, or 1 where many outputs are wanted, which are large. */
   readonly batchSize?: number;
+  /** Another process, which decodes the next pictures while these run, and whose crash leaves the encoder alone; without one the encoder's own decodes in between. */
+  readonly decoder?: PictureDecoder;
   /** Pictures in a shard at most. */
   readonly shardPictures?: number;
   /** Throw away what `out` holds of an earlier run; it stays until the first new shard is there. */
@@ -48,8 +50,9 @@ export interface FolderRequest extends RunOptions {
   readonly onLoaded?: (report: LoadReport) => void;
 }
 
+export type PictureDecoder = Pick<EncoderClient, 'preprocess' | 'pid'>;
 /** What a run needs of an encoder's client. */
-export type FolderEncoder = Pick<EncoderClient, 'load' | 'run' | 'preprocess' | 'pid'>;
+export type FolderEncoder = PictureDecoder & Pick<EncoderClient, 'load' | 'run'>;
 
 export interface EncodedFolder {
   readonly out: string;
@@ -93,7 +96,7 @@ const SHARD = /^features-(\d{5,})\.safetensors$/;
  * Writes what an encoder makes of every picture of a folder, float32, into safetensors shards with an index. What a run
  * that was cancelled, failed or killed has left is continued: shards appear whole, and say themselves which pictures they
  * hold, so that at most the one under way is done again. Pictures that have come or changed since are done, those that are
- * gone leave the index. Memory holds one batch, and a name for each picture.
+ * gone leave the index. Memory holds one batch, the pixels of the next, and a name for each picture.
  * Progress counts bytes while "hashing", blocks while "loading", and the pictures to be done while "running".
  * @throws UserError when `out` holds features of another encoder or with other settings, or another program's index.json,
  *   another run writes there, there is no picture that can be read, or the encoder fails; CancelledRun or AbortError when cancelled
@@ -279,14 +282,23 @@ class FolderRun {
     });
     onLoaded?.(this.#device);
     const total = this.#pending.length;
+    const decode = (first: number): Promise<Decoded[]> => {
+      const decoded = this.#decode(this.#pending.slice(first, first + batchSize));
+      // It is awaited when its turn comes; until then a failure must not count as unhandled.
+      decoded.catch(() => undefined);
+      return decoded;
+    };
+    let ahead: Promise<Decoded[]> | undefined;
     try {
       for (let done = 0; done < total; done += batchSize) {
         onProgress?.({ done, total, label: 'running' });
-        const batch = await this.#decode(this.#pending.slice(done, done + batchSize));
+        const batch = await (ahead ?? decode(done));
+        ahead = this.request.decoder === undefined || done + batchSize >= total ? undefined : decode(done + batchSize);
         for (const alike of ofOneGrid(batch)) await this.#encode(alike, done, total);
       }
       onProgress?.({ done: total, total, label: 'running' });
     } finally {
+      await Promise.allSettled([ahead]);
       await this.#endShard();
     }
   }
@@ -297,7 +309,7 @@ class FolderRun {
     for (const picture of pictures) {
       this.request.signal?.throwIfAborted();
       try {
-        decoded.push({ picture, ...await decodePicture(this.client, this.model, join(this.request.folder, picture.name), this.request.preprocessing, this.request.signal) });
+        decoded.push({ picture, ...await decodePicture(this.request.decoder ?? this.client, this.model, join(this.request.folder, picture.name), this.request.preprocessing, this.request.signal) });
       } catch (error) {
         if (isAbort(error) || !(error instanceof UserError)) throw error;
         this.#skipped.push({ name: picture.name, reason: error.message, remedy: error.remedy });

@@ -66,7 +66,8 @@ export function featuresOptions(command: Command): Command {
     .option('--overwrite', 'replace the file if it exists; of a folder: start over'))
     .addHelpText('after', `
 Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given. With
---with merger (of Kimi-VL --with projector) also merged, what the language model gets, and deepstack.N, what its first layers get (Qwen3-VL).
+--with merger or --with projector (keys lists which there is) also merged, what the language model gets, and deepstack.N, what its first
+layers get (Qwen3-VL).
 A row of hidden_states.N has the class token and registers first, if there are any, then the patches, row by row, whatever order
 the model's own code has them in. Of pictures with different numbers of patches, each has its own keys: pictures.0.features, ...
 
@@ -87,6 +88,8 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   const model = await runnable(job, options, terminal, signal);
   const preprocessing = await preprocessingFor(job, model, options.resize, signal);
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
+  /** Decodes the next pictures while these run; it starts when it is first asked. */
+  const decoder = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
   const bars = phases(terminal);
   const request = {
     signal,
@@ -108,7 +111,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   try {
     if (format === 'shards') {
       const encoded = await encodeFolder(client, model, {
-        ...request, folder: folder ?? '', startOver: options.overwrite === true, prune: options.prune === true,
+        ...request, decoder, folder: folder ?? '', startOver: options.overwrite === true, prune: options.prune === true,
         ...(options.shardPictures !== undefined && { shardPictures: options.shardPictures }),
         onPlan: ({ kept, pending }) => {
           bars.stop();
@@ -127,7 +130,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
     return fileResult(written, skipped, preprocessing, seconds(), options, terminal);
   } finally {
     bars.stop();
-    await client.close();
+    await Promise.all([client.close(), decoder.close()]);
   }
 }
 

@@ -92,11 +92,13 @@ class FolderRuns {
 
   private async encode(model: EncoderModel, choices: Choices): Promise<EncodedFolder> {
     const { log } = this.app;
-    const client = new EncoderClient({ entry: vscode.Uri.joinPath(this.extension, 'dist', 'encoder.js').fsPath, ...(vscode.l10n.uri !== undefined && { words: vscode.l10n.uri.fsPath }) });
+    const process = { entry: vscode.Uri.joinPath(this.extension, 'dist', 'encoder.js').fsPath, ...(vscode.l10n.uri !== undefined && { words: vscode.l10n.uri.fsPath }) };
+    const [client, decoder] = [new EncoderClient(process), new EncoderClient(process)];
     let kept = 0;
     try {
       return await withProgress(vscode.l10n.t('Features of {0}', visible(basename(choices.folder), 60)), ({ signal, onProgress }) => encodeFolder(client, model, {
         ...choices,
+        decoder,
         device: deviceChoiceSchema.catch('auto').parse(vscode.workspace.getConfiguration('visionEncoder.preview').get('device')),
         precision: 'float32',
         signal: AbortSignal.any([signal, this.closing.signal]),
@@ -110,7 +112,7 @@ class FolderRuns {
         onProgress: progress => { onProgress(progress.label === 'running' ? { ...progress, done: kept + progress.done, total: kept + progress.total } : { done: 0, total: 1, label: stepOf(progress) }); },
       }), undefined, inPictures);
     } finally {
-      await client.close();
+      await Promise.all([client.close(), decoder.close()]);
     }
   }
 

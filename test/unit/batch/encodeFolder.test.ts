@@ -54,6 +54,25 @@ describe('the features of a folder', function () {
   };
   const files = async (): Promise<string[]> => (await readdir(out)).sort();
 
+  it('come of pictures that another process decodes while the ones before run, no more than a batch ahead', async () => {
+    const decoder = fakeEncoder();
+    const decodedAtRun: number[] = [];
+    const encoder = fakeEncoder({ onRun: async () => {
+      // Time for whatever goes on meanwhile.
+      for (let turn = 0; turn < 20; turn++) await new Promise(resolve => { setImmediate(resolve); });
+      decodedAtRun.push(decoder.decoded.length);
+    } });
+    await writePicture(join(folder, 'p3.png'), 'broken');
+    const result = await encodeFolder(encoder, model, request(folder, out, { decoder }));
+    assert.deepEqual([result.encoded, result.skipped.map(({ name }) => name), encoder.decoded], [9, ['p3.png'], []]);
+    // Ten pictures in batches of two, the fourth of which cannot be decoded.
+    assert.deepEqual(decodedAtRun.map((decoded, run) => decoded > 2 * (run + 1) - 1 || run === 4), [true, true, true, true, true]);
+    assert.ok(decodedAtRun.every((decoded, run) => decoded <= 2 * (run + 2)), decodedAtRun.join());
+    const wanted = await right();
+    delete wanted['p3.png'];
+    assert.deepEqual(await numbers(), wanted);
+  });
+
   it('go into shards that an index leads to', async () => {
     const plans: unknown[] = [];
     const result = await encodeFolder(fakeEncoder(), model, request(folder, out, { onPlan: plan => { plans.push(plan); } }));

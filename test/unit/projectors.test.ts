@@ -20,7 +20,7 @@ import { FIXTURES } from './support/checkpoints';
 
 const FAMILIES = path.join(FIXTURES, 'families');
 /** Encoders that come without any part that could be left out. */
-const WITHOUT_PARTS = ['aimv2-apple', 'aimv2-tower', 'cogvlm', 'dinov2', 'dinov2-meta', 'dinov2-registers', 'dinov2-v5', 'dinov3', 'dinov3-gated', 'eva-blip2', 'eva-lavis', 'internvit-300m', 'mllama-whole', 'molmo', 'qwen-vl', 'timm-eva-after', 'timm-eva02-mim', 'timm-vit-clip', 'timm-vit-placed', 'timm-vit-registers'];
+const WITHOUT_PARTS = ['aimv2-apple', 'aimv2-tower', 'cogvlm', 'dinov2', 'dinov2-meta', 'dinov2-registers', 'dinov2-v5', 'dinov3', 'dinov3-gated', 'eva-blip2', 'eva-lavis', 'florence2', 'florence2-hf', 'internvit-300m', 'mllama-whole', 'molmo', 'qwen-vl', 'timm-eva-after', 'timm-eva02-mim', 'timm-vit-clip', 'timm-vit-placed', 'timm-vit-registers'];
 
 async function withJob<T>(folder: string, use: (job: Job) => Promise<T> | T): Promise<T> {
   const checkpoint = await openCheckpoint(folder);

@@ -186,14 +186,14 @@ function presetFor(checkpoint: Checkpoint, config: ConfigDocument | undefined, i
   if (id === undefined) {
     const match = detectFamily(checkpoint.tensors, config);
     if (match === undefined) return { family: undefined, detection: undefined, recipe: EMPTY_RECIPE };
-    return { ...match, recipe: match.family.recipe(match.detection.prefix, checkpoint.tensors) };
+    return { ...match, recipe: match.family.recipe(match.detection.prefix, checkpoint.tensors, config) };
   }
   const family = familyById(id);
   const detection = family.detect(checkpoint.tensors, config);
   if (detection === undefined) {
     throw new UserError(t`${checkpoint.name} has no tensors of a ${family.title} encoder. Choose a preset that is recognised in it.`, { remedy: 'recognise the family' });
   }
-  return { family, detection, recipe: family.recipe(detection.prefix, checkpoint.tensors) };
+  return { family, detection, recipe: family.recipe(detection.prefix, checkpoint.tensors, config) };
 }
 
 /** What an unknown checkpoint starts with: nothing is wanted until the person marks it. */

@@ -37,19 +37,21 @@ export function switchParts(job: Job, choices: Readonly<Record<string, boolean>>
   let { recipe } = job;
   for (const [id, kept] of Object.entries(choices)) {
     const part = job.family?.switches?.find(one => one.id === id);
-    if (part === undefined || !known.some(one => one.id === id)) throw new UserError(t`${job.checkpoint.name} has no optional part "${id}". ${whatItHas(job, known.map(one => one.id), prefix)}`);
+    if (part === undefined || !known.some(one => one.id === id)) throw new UserError(t`${job.checkpoint.name} has no optional part "${id}". ${whatItHas(job)}`);
     for (const rule of part.rules(prefix, kept, job.checkpoint.tensors)) if ('module' in rule) recipe = applyMark(recipe, [{ module: rule.module }], rule.mark, stripPrefix(rule));
   }
   return recipe === job.recipe ? job : updateJob(job, { recipe });
 }
 
 /** What a checkpoint's encoder has instead, what such encoders can have, and what stands beside it that is not known: a sentence each. */
-function whatItHas({ family, checkpoint }: Job, known: readonly string[], prefix: string): string {
+export function whatItHas(job: Job): string {
+  const { family, checkpoint } = job;
   if (family === undefined) return t('No vision encoder is recognised in it.');
+  const known = optionalParts(job).map(({ id }) => id);
   const possible = (family.switches ?? []).map(({ id }) => id);
   const has = known.length === 0 ? t('none') : known.join(', ');
   const sentence = possible.length === 0 ? t`${family.title} encoders have no optional parts.` : t`${family.title} encoders can have: ${possible.join(', ')}. This one has: ${has}.`;
-  const strange = known.includes(PROJECTOR) ? [] : family.connectors?.(prefix, checkpoint.tensors) ?? [];
+  const strange = known.includes(PROJECTOR) ? [] : family.connectors?.(prefixOf(job) ?? '', checkpoint.tensors) ?? [];
   return strange.length === 0 ? sentence : t`${sentence} What joins it to its language model (${strange.join(', ')}) is of no kind that is known here.`;
 }
 

@@ -76,6 +76,7 @@ export const panelStateSchema = z.strictObject({
   head: index.nullable(),
   query: index,
   channel: index,
+  /** Of the grid of the patch embedding, whatever layer is shown. */
   patch: index.nullable(),
   /** Whether the patch was chosen in the picture that is compared with. */
   patchOnSecond: z.boolean(),
@@ -149,6 +150,8 @@ const encodingSchema = z.object({
   seen: area,
   /** Patches per column and per row of the encoder's input. */
   grid,
+  /** By layer, from the patch embedding on, where hidden states have grids of their own; the first is the finest. */
+  grids: z.array(grid).readonly().exactOptional(),
   /** What they would be by the model's own rule, where the preview has made the picture smaller. */
   ownGrid: grid.exactOptional(),
   /** Whether it can be asked about. */
@@ -176,8 +179,12 @@ const modelInfoSchema = z.object({
   name: z.string(),
   family: z.string(),
   layers: count,
+  /** Of the last block. */
   heads: count,
+  /** Of the last hidden state. */
   width: count,
+  /** By layer, from the patch embedding on, where they differ. */
+  stages: z.array(z.object({ heads: count, width: count }).readonly()).readonly().exactOptional(),
   /** Queries of the attention pool; 0 when there is none. */
   queries: count,
   /** Tokens that are no patches: a class token, registers. */

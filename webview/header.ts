@@ -2,6 +2,7 @@ import { runsToEnd } from '../src/previewLimits';
 import type { DeviceChoice, EncoderStatus, KeptLayers, ModelInfo } from '../src/protocol';
 import { button } from './controls';
 import { el } from './dom';
+import { sizesOf } from './state';
 import { words } from './words';
 
 export interface HeaderEvents {
@@ -32,10 +33,12 @@ export class Header {
     this.element.append(el('div', 'titles', this.title, this.facts), el('div', 'now', this.status, this.cancel), this.progress, this.banner);
   }
 
-  setModel({ name, family, layers, heads, width }: ModelInfo): void {
+  setModel(model: ModelInfo): void {
+    const { name, family, layers } = model;
     this.title.textContent = name;
     this.title.title = name;
-    this.facts.textContent = words.facts(family, layers, heads, width);
+    const sizes = sizesOf(model);
+    this.facts.textContent = words.facts(family, layers, span(sizes.map(({ heads }) => heads)), span(sizes.map(({ width }) => width)));
   }
 
   render(status: EncoderStatus): void {
@@ -72,4 +75,9 @@ export class Header {
         ];
     this.banner.replaceChildren(el('span', 'text', text), ...(ways.length > 0 ? [el('span', 'row', ...ways)] : []));
   }
+}
+
+/** A number, or the first and the last of several. */
+function span(values: readonly number[]): string {
+  return [...new Set([values[0], values.at(-1)])].join('–');
 }

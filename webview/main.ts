@@ -1,7 +1,7 @@
 import './language';
 import './style.css';
 import { runsToEnd } from '../src/previewLimits';
-import type { EncoderStatus, ModelInfo, PanelState, PatchMap, PictureInfo, Subject } from '../src/protocol';
+import type { Encoding, EncoderStatus, ModelInfo, PanelState, PatchMap, PictureInfo, Subject } from '../src/protocol';
 import { AnswerCache } from './answers';
 import { el } from './dom';
 import { Header } from './header';
@@ -12,7 +12,7 @@ import { PictureStrip } from './pictures';
 import { Side } from './side';
 import { Stage, type Shown, type StageView } from './stage';
 import { listenForShortcuts, type Shortcut } from './shortcuts';
-import { attendingBlock, fitLayers, fitState, hasLayers, INITIAL_STATE, isPooled, mapFor, nearestViewed, overlaysFor, shownOverlay, subjectsFor, viewedLayers, type Reference } from './state';
+import { attendingBlock, fitLayers, fitState, gridAt, hasLayers, INITIAL_STATE, isPooled, mapFor, nearestViewed, overlaysFor, patchIn, shownOverlay, subjectsFor, viewedLayers, type Reference } from './state';
 import { Toolbar } from './toolbar';
 import { Viewport } from './viewport';
 import { sayLayer, words } from './words';
@@ -26,6 +26,7 @@ let state: PanelState = INITIAL_STATE;
 let status: EncoderStatus = { state: 'off', choice: 'auto', precision: 'float32', kept: 'all', resize: 'model', rule: '' };
 let pictures: readonly PictureInfo[] = [];
 /** Under the pointer, and in which picture. */
+/** In the grid of the patch embedding, as the state has its patch. */
 let hovered: { readonly patch: number; readonly figure: number } | undefined;
 /** The values of the chosen patch, as far as they are known. */
 let chosen: Float32Array | undefined;
@@ -83,10 +84,10 @@ const side = new Side({
 }, keyboard);
 const stage = new Stage(viewport, {
   onHover: (patch, figure) => {
-    hovered = patch === undefined ? undefined : { patch, figure };
+    hovered = patch === undefined ? undefined : { patch: moved(patch, figure, state.layer, -1), figure };
     if (state.overlay === 'similarity' && state.patch === null) refreshMaps();
   },
-  onPick: (patch, figure) => { change({ patch: state.patch === patch && chosenFigure() === figure ? null : patch, patchOnSecond: figure === 1 }); },
+  onPick: (patch, figure) => { change({ patch: chosenAt(state.layer) === patch && chosenFigure() === figure ? null : moved(patch, figure, state.layer, -1), patchOnSecond: figure === 1 }); },
   onPickLayer: layer => { change({ layer, allLayers: false }); },
 }, strip.empty);
 const trouble = el('p', 'trouble');
@@ -169,12 +170,30 @@ function isReady({ picture, encoder }: Subject): boolean {
   return pictures.find(({ id }) => id === picture)?.encodings[encoder]?.ready === true;
 }
 
-/** A subject as a canvas draws it; undefined while its picture is not decoded. */
-function canvasPicture({ picture, encoder }: Subject): CanvasPicture | undefined {
+function encodingOf({ picture, encoder }: Subject): Encoding | undefined {
   const info = pictures.find(({ id }) => id === picture);
-  const encoding = info?.encodings[encoder] ?? info?.encodings.main;
+  return info?.encodings[encoder] ?? info?.encodings.main;
+}
+
+/** A patch of a figure's picture in the grid of another layer. */
+function moved(patch: number, figure: number, from: number, to: number): number {
+  const subject = subjectsFor(state, status, pictures)[figure];
+  const encoding = subject && encodingOf(subject);
+  return encoding === undefined ? patch : patchIn(gridAt(encoding, to), patch, gridAt(encoding, from));
+}
+
+/** The chosen patch in the grid of a layer. */
+function chosenAt(layer: number): number | undefined {
+  return state.patch === null ? undefined : moved(state.patch, chosenFigure(), -1, layer);
+}
+
+/** A subject as a canvas draws it; undefined while its picture is not decoded. */
+function canvasPicture(subject: Subject): CanvasPicture | undefined {
+  const { picture } = subject;
+  const info = pictures.find(({ id }) => id === picture);
+  const encoding = encodingOf(subject);
   const image = images.get(picture)?.bitmap;
-  return info && image && { name: info.name, image, seen: encoding?.seen ?? { x: 0, y: 0, width: 1, height: 1 }, rows: encoding?.grid.rows ?? 0, columns: encoding?.grid.columns ?? 0 };
+  return info && image && { name: info.name, image, seen: encoding?.seen ?? { x: 0, y: 0, width: 1, height: 1 }, ...(encoding === undefined ? { rows: 0, columns: 0 } : gridAt(encoding, state.layer)) };
 }
 
 const refreshMaps = latest(async isCurrent => {
@@ -183,8 +202,10 @@ const refreshMaps = latest(async isCurrent => {
   const subjects = subjectsFor(state, status, pictures);
   const ready = subjects.filter(isReady);
   // The chosen patch stays the reference; without one similarity follows the pointer.
-  const marked = state.patch === null ? undefined : { patch: state.patch, figure: chosenFigure() };
-  const reference = referenceAt(marked ?? (state.overlay === 'similarity' ? hovered : undefined), subjects);
+  const figure = chosenFigure();
+  const patch = chosenAt(state.layer);
+  const marked = patch === undefined ? undefined : { patch, figure };
+  const reference = referenceAt(state.patch !== null ? { patch: state.patch, figure } : state.overlay === 'similarity' ? hovered : undefined, subjects);
   const view: StageView = {
     opacity: state.opacity, beside: state.arrangement === 'beside' && state.overlay !== 'none', grid: state.grid, clip: state.clip, marked,
     hint: hint(current), measure: measure(current), isSigned: shownOverlay(state, current) === 'channel', flags: shownOverlay(state, current) === 'norm',
@@ -196,7 +217,7 @@ const refreshMaps = latest(async isCurrent => {
   }
   const maps = await Promise.all(subjects.map(async subject => {
     if (!isReady(subject) || (state.overlay === 'difference' && !isReady({ ...subject, encoder: 'other' }))) return undefined;
-    const map = mapFor(state, current, reference, subject, ready);
+    const map = mapFor(state, current, inGridOf(state.layer, reference), subject, ready);
     return map === undefined ? undefined : answers.ask({ type: 'map', subject, map });
   }));
   if (!isCurrent()) return;
@@ -213,6 +234,12 @@ function referenceAt(at: { readonly patch: number; readonly figure: number } | u
   return at === undefined || subject === undefined ? undefined : { patch: at.patch, subject };
 }
 
+/** The reference in the grid of a layer. */
+function inGridOf(layer: number, reference: Reference | undefined): Reference | undefined {
+  const encoding = reference && encodingOf(reference.subject);
+  return reference === undefined || encoding === undefined ? reference : { ...reference, patch: patchIn(gridAt(encoding, layer), reference.patch, gridAt(encoding, -1)) };
+}
+
 /** The map of every layer, each shown as it comes. */
 async function showLayers(current: ModelInfo, subject: Subject, reference: Reference | undefined, view: StageView, isCurrent: () => boolean): Promise<void> {
   const layers = viewedLayers(current, status).filter(layer => !isPooled({ ...state, layer }, current) && (state.overlay !== 'attention' || (layer >= 0 && layer < current.layers)));
@@ -224,7 +251,7 @@ async function showLayers(current: ModelInfo, subject: Subject, reference: Refer
   };
   draw();
   for (const layer of layers) {
-    const map = mapFor({ ...at, layer }, current, reference, subject, [subject]);
+    const map = mapFor({ ...at, layer }, current, inGridOf(layer, reference), subject, [subject]);
     if (map !== undefined) maps.set(layer, await answers.ask({ type: 'map', subject, map }));
     if (!isCurrent()) return;
     draw();
@@ -260,18 +287,20 @@ const refreshFacts = latest(async isCurrent => {
   // Attention is there for every block, numbers for those that are kept.
   const layer = nearestViewed(state.layer, current, status);
   const patched = subjects[chosenFigure()] ?? subject;
-  const columns = pictures.find(({ id }) => id === patched.picture)?.encodings[patched.encoder]?.grid.columns ?? 1;
   const patchLayer = isPooled(state, current) ? current.layers - 1 : layer;
+  const encoding = encodingOf(patched);
+  const columns = encoding === undefined ? 1 : gridAt(encoding, patchLayer).columns;
+  const at = chosenAt(patchLayer);
   const both = status.other !== undefined && isReady({ picture: subject.picture, encoder: 'other' });
   const [statistics, values, comparison, errors] = await Promise.all([
     orSay(answers.ask({ type: 'statistics', subject, layer })),
-    state.patch === null || !isReady(patched) ? undefined : orSay(answers.ask({ type: 'patch', subject: patched, layer: patchLayer, patch: state.patch })),
+    at === undefined || !isReady(patched) ? undefined : orSay(answers.ask({ type: 'patch', subject: patched, layer: patchLayer, patch: at })),
     second?.encoder === 'main' && isReady(second) && runsToEnd(status.kept) ? orSay(answers.ask({ type: 'compare', pictures: [subject.picture, second.picture], temperature: side.temperatureOf(state) })) : undefined,
     both ? orSay(answers.ask({ type: 'errors', picture: subject.picture })) : undefined,
   ]);
   if (!isCurrent()) return;
   chosen = values;
-  const patch = values === undefined || state.patch === null ? undefined : { row: Math.floor(state.patch / columns), column: state.patch % columns, values };
+  const patch = values === undefined || at === undefined ? undefined : { row: Math.floor(at / columns), column: at % columns, values };
   side.showFacts({ ...state, layer }, { statistics, patch, comparison, errors });
 }, say);
 
@@ -287,7 +316,7 @@ function prefetch(current: ModelInfo, subjects: readonly Subject[], reference: R
     for (const layer of layers) {
       for (const subject of subjects) {
         if (mine !== fetching) return;
-        const map = mapFor({ ...at, layer }, current, reference, subject, subjects);
+        const map = mapFor({ ...at, layer }, current, inGridOf(layer, reference), subject, subjects);
         if (map !== undefined && !answers.has({ type: 'map', subject, map })) await answers.ask({ type: 'map', subject, map });
       }
     }

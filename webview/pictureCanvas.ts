@@ -65,6 +65,8 @@ export class PictureCanvas {
   }
 
   setPicture(picture: CanvasPicture | undefined): void {
+    // The number of a patch means another place in another grid.
+    if (picture?.rows !== this.picture?.rows || picture?.columns !== this.picture?.columns) this.hover(undefined);
     this.picture = picture;
     if (picture !== undefined) this.element.setAttribute('aria-label', words.canvasLabel(picture.name, picture.rows, picture.columns));
     this.schedule();

@@ -1,5 +1,5 @@
 import { DEVICE_CHOICES, DEFAULT_TEMPERATURE, KEPT_LAYERS, SIDE_SECTIONS } from '../src/previewLimits';
-import type { Comparison, DeviceChoice, EncoderStatus, FeatureStatistics, FromWebview, KeptLayers, LayerErrors, ModelInfo, PanelState, PictureInfo, ResizeMode } from '../src/protocol';
+import type { Comparison, DeviceChoice, Encoding, EncoderStatus, FeatureStatistics, FromWebview, KeptLayers, LayerErrors, ModelInfo, PanelState, PictureInfo, ResizeMode } from '../src/protocol';
 import { bars, logLine } from './charts';
 import { button, checkbox, copyButton, dropdown, numberBox, slider } from './controls';
 import { el, number } from './dom';
@@ -173,7 +173,7 @@ export class Side {
     this.times.replaceChildren(
       table([
         ...(picture?.width === undefined ? [] : [[words.size, `${picture.width} × ${picture.height ?? 0}`] as const]),
-        ...(encoding === undefined ? [] : [[words.patches, `${encoding.grid.rows} × ${encoding.grid.columns}`] as const]),
+        ...(encoding === undefined ? [] : [[words.patches, sayGrids(encoding)] as const]),
         ...(timings === undefined ? [] : [[words.decode, duration(timings.decode)] as const, [words.resizing, duration(timings.resize)] as const]),
         ...(timings?.run === undefined ? [] : [[words.encoder, duration(timings.run)] as const]),
         ...(device === undefined ? [] : [[words.runsOn, device] as const]),
@@ -224,6 +224,11 @@ function errorRows({ errors }: LayerErrors, layer: number, model: Pick<ModelInfo
     logLine(words.errorsLabel(number(errors[0] ?? NaN), number(errors.at(-1) ?? NaN), number(errors[most] ?? NaN)), errors, layer + 1, index => words.errorAt(say(index), number(errors[index] ?? NaN))),
     table([[sayLayer(layer, model), number(errors[layer + 1] ?? NaN)], [words.most, words.atLayer(number(errors[most] ?? NaN), say(most))]]),
   ];
+}
+
+/** A grid's rows and columns; the first layer's and the last's where they differ. */
+function sayGrids({ grid, grids = [grid] }: Encoding): string {
+  return [...new Set([grids[0] ?? grid, grid].map(({ rows, columns }) => `${rows} × ${columns}`))].join(' → ');
 }
 
 function duration(value: number): string {

@@ -1,5 +1,5 @@
 import { keptLayers, runsToEnd } from '../src/previewLimits';
-import type { EncoderStatus, MapKind, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
+import type { Encoding, EncoderStatus, MapKind, ModelInfo, PanelState, PictureInfo, Subject } from '../src/protocol';
 
 export const INITIAL_STATE: PanelState = {
   overlay: 'pca', layer: 0, head: null, query: 0, channel: 0, patch: null, patchOnSecond: false, opacity: 0.65, arrangement: 'beside', grid: false, clip: false, allLayers: false, folded: ['keyboard'],
@@ -13,9 +13,9 @@ export function fitState(state: PanelState, model: ModelInfo): PanelState {
     overlay: state.overlay === 'pool' && model.queries === 0 ? 'pca' : state.overlay,
     // One step past the last block stands for the output, those after it for what mergers make of it.
     layer: Math.min(state.layer, model.layers + (model.merged?.names.length ?? 0)),
-    head: state.head === null ? null : Math.min(state.head, model.heads - 1),
+    head: state.head === null ? null : Math.min(state.head, Math.max(...sizesOf(model).map(({ heads }) => heads)) - 1),
     query: Math.min(state.query, Math.max(0, model.queries - 1)),
-    channel: Math.min(state.channel, Math.max(model.width, model.merged?.width ?? 0) - 1),
+    channel: Math.min(state.channel, Math.max(...sizesOf(model).map(({ width }) => width), model.merged?.width ?? 0) - 1),
   };
 }
 
@@ -45,9 +45,31 @@ export function viewedLayers({ layers, merged }: ModelInfo, { kept }: EncoderSta
   return [-1, ...keptLayers(layers, kept), ...(runsToEnd(kept) ? after : [])];
 }
 
-/** Channels of the layer that the state stands at. */
-export function widthAt({ layer }: PanelState, { layers, width, merged }: ModelInfo): number {
-  return layer > layers ? merged?.width ?? width : width;
+/** Heads and channels by layer, from the patch embedding on; one for all where they do not differ. */
+export function sizesOf({ stages, heads, width }: ModelInfo): NonNullable<ModelInfo['stages']> {
+  return stages ?? [{ heads, width }];
+}
+
+/** Heads and channels of the layer that the state stands at; after the blocks the last one's, but for what mergers give. */
+export function sizesAt({ layer }: Pick<PanelState, 'layer'>, model: ModelInfo): { readonly heads: number; readonly width: number } {
+  const { heads, width } = atLayer(sizesOf(model), layer) ?? model;
+  return { heads, width: layer > model.layers ? model.merged?.width ?? width : width };
+}
+
+/** The patches that a layer has of a picture. */
+export function gridAt({ grid, grids }: Encoding, layer: number): Encoding['grid'] {
+  return atLayer(grids ?? [grid], layer) ?? grid;
+}
+
+function atLayer<T>(values: readonly T[], layer: number): T | undefined {
+  return values[Math.min(layer + 1, values.length - 1)];
+}
+
+/** The patch of another grid at the middle of `patch`. */
+export function patchIn(to: Encoding['grid'], patch: number, from: Encoding['grid']): number {
+  const row = Math.floor((Math.floor(patch / from.columns) + 0.5) * to.rows / from.rows);
+  const column = Math.floor((patch % from.columns + 0.5) * to.columns / from.columns);
+  return row * to.columns + column;
 }
 
 /** The state bounded to what there is to see. Attention is of a block that runs, whether its features are kept or not. */
@@ -83,7 +105,7 @@ export function mapFor(state: PanelState, model: ModelInfo, reference: Reference
     case 'pool': return { kind: 'pool', query };
     case 'pca': return { kind: 'pca', layer, among: [...among] };
     case 'norm': return { kind: 'norm', layer };
-    case 'channel': return { kind: 'channel', layer, channel: Math.min(channel, widthAt(state, model) - 1) };
+    case 'channel': return { kind: 'channel', layer, channel: Math.min(channel, sizesAt(state, model).width - 1) };
     case 'difference': return { kind: 'difference', layer: isPooled(state, model) ? model.layers - 1 : layer };
     case 'similarity': {
       if (reference === undefined) return undefined;
@@ -94,7 +116,7 @@ export function mapFor(state: PanelState, model: ModelInfo, reference: Reference
       // Where another picture's patch looks is not asked; the other encoder's of the same picture is.
       const patch = reference?.subject.picture === subject.picture ? reference.patch : undefined;
       if (patch === undefined && model.prefixTokens === 0) return undefined;
-      return { kind: 'attention', layer: attendingBlock(state, model), ...(patch !== undefined && { patch }), ...(head !== null && { head }) };
+      return { kind: 'attention', layer: attendingBlock(state, model), ...(patch !== undefined && { patch }), ...(head !== null && { head: Math.min(head, sizesAt(state, model).heads - 1) }) };
     }
   }
 }

@@ -1,7 +1,7 @@
 import type { EncoderStatus, ModelInfo, PanelState } from '../src/protocol';
 import { numberBox, segments, slider } from './controls';
 import { el } from './dom';
-import { isPooled, overlaysFor, viewedLayers, widthAt } from './state';
+import { isPooled, overlaysFor, sizesAt, viewedLayers } from './state';
 import { sayLayer, words } from './words';
 
 type Overlay = PanelState['overlay'];
@@ -27,7 +27,6 @@ export class Toolbar {
 
   setModel(model: ModelInfo): void {
     this.model = model;
-    this.head.setRange(-1, model.heads - 1);
     this.query.setRange(0, Math.max(0, model.queries - 1));
   }
 
@@ -38,11 +37,13 @@ export class Toolbar {
     this.overlay.set(state.overlay);
     this.layer.setRange(-1, Math.max(...viewedLayers(model, status)));
     this.layer.set(state.layer);
-    this.head.set(state.head ?? -1);
+    const { heads, width } = sizesAt(state, model);
+    this.head.setRange(-1, heads - 1);
+    this.head.set(Math.min(state.head ?? -1, heads - 1));
     this.query.set(state.query);
     for (const channel of [this.channel, this.channelBox]) {
-      channel.setRange(0, widthAt(state, model) - 1);
-      channel.set(Math.min(state.channel, widthAt(state, model) - 1));
+      channel.setRange(0, width - 1);
+      channel.set(Math.min(state.channel, width - 1));
     }
     const pooled = isPooled(state, model) && state.overlay !== 'difference' && state.overlay !== 'none';
     this.head.show(state.overlay === 'attention' && !pooled);

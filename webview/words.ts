@@ -13,7 +13,7 @@ export const words = {
   keepFewer: t('Keep fewer layers'),
   runFewer: t('Run the first half'),
   runFewerHint: t('Stops after half of the blocks: half the time and weights, and no output'),
-  facts: (family: string, layers: number, heads: number, width: number) => t('{0} · {1} blocks · {2} heads · width {3}', family, layers, heads, width),
+  facts: (family: string, layers: number, heads: string, width: string) => t('{0} · {1} blocks · {2} heads · width {3}', family, layers, heads, width),
   off: t('Not loaded yet'),
   loading: (percent: number) => t('Loading the encoder, {0} %', percent),
   encoding: (percent: number) => t('Encoding, {0} %', percent),

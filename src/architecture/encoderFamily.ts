@@ -24,7 +24,7 @@ export interface PartSpec {
   readonly why: string;
   /** Beside the optional level, as CLIP's visual_projection is beside vision_model. */
   readonly besideLevel?: true;
-  /** There when a checkpoint of the encoder alone may have something else in its place: only the preset decides then. */
+  /** There when a file of the encoder alone may have something else in its place, a classifier: it is the part only beside a config that an extraction wrote. */
   readonly ambiguous?: true;
 }
 
@@ -34,7 +34,6 @@ export interface EncoderSpec {
   readonly title: string;
   readonly models: string;
   readonly support: Family['support'];
-  readonly notRun?: string;
   /** Each after those that it follows from. */
   readonly sizes: readonly Size[];
   readonly tensors: Describe;
@@ -80,11 +79,11 @@ export function encoderFamily(spec: EncoderSpec): Family {
   const all = [...new Map([undefined, ...projectors].flatMap(projector => sizesWith(spec, projector)).map(size => [size.name, size])).values()];
   const { graph } = spec;
   return {
-    id, title, models, support, ...(spec.notRun !== undefined && { notRun: spec.notRun }),
+    id, title, models, support,
     hyperparameters: all.filter(size => size.derived === undefined),
     ...((spec.parts !== undefined || projectors.length > 0) && { switches: [...(spec.parts ?? []).map(part => makeSwitch(spec, part)), ...(projectors.length > 0 ? [projectorSwitch(projectors)] : [])] }),
     connectors: (prefix, tensors) => connectors(prefix).filter(module => keyIndex(tensors).has(module)),
-    recipe: (prefix, tensors) => recipe(spec, prefix, tensors),
+    recipe: (prefix, tensors, config) => recipe(spec, prefix, tensors, config),
     detect: (tensors, config) => detect(spec, tensors, config),
     acceptsConfig: config => locate(config, spec.config) !== undefined,
     observe: kept => {
@@ -155,11 +154,11 @@ function findPrefix({ anchors }: EncoderSpec, { byKey, prefixesOf }: KeyIndex): 
   return prefixesOf(first).filter(fits).sort((a, b) => isStudent(a) - isStudent(b) || a.split('.').length - b.split('.').length)[0];
 }
 
-function recipe(spec: EncoderSpec, prefix: string, tensors: readonly Tensor[] | undefined): Recipe {
+function recipe(spec: EncoderSpec, prefix: string, tensors: readonly Tensor[] | undefined, config: ConfigDocument | undefined): Recipe {
   const buffers = (spec.buffers ?? []).map((key): Rule => ({ mark: 'exclude', key: joined(prefix, key), why: t('A buffer that the encoder computes itself; newer files do not have it.') }));
   const alone = tensors !== undefined && isAlone(spec, prefix, tensors);
   const parts = (spec.parts ?? []).flatMap(part => {
-    const kept = part.kept || (alone && part.ambiguous === undefined);
+    const kept = part.kept || (alone && (part.ambiguous === undefined || (config !== undefined && locate(config, spec.config) !== undefined)));
     return kept && part.besideLevel === undefined ? [] : partRules(spec, part, prefix, kept);
   });
   const projector = tensors !== undefined && alone && prefix !== '' ? projectorSwitch(spec.projectors ?? []).rules(prefix, true, tensors) : [];

@@ -84,7 +84,7 @@ export interface Family {
    * The preset recipe for a checkpoint whose encoder lies under `prefix`.
    * Rules that only leave tensors behind, and of which `tensors` has none, are left out.
    */
-  recipe(prefix: string, tensors?: readonly Tensor[]): Recipe;
+  recipe(prefix: string, tensors?: readonly Tensor[], config?: ConfigDocument): Recipe;
   detect(tensors: readonly Tensor[], config: ConfigDocument | undefined): Detection | undefined;
   /** Whether `config` describes an encoder of this family (its own layout or a foreign one that serves). */
   acceptsConfig(config: ConfigDocument): boolean;

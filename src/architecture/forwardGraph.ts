@@ -45,6 +45,24 @@ export interface DerivedTable {
 export const POOL_OUTPUTS = ['features', 'pooled', 'projected', 'merged', 'attn_pool.weights', 'attn_pool.head_weights'] as const;
 export type PoolOutput = (typeof POOL_OUTPUTS)[number];
 
+/** A hidden state: a row of `width` values for each token, of which the last are the patches of `grid`, row by row whatever order the family's own code has them in; and the heads of the block that gives it. */
+export interface HiddenState {
+  readonly grid: Grid;
+  readonly width: number;
+  readonly tokens: number;
+  readonly heads: number;
+}
+
+/** Of an encoder whose hidden states differ from stage to stage and whose tokens attend within windows alone. */
+export interface Stages {
+  /** The hidden state after block `layer`, -1 for the embeddings. */
+  stateAt(layer: number): HiddenState;
+  /** Columns of an attention map: the places of a window. */
+  readonly columns: number;
+  /** The token at each place of the window of one, in block `layer`; -1 for padding. */
+  windowOf(layer: number, token: number): readonly number[];
+}
+
 /** An output made of the hidden state after a block, such as Qwen3-VL's deepstack features. */
 export interface BlockOutput {
   readonly name: string;
@@ -57,24 +75,20 @@ export interface BlockOutput {
 
 /**
  * A vision encoder's forward pass over one grid of patches as a chain of stages: embeddings, blocks 0 to layers - 1, pool.
- * Hidden states are (batch * tokens, width) between the stages, float32.
+ * Hidden states are (batch * tokens, width) between the stages, float32. `grid`, `width`, `tokens` and `heads` are those of the last
+ * one, and of all where there are no `stages`.
  * Matrix products go through the builder's `product`, so that they can run in half precision.
  * Only operators that ONNX Runtime's CPU, CUDA, WebGPU, DirectML and CoreML providers have.
  */
-export interface ForwardGraph {
+export interface ForwardGraph extends HiddenState {
   readonly layers: number;
-  readonly heads: number;
-  readonly width: number;
   /** Of one picture's pixels: channels, height and width. */
   readonly inputShape: readonly [number, number, number];
-  /** Tokens of patches are in its order, row by row, whatever order the family's own code has them in. */
-  readonly grid: Grid;
+  readonly stages?: Stages;
   /** Tokens that are no patches (class token, registers); they come first. */
   readonly prefixTokens: number;
   /** How many of these, the first, are of no picture and in no `features`: padding that tokens attend to all the same. */
   readonly idleTokens: number;
-  /** prefixTokens + rows * columns. */
-  readonly tokens: number;
   /** Queries of the attention pool; 0 when there is none. */
   readonly queries: number;
   /** Width of `features`. */
@@ -93,7 +107,7 @@ export interface ForwardGraph {
   blockKind(layer: number): string;
   /** Block `layer`; its weights are asked for by their keys within the block. */
   block(builder: GraphBuilder, weight: BindWeight, hidden: Value, layer: number): Value;
-  /** The attention map (batch, tokens, tokens) of one head of block `layer`, from the block's input. Keys as in `block`. */
+  /** The attention map of one head of block `layer`, (batch, tokens, tokens) or (batch, tokens, stages.columns), from the block's input. Keys as in `block`. */
   attention(builder: GraphBuilder, weight: BindWeight, hidden: Value, layer: number, head: number): Value;
   /**
    * What is wanted of the pool, each (batch, ...poolShapes).
@@ -106,6 +120,11 @@ export interface ForwardGraph {
 export function keyInBlock(graph: ForwardGraph, layer: number, key: string): string {
   const path = graph.blockPath(layer);
   return path === '' ? key : `${path}.${key}`;
+}
+
+/** The hidden state after block `layer`, -1 for the embeddings. */
+export function stateAt(graph: ForwardGraph, layer: number): HiddenState {
+  return graph.stages?.stateAt(layer) ?? graph;
 }
 
 /** The output that is the hidden state after block `layer`, -1 for the embeddings. */

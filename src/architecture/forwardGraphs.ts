@@ -1,5 +1,6 @@
 import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
+import { davitGraph, loweredBy } from './davitGraph';
 import type { ForwardGraph } from './forwardGraph';
 import type { GraphSpec } from './graphSpec';
 import { mllamaGraph } from './mllamaGraph';
@@ -17,6 +18,7 @@ export function forwardGraph(spec: GraphSpec, grid: Grid = usualGrid(spec)): For
   switch (spec.kind) {
     case 'qwen-vl': return qwenVlGraph(spec.sizes);
     case 'mllama': return mllamaGraph(spec, grid);
+    case 'davit': return davitGraph(spec, grid);
     case 'vit': return vitGraph(spec, grid);
   }
 }
@@ -31,6 +33,7 @@ export function usualSide(spec: GraphSpec): number {
   switch (spec.kind) {
     case 'qwen-vl': return spec.sizes.image_size ?? 0;
     case 'mllama': return spec.tileSize;
+    case 'davit':
     case 'vit': return spec.imageSize;
   }
 }
@@ -74,10 +77,16 @@ function multipleOf(spec: GraphSpec): number | undefined {
   switch (spec.kind) {
     case 'qwen-vl': return undefined;
     case 'mllama': return spec.tileSize / spec.patchSize;
+    case 'davit': return 1;
     case 'vit': return spec.gridMultiple;
   }
 }
 
 function patchSize(spec: GraphSpec): number {
-  return spec.kind === 'qwen-vl' ? spec.sizes.patch_size ?? 1 : spec.patchSize;
+  switch (spec.kind) {
+    case 'qwen-vl': return spec.sizes.patch_size ?? 1;
+    case 'davit': return loweredBy(spec.stages);
+    case 'mllama':
+    case 'vit': return spec.patchSize;
+  }
 }

@@ -138,7 +138,34 @@ const mllama = z.object({
 });
 export type MllamaSpec = z.infer<typeof mllama>;
 
+/** Keys of a DaViT block's modules, within the spatial or the channel block. */
+const davitBlock = z.object({ conv1: z.string(), norm1: z.string(), qkv: z.string(), out: z.string(), conv2: z.string(), norm2: z.string(), fc1: z.string(), fc2: z.string() });
+
+/** DaViT's: stages, each of a convolution that lowers the grid, and of pairs of blocks, which attend within windows and among channels. */
+const davit = z.object({
+  kind: z.literal('davit'),
+  stages: z.array(z.object({
+    width: count, blocks: count, heads: count,
+    /** Groups of channels that attend to each other. */
+    groups: count,
+    /** Of the convolution before the stage, which has padding of half its kernel. */
+    kernel: count, stride: count,
+    /** Whether the norm is before the convolution. */
+    normFirst: z.boolean(),
+  })).readonly(),
+  /** Patches on a window's side. */
+  window: count,
+  /** Side of the usual square picture, in pixels. */
+  imageSize: count,
+  activation: z.enum(ACTIVATIONS),
+  /** Of the convolution before a stage, within `convs.N`. */
+  conv: z.string(),
+  spatial: davitBlock,
+  channel: davitBlock,
+});
+export type DavitSpec = z.infer<typeof davit>;
+
 const qwenVl = z.object({ kind: z.literal('qwen-vl'), sizes: z.record(z.string(), z.number()) });
 
-export const graphSpecSchema = z.discriminatedUnion('kind', [qwenVl, mllama, vit]);
+export const graphSpecSchema = z.discriminatedUnion('kind', [qwenVl, mllama, davit, vit]);
 export type GraphSpec = z.infer<typeof graphSpecSchema>;

@@ -1,7 +1,7 @@
 import type { GraphBuilder, Value } from '../onnx/graphBuilder';
 import type { BindWeight, ForwardGraph, PoolOutput } from './forwardGraph';
 import type { MllamaSpec } from './graphSpec';
-import { activation, attentionWeights, gather, layerNorm, linear } from './operators';
+import { activation, attend, attentionWeights, layerNorm, linear } from './operators';
 import type { Grid } from './positions';
 
 /** Of the norms before and after the plain blocks; the class leaves them PyTorch's. */
@@ -136,29 +136,20 @@ export function mllamaGraph(spec: MllamaSpec, grid: Grid): ForwardGraph {
     const normed = layerNorm(b, weight, `${at}input_layernorm`, width, spec.epsilon, hidden);
     const [q = '', k = '', v = ''] = ['q', 'k', 'v'].map(name => project(b, weight, `${at}self_attn.${name}_proj`, normed));
     const out = weight({ key: `${at}self_attn.o_proj.weight`, shape: [width, width], firstRow: 0 });
-    const attended = b.node('Add', [hidden, gated(b.product('Gemm', [attend(b, q, k, v), out], 'attn.out', { transB: 1 }), 'gate_attn')], 'attended');
+    const attended = b.node('Add', [hidden, gated(b.product('Gemm', [context(b, q, k, v), out], 'attn.out', { transB: 1 }), 'gate_attn')], 'attended');
     const inner = linear(b, weight, `${at}mlp.fc1`, mlpSize, width, layerNorm(b, weight, `${at}post_attention_layernorm`, width, spec.epsilon, attended));
     return b.node('Add', [attended, gated(linear(b, weight, `${at}mlp.fc2`, width, mlpSize, activation(b, spec.activation, inner)), 'gate_ffn')], 'block');
   }
 
   /** Idle tokens attend to the picture's, these to all. Rows (batch * tokens, width). */
-  function attend(b: GraphBuilder, q: Value, k: Value, v: Value): Value {
+  function context(b: GraphBuilder, q: Value, k: Value, v: Value): Value {
     const cut = (value: Value, first: number, end: number, label: string): Value => b.node('Slice', [value, b.integers([first]), b.integers([end]), b.integers([1])], label);
     const seenOnly = (value: Value, label: string): Value => cut(value, idle, tokens, label);
     const contexts = [
-      attendTo(b, cut(q, 0, idle, 'q.idle'), seenOnly(k, 'k.seen'), seenOnly(v, 'v.seen'), idle, seen),
-      attendTo(b, seenOnly(q, 'q.seen'), k, v, seen, tokens),
+      attend(b, spec, cut(q, 0, idle, 'q.idle'), seenOnly(k, 'k.seen'), seenOnly(v, 'v.seen'), idle, seen),
+      attend(b, spec, seenOnly(q, 'q.seen'), k, v, seen, tokens),
     ];
     return b.node('Reshape', [b.node('Concat', contexts, 'attn.contexts', { axis: 1 }), b.integers([-1, width])], 'attn.merged');
-  }
-
-  /** (batch, rows, width) of `rows` queries over `columns` keys and values. */
-  function attendTo(b: GraphBuilder, q: Value, k: Value, v: Value, rows: number, columns: number): Value {
-    if (b.style.fused) return b.product('MultiHeadAttention', [q, k, v], 'attn.fused', { num_heads: heads }, 'com.microsoft');
-    const byHead = (value: Value, count: number, label: string, perm: readonly number[]): Value =>
-      b.node('Transpose', [b.node('Reshape', [value, b.integers([-1, count, heads, headDim])], `${label}.by_head`)], `${label}.4d`, { perm });
-    const weights = attentionWeights(b, 'attn', headDim, byHead(q, rows, 'q', [0, 2, 1, 3]), byHead(k, columns, 'k', [0, 2, 3, 1]));
-    return b.node('Reshape', [gather(b, 'attn', weights, byHead(v, columns, 'v', [0, 2, 1, 3]), width), b.integers([-1, rows, width])], 'attn.context');
   }
 
   function attention(b: GraphBuilder, weight: BindWeight, before: Value, layer: number, head: number): Value {

@@ -37,6 +37,16 @@ export function gather(b: GraphBuilder, path: string, weights: Value, v: Value, 
   return b.node('Reshape', [b.node('Transpose', [context], `${path}.context_rows`, { perm: [0, 2, 1, 3] }), b.integers([-1, width])], `${path}.merged`);
 }
 
+/** How `count` queries gather what `seen` tokens hold, of (batch, count, width) and (batch, seen, width): (batch, count, width). In one operator where it may be, which never holds a whole attention map. */
+export function attend(b: GraphBuilder, { width, heads }: { readonly width: number; readonly heads: number }, q: Value, k: Value, v: Value, count: number, seen: number): Value {
+  if (b.style.fused) return b.product('MultiHeadAttention', [q, k, v], 'attn.fused', { num_heads: heads }, 'com.microsoft');
+  const headDim = width / heads;
+  const byHead = (value: Value, rows: number, label: string, perm: readonly number[]): Value =>
+    b.node('Transpose', [b.node('Reshape', [value, b.integers([-1, rows, heads, headDim])], `${label}.by_head`)], `${label}.4d`, { perm });
+  const weights = attentionWeights(b, 'attn', headDim, byHead(q, count, 'q', [0, 2, 1, 3]), byHead(k, seen, 'k', [0, 2, 3, 1]));
+  return b.node('Reshape', [gather(b, 'attn', weights, byHead(v, seen, 'v', [0, 2, 1, 3]), width), b.integers([-1, count, width])], 'attn.context');
+}
+
 /** The exact GELU, x/2 (1 + erf(x / sqrt 2)), in the form that ONNX Runtime fuses where a provider has Gelu. */
 export function gelu(b: GraphBuilder, input: Value): Value {
   const erf = b.node('Erf', [b.node('Div', [input, b.scalar(Math.SQRT2)], 'gelu.scaled')], 'gelu.erf');

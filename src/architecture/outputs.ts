@@ -1,6 +1,6 @@
 import { t } from '@vscode/l10n';
 import { UserError } from '../errors';
-import type { BlockOutput, ForwardGraph, PoolOutput } from './forwardGraph';
+import { stateAt, type BlockOutput, type ForwardGraph, type PoolOutput } from './forwardGraph';
 
 /** What is wanted of a run, by stage. */
 export interface WantedOutputs {
@@ -45,7 +45,7 @@ export function wantedOutputs(graph: ForwardGraph, names: readonly string[]): Wa
     else if (kind === undefined || (kind === 'attentions') !== (headText !== undefined)) throw new UserError(t`There is no output "${name}". This encoder has: ${namesOf(graph)}.`);
     else if (layer >= graph.layers) throw new UserError(t`${name} asks for block ${layer}, but the encoder's blocks are 0 to ${graph.layers - 1}.`);
     else if (headText === undefined) hidden.add(layer);
-    else if (Number(headText) >= graph.heads) throw new UserError(t`${name} asks for head ${headText}, but a block's heads are 0 to ${graph.heads - 1}.`);
+    else if (Number(headText) >= stateAt(graph, layer).heads) throw new UserError(t`${name} asks for head ${headText}, but a block's heads are 0 to ${stateAt(graph, layer).heads - 1}.`);
     else attentions.set(layer, [...(attentions.get(layer) ?? []), Number(headText)]);
   }
   return { embeddings, hidden, attentions, blockOutputs, pool };
@@ -62,5 +62,7 @@ export function outputShape(graph: ForwardGraph, name: string, batch: number): n
   for (const [output, shape] of graph.poolShapes) if (output === name) return [batch, ...shape];
   const blockOutput = graph.blockOutputs.find(one => one.name === name);
   if (blockOutput !== undefined) return [batch, ...blockOutput.shape];
-  return [batch, graph.tokens, name.startsWith('attentions.') ? graph.tokens : graph.width];
+  const [, layer = -1] = name.split('.');
+  const { tokens, width } = stateAt(graph, Number(layer));
+  return [batch, tokens, name.startsWith('attentions.') ? graph.stages?.columns ?? tokens : width];
 }

@@ -8,7 +8,7 @@ import { aimv2, aimv2Apple } from './families/aimv2';
 import { clip, openClip } from './families/clip';
 import { dinov2, dinov2Memory, dinov2Meta, dinov3 } from './families/dino';
 import { cogVlm, evaGiant, evaLavis } from './families/eva';
-import { florence2 } from './families/florence2';
+import { florence2, florence2Hf } from './families/florence2';
 import { internVit, internVlHf } from './families/internVit';
 import { llama4, mllama } from './families/llamaVision';
 import { molmo } from './families/molmo';
@@ -23,7 +23,7 @@ import { qwenVl } from './qwenVl';
 /** Every encoder family that the product knows, in the order of the published table; of two that fit alike, the first wins. */
 export const FAMILIES: readonly Family[] = [
   qwenVl, clip, openClip, siglip, siglip2, qwen2Vl, qwen25Vl, qwen25Omni, qwen3Vl, qwen3Omni, internVit, internVlHf,
-  dinov2, dinov2Memory, dinov2Meta, dinov3, evaGiant, evaLavis, mllama, pixtral, pixtralMistral, moonVit, glm4v, cogVlm, llama4, aimv2, aimv2Apple, molmo, timmVit, timmEva, timmEva02, florence2, generic,
+  dinov2, dinov2Memory, dinov2Meta, dinov3, evaGiant, evaLavis, mllama, pixtral, pixtralMistral, moonVit, glm4v, cogVlm, llama4, aimv2, aimv2Apple, molmo, timmVit, timmEva, timmEva02, florence2, florence2Hf, generic,
 ];
 
 /** @throws UserError naming the known families when there is none of this id. */

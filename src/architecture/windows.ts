@@ -31,9 +31,22 @@ export function windowNumbers(grid: Grid, side: number): number[] {
   return Array.from({ length: grid.rows * grid.columns }, (_, token) => Math.floor(Math.floor(token / grid.columns) / side) * across + Math.floor(token % grid.columns / side));
 }
 
-/** Where each token of the groups' order stands: puts them back in the order of the grid. */
+/** The tokens of the windows of `side` x `side` that cover a grid, window after window, row by row; -1 where a window reaches beyond the lower or right edge. */
+export function paddedWindows(grid: Grid, side: number): number[] {
+  const order: number[] = [];
+  for (let top = 0; top < grid.rows; top += side) {
+    for (let left = 0; left < grid.columns; left += side) {
+      for (let row = top; row < top + side; row++) {
+        for (let column = left; column < left + side; column++) order.push(row < grid.rows && column < grid.columns ? row * grid.columns + column : -1);
+      }
+    }
+  }
+  return order;
+}
+
+/** Where each token of the groups' or the windows' order stands: puts them back in the order of the grid, without padding. */
 export function inverseOrder(order: readonly number[]): number[] {
-  const inverse = new Array<number>(order.length).fill(0);
-  for (const [place, token] of order.entries()) inverse[token] = place;
+  const inverse = new Array<number>(order.filter(token => token >= 0).length).fill(0);
+  for (const [place, token] of order.entries()) if (token >= 0) inverse[token] = place;
   return inverse;
 }

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
 import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
@@ -11,14 +12,16 @@ import type { Array32 } from '../encoder/encoder';
 import { extentFor } from '../encoder/memory';
 import type { EncoderModel } from '../encoder/model';
 import { Interrupted, isAbort, UserError } from '../errors';
+import { writing } from '../extraction/ioErrors';
 import { namesIn, recover } from '../extraction/outputFolder';
 import { formatCount } from '../format';
 import type { PreprocessSpec } from '../image/preprocess';
 import type { RunOptions } from '../progress';
 import { encoderDigest } from './encoderDigest';
-import { INDEX_NAME, pictureAt, refuseOthersIndex, writeIndex, type Place } from './indexFile';
+import { INDEX_NAME, pictureAt, refuseOthersIndex, removedBefore, writeIndex, type Place } from './indexFile';
 import { lockFolder } from './lock';
 import { picturesBelow, type PictureStat, type Unreadable } from './pictures';
+import { hasStale, livePositions, storedFeatures } from './prune';
 import { differences, runSettings, type RunSettings } from './settings';
 import { readShard, ShardWriter, type Shard, type ShardPicture } from './shard';
 
@@ -34,17 +37,22 @@ export interface FolderRequest extends RunOptions {
   readonly precision: Precision;
   /** Pictures that run together: each weight is then read once for so many. 4 unless told, or 1 where many outputs are wanted, which are large. */
   readonly batchSize?: number;
+  /** Another process, which decodes the next pictures while these run, and whose crash leaves the encoder alone; without one the encoder's own decodes in between. */
+  readonly decoder?: PictureDecoder;
   /** Pictures in a shard at most. */
   readonly shardPictures?: number;
   /** Throw away what `out` holds of an earlier run; it stays until the first new shard is there. */
   readonly startOver?: boolean;
+  /** Take the features out of the shards that the index does not lead to: of pictures that have changed since or are gone. */
+  readonly prune?: boolean;
   /** Told, before anything runs, how many pictures are done already and how many are to be. */
   readonly onPlan?: (plan: { readonly kept: number; readonly pending: number }) => void;
   readonly onLoaded?: (report: LoadReport) => void;
 }
 
+export type PictureDecoder = Pick<EncoderClient, 'preprocess' | 'pid'>;
 /** What a run needs of an encoder's client. */
-export type FolderEncoder = Pick<EncoderClient, 'load' | 'run' | 'preprocess' | 'pid'>;
+export type FolderEncoder = PictureDecoder & Pick<EncoderClient, 'load' | 'run'>;
 
 export interface EncodedFolder {
   readonly out: string;
@@ -57,6 +65,12 @@ export interface EncodedFolder {
   readonly skipped: readonly Unreadable[];
   /** Pictures with features from an earlier run that are not in the folder any more. */
   readonly removed: readonly string[];
+  /** Of these, those that the index of the run before did not name. */
+  readonly newlyRemoved: readonly string[];
+  /** Features in the shards that the index does not lead to: of pictures that have changed or are gone. */
+  readonly stale: number;
+  /** Those that were taken out of the shards by this run. */
+  readonly pruned: number;
   /** Undefined when there was nothing to run. */
   readonly device: LoadReport | undefined;
 }
@@ -82,7 +96,7 @@ const SHARD = /^features-(\d{5,})\.safetensors$/;
  * Writes what an encoder makes of every picture of a folder, float32, into safetensors shards with an index. What a run
  * that was cancelled, failed or killed has left is continued: shards appear whole, and say themselves which pictures they
  * hold, so that at most the one under way is done again. Pictures that have come or changed since are done, those that are
- * gone leave the index. Memory holds one batch, and a name for each picture.
+ * gone leave the index. Memory holds one batch, the pixels of the next, and a name for each picture.
  * Progress counts bytes while "hashing", blocks while "loading", and the pictures to be done while "running".
  * @throws UserError when `out` holds features of another encoder or with other settings, or another program's index.json,
  *   another run writes there, there is no picture that can be read, or the encoder fails; CancelledRun or AbortError when cancelled
@@ -102,7 +116,8 @@ export async function encodeFolder(client: FolderEncoder, model: EncoderModel, r
     if (earlier !== undefined) refuseOther(out, earlier.settings, settings);
     const stale = startOver ? [...await shardNames(out), INDEX_NAME] : [];
     await refuseOthersIndex(out);
-    return await new FolderRun(client, model, { ...request, folder, out }, settings, earlier, stale, pictures, unreadable).run();
+    const known = earlier === undefined ? [] : await removedBefore(out);
+    return await new FolderRun(client, model, { ...request, folder, out }, settings, earlier, stale, pictures, unreadable, known).run();
   } finally {
     await unlock();
   }
@@ -161,11 +176,12 @@ async function listPictures(folder: string, signal: AbortSignal | undefined): Pr
 }
 
 class FolderRun {
-  readonly #shards: Shard[];
+  #shards: Shard[];
   readonly #places = new Map<string, Place>();
   readonly #pending: PictureStat[] = [];
   readonly #skipped: Unreadable[];
-  readonly #removed: string[];
+  #removed: string[];
+  #pruned = 0;
   #next: number;
   #encoded = 0;
   #indexed = 0;
@@ -182,6 +198,8 @@ class FolderRun {
     private stale: readonly string[],
     pictures: readonly PictureStat[],
     unreadable: readonly Unreadable[],
+    /** Pictures whose going has been told. */
+    private readonly known: readonly string[],
   ) {
     this.#shards = [...earlier?.shards ?? []];
     this.#next = numberOf(this.#shards.at(-1)?.name ?? '') + 1;
@@ -210,8 +228,50 @@ class FolderRun {
       // Of a run that starts over, what was there before stays until there is something new.
       if (this.#shards.length > 0) await this.#writeIndex(complete);
     }
+    const [known, removed] = [new Set(this.known), this.#removed];
+    if (this.request.prune === true && this.#places.size > 0) await this.#prune();
     if (this.#places.size === 0) throw new UserError(t`None of the pictures in ${this.request.folder} can be read, so nothing was written. The first: ${this.#skipped[0]?.reason ?? ''}`, { remedy: this.#skipped[0]?.remedy });
-    return { out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped, removed: this.#removed, device: this.#device };
+    return {
+      out, pictures: this.#places.size, encoded: this.#encoded, shards: this.#shards.map(({ name }) => name), skipped: this.#skipped,
+      removed, newlyRemoved: removed.filter(name => !known.has(name)), stale: this.#stale, pruned: this.#pruned, device: this.#device,
+    };
+  }
+
+  get #stale(): number {
+    return this.#shards.reduce((sum, { pictures }) => sum + pictures.length, 0) - this.#places.size;
+  }
+
+  /**
+   * Copies what the index leads to out of shards that hold more into new ones. The old ones go when the new index is there:
+   * whenever the run ends, the index leads to the right rows, and of a picture in two shards the later counts.
+   */
+  async #prune(): Promise<void> {
+    const { out, signal, onProgress } = this.request;
+    const old = this.#shards.filter(shard => hasStale(shard, this.#places));
+    if (old.length === 0) return;
+    const before = this.#stale;
+    const total = old.reduce((sum, shard) => sum + livePositions(shard, this.#places).length, 0);
+    let done = 0;
+    for (const shard of old) {
+      const positions = livePositions(shard, this.#places);
+      if (positions.length === 0) continue;
+      const writer = await ShardWriter.create(out, shard.layout);
+      try {
+        for await (const { picture, values } of storedFeatures(out, shard, positions, signal)) {
+          await writer.append([picture], values);
+          onProgress?.({ done: ++done, total, label: 'pruning' });
+        }
+      } catch (error) {
+        await writer.discard();
+        throw error;
+      }
+      await this.#commit(writer, shard.device);
+    }
+    this.#shards = this.#shards.filter(shard => !old.includes(shard));
+    this.#removed = [];
+    await this.#writeIndex(true);
+    for (const { name } of old) await writing(out, () => rm(join(out, name)));
+    this.#pruned = before - this.#stale;
   }
 
   async #encodePending(): Promise<void> {
@@ -222,14 +282,23 @@ class FolderRun {
     });
     onLoaded?.(this.#device);
     const total = this.#pending.length;
+    const decode = (first: number): Promise<Decoded[]> => {
+      const decoded = this.#decode(this.#pending.slice(first, first + batchSize));
+      // It is awaited when its turn comes; until then a failure must not count as unhandled.
+      decoded.catch(() => undefined);
+      return decoded;
+    };
+    let ahead: Promise<Decoded[]> | undefined;
     try {
       for (let done = 0; done < total; done += batchSize) {
         onProgress?.({ done, total, label: 'running' });
-        const batch = await this.#decode(this.#pending.slice(done, done + batchSize));
+        const batch = await (ahead ?? decode(done));
+        ahead = this.request.decoder === undefined || done + batchSize >= total ? undefined : decode(done + batchSize);
         for (const alike of ofOneGrid(batch)) await this.#encode(alike, done, total);
       }
       onProgress?.({ done: total, total, label: 'running' });
     } finally {
+      await Promise.allSettled([ahead]);
       await this.#endShard();
     }
   }
@@ -240,7 +309,7 @@ class FolderRun {
     for (const picture of pictures) {
       this.request.signal?.throwIfAborted();
       try {
-        decoded.push({ picture, ...await decodePicture(this.client, this.model, join(this.request.folder, picture.name), this.request.preprocessing, this.request.signal) });
+        decoded.push({ picture, ...await decodePicture(this.request.decoder ?? this.client, this.model, join(this.request.folder, picture.name), this.request.preprocessing, this.request.signal) });
       } catch (error) {
         if (isAbort(error) || !(error instanceof UserError)) throw error;
         this.#skipped.push({ name: picture.name, reason: error.message, remedy: error.remedy });
@@ -269,14 +338,18 @@ class FolderRun {
       await writer.discard();
       return;
     }
+    await this.#commit(writer, this.#device?.device ?? '');
+    this.#encoded += writer.pictures.length;
+    if (Date.now() - this.#indexed >= INDEX_EVERY_MS) await this.#writeIndex(false);
+  }
+
+  async #commit(writer: ShardWriter, device: string): Promise<void> {
     const name = `features-${String(this.#next).padStart(5, '0')}.safetensors`;
-    const shard = await writer.commit(name, this.settings, this.#device?.device ?? '', this.stale.filter(stale => stale !== name));
+    const shard = await writer.commit(name, this.settings, device, this.stale.filter(stale => stale !== name));
     this.#next += 1;
     this.stale = [];
     this.#shards.push(shard);
-    this.#encoded += shard.pictures.length;
     shard.pictures.forEach((picture, position) => { this.#places.set(picture.name, { shard, position }); });
-    if (Date.now() - this.#indexed >= INDEX_EVERY_MS) await this.#writeIndex(false);
   }
 
   async #writeIndex(complete: boolean): Promise<void> {

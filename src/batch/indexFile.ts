@@ -1,5 +1,6 @@
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as z from 'zod';
 import { t } from '@vscode/l10n';
 import { systemErrorCode, UserError } from '../errors';
 import { writing } from '../extraction/ioErrors';
@@ -11,6 +12,9 @@ import { keyPrefix, type Shard, type ShardPicture } from './shard';
 import type { RunSettings } from './settings';
 
 export const INDEX_NAME = 'index.json';
+/** What the last field of an index begins with. */
+const REMOVED = ',\n"removed": ';
+const MOST_REMOVED_BYTES = 1 << 20;
 /** What every index begins with, and no other program's file. */
 const BEGINNING = '{\n"metadata": {"format":"vision encoder features",';
 
@@ -88,6 +92,35 @@ export async function refuseOthersIndex(out: string): Promise<void> {
   throw new UserError(t`${path} is not an index of features and would be replaced. Choose another folder for the features, or move it away.`);
 }
 
+/**
+ * The pictures that an index names as removed, so that they are told once; none when it does not say. They stand at its
+ * end, of which so much is read: a longer list is told again.
+ */
+export async function removedBefore(out: string): Promise<string[]> {
+  const handle = await open(join(out, INDEX_NAME), 'r').catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (handle === undefined) return [];
+  try {
+    const { size } = await handle.stat();
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(Math.min(size, MOST_REMOVED_BYTES)), 0, Math.min(size, MOST_REMOVED_BYTES), Math.max(0, size - MOST_REMOVED_BYTES));
+    return parseRemoved(buffer.toString('utf8', 0, bytesRead));
+  } finally {
+    await handle.close();
+  }
+}
+
+/** @param end the last part of an index */
+export function parseRemoved(end: string): string[] {
+  const at = end.lastIndexOf(REMOVED);
+  try {
+    return at < 0 ? [] : z.array(z.string()).parse(JSON.parse(end.slice(at + REMOVED.length).replace(/\}\s*$/, '')));
+  } catch {
+    return [];
+  }
+}
+
 /** One line per picture; whole files of them never stand in memory. */
 function* chunks({ settings, source, complete, shards, places, skipped, removed }: FolderIndex): Generator<string> {
   const { version, ...chosen } = settings;
@@ -110,5 +143,5 @@ function* chunks({ settings, source, complete, shards, places, skipped, removed 
     }
   }
   yield lines.join('');
-  yield `\n},\n"skipped": ${JSON.stringify(Object.fromEntries(skipped.map(({ name, reason }) => [name, reason])))},\n"removed": ${JSON.stringify(removed)}\n}\n`;
+  yield `\n},\n"skipped": ${JSON.stringify(Object.fromEntries(skipped.map(({ name, reason }) => [name, reason])))}${REMOVED}${JSON.stringify(removed)}\n}\n`;
 }

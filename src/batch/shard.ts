@@ -38,6 +38,8 @@ export interface Shard {
   /** The file's name. */
   readonly name: string;
   readonly settings: RunSettings;
+  /** What the features were computed on. */
+  readonly device: string;
   readonly layout: ShardLayout;
   readonly pictures: readonly ShardPicture[];
   readonly bytes: number;
@@ -126,7 +128,7 @@ export class ShardWriter {
       await this.discard();
       throw error;
     }
-    return { name, settings, layout: this.#layout, pictures: this.#pictures, bytes };
+    return { name, settings, device, layout: this.#layout, pictures: this.#pictures, bytes };
   }
 
   async discard(): Promise<void> {
@@ -196,6 +198,7 @@ export function parseShard(path: string, name: string, metadata: ReadonlyMap<str
     return {
       name,
       settings: parseSettings(metadata.get('settings') ?? ''),
+      device: metadata.get('device') ?? '',
       layout: z.enum(['stacked', 'apart']).parse(metadata.get('layout')),
       pictures: z.array(shardPictureSchema).parse(JSON.parse(metadata.get('pictures') ?? '')),
       bytes,

@@ -45,7 +45,8 @@ const LANES = 4;
 /** So few headers are read rather than predicted. */
 const READ_REMOTELY = 4;
 
-type DescribedEntry = Omit<ZipEntry, 'end'>;
+/** As the directory describes it; its end is known when its neighbour is. */
+type DescribedEntry = Omit<ZipEntry, 'end'> & { end: number };
 
 /**
  * Reads a zip archive's directory, 32-bit or zip64, in two or three requests.
@@ -61,9 +62,8 @@ export async function readZipDirectory(source: ByteSource, signal?: AbortSignal)
     ? tail.subarray(offset - tailStart, offset - tailStart + length)
     : Buffer.from(await readBytes(source, offset, length, signal));
 
-  const described = parseDirectory(source, directory, end.count);
-  refuseOverlaps(source, described, offset);
-  const all = withEnds(described, offset);
+  const all = parseDirectory(source, directory, end.count);
+  setEnds(source, all, offset);
   const entries = new Map<string, ZipEntry>();
   const duplicates: string[] = [];
   for (const entry of all) {
@@ -110,7 +110,7 @@ async function readDataOffsets(source: ByteSource, sorted: readonly ZipEntry[], 
       const last = window.at(-1)?.headerOffset ?? 0;
       const name = Buffer.byteLength(window.at(-1)?.name ?? '');
       const bytes = Buffer.from(await readBytes(source, start, Math.min(last + LOCAL.length + name, source.size) - start, signal));
-      for (const entry of window) offsets.set(entry, dataOffset(source, entry, bytes.subarray(entry.headerOffset - start)));
+      for (const entry of window) offsets.set(entry, dataOffset(source, entry, bytes, entry.headerOffset - start));
     }
   };
   await Promise.all(Array.from({ length: LANES }, lane));
@@ -178,33 +178,36 @@ function parseDirectory(source: ByteSource, directory: Buffer, count: number): D
     const extraEnd = nameEnd + directory.readUInt16LE(at + 30);
     const next = extraEnd + directory.readUInt16LE(at + 32);
     if (next > directory.length) throw damaged(source, t`entry ${i + 1} of ${count} is cut off in its directory`);
-    const name = decodeName(directory.subarray(at + CENTRAL.length, nameEnd));
-    entries.push(parseEntry(source, name, directory.subarray(at, at + CENTRAL.length), directory.subarray(nameEnd, extraEnd)));
+    entries.push(parseEntry(source, directory, at, nameEnd, extraEnd));
     at = next;
   }
   return entries;
 }
 
-function parseEntry(source: ByteSource, name: string, header: Buffer, extra: Buffer): DescribedEntry {
-  const flags = header.readUInt16LE(8);
-  const method = header.readUInt16LE(10);
+/** The entry whose header stands `at` that byte of the directory, with its name and its extra fields behind. */
+function parseEntry(source: ByteSource, directory: Buffer, at: number, nameEnd: number, extraEnd: number): DescribedEntry {
+  const name = decodeName(directory, at + CENTRAL.length, nameEnd);
+  const flags = directory.readUInt16LE(at + 8);
+  const method = directory.readUInt16LE(at + 10);
   if ((flags & ENCRYPTED) !== 0) throw damaged(source, t`its entry ${quoted(name)} is encrypted`);
   // The zip64 field holds, in this order, those values that are all ones here.
-  const wide = zip64Values(source, name, extra);
+  let wide: bigint[] | undefined;
   const value = (narrow: number): number => {
     if (narrow !== 0xffffffff) return narrow;
+    wide ??= zip64Values(source, name, directory.subarray(nameEnd, extraEnd));
     const next = wide.shift();
     if (next === undefined) throw damaged(source, t`its entry ${quoted(name)} lacks its 64-bit size or offset`);
     return safe(source, next);
   };
-  const length = value(header.readUInt32LE(24));
-  const compressedLength = value(header.readUInt32LE(20));
-  const headerOffset = value(header.readUInt32LE(42));
+  const length = value(directory.readUInt32LE(at + 24));
+  const compressedLength = value(directory.readUInt32LE(at + 20));
+  const headerOffset = value(directory.readUInt32LE(at + 42));
   if (method === 0 && length !== compressedLength) throw damaged(source, t`its entry ${quoted(name)} is not compressed and yet has two different sizes`);
   return {
     name, length, compressedLength, headerOffset,
     method: method === 0 ? 'stored' : method === 8 ? 'deflated' : 'other',
     sizesInHeader: (flags & SIZES_FOLLOW) === 0,
+    end: 0,
   };
 }
 
@@ -222,21 +225,16 @@ function zip64Values(source: ByteSource, name: string, extra: Buffer): bigint[] 
   return [];
 }
 
-/** In the directory's order, with the place where each one's neighbour in the file begins. */
-function withEnds(entries: readonly DescribedEntry[], directoryOffset: number): ZipEntry[] {
-  const starts = entries.map(entry => entry.headerOffset).sort((a, b) => a - b);
-  const ends = new Map(starts.map((start, index) => [start, starts[index + 1] ?? directoryOffset]));
-  return entries.map(entry => ({ ...entry, end: ends.get(entry.headerOffset) ?? directoryOffset }));
-}
-
-/** Entries follow each other; what shares bytes with another or with the directory is an attack or damage. */
-function refuseOverlaps(source: ByteSource, entries: readonly DescribedEntry[], directoryOffset: number): void {
+/** Entries follow each other, each up to the next or to the directory; what shares bytes with either is an attack or damage. */
+function setEnds(source: ByteSource, entries: readonly DescribedEntry[], directoryOffset: number): void {
   let previous: DescribedEntry | undefined;
   for (const entry of entries.slice().sort((a, b) => a.headerOffset - b.headerOffset)) {
     if (leastEnd(entry) > directoryOffset) throw damaged(source, t`its entry ${quoted(entry.name)} (${entry.compressedLength} bytes at ${entry.headerOffset}) does not fit into the file`);
-    if (previous !== undefined && leastEnd(previous) > entry.headerOffset) {
-      throw damaged(source, t`its entries ${quoted(previous.name)} and ${quoted(entry.name)} overlap`);
+    if (previous !== undefined) {
+      if (leastEnd(previous) > entry.headerOffset) throw damaged(source, t`its entries ${quoted(previous.name)} and ${quoted(entry.name)} overlap`);
+      previous.end = entry.headerOffset;
     }
+    entry.end = directoryOffset;
     previous = entry;
   }
 }
@@ -246,21 +244,23 @@ function leastEnd(entry: DescribedEntry): number {
   return entry.headerOffset + LOCAL.length + Buffer.byteLength(entry.name) + entry.compressedLength;
 }
 
-function dataOffset(source: ByteSource, entry: ZipEntry, header: Buffer): number {
+/** @param at where the entry's local header stands in `bytes` */
+function dataOffset(source: ByteSource, entry: ZipEntry, bytes: Buffer, at: number): number {
   const wrong = (): UserError => damaged(source, t`the header of its entry ${quoted(entry.name)} at byte ${entry.headerOffset} contradicts its directory`);
-  if (header.length < LOCAL.length || header.readUInt32LE(0) !== LOCAL.signature) throw wrong();
-  const nameEnd = LOCAL.length + header.readUInt16LE(26);
-  if (decodeName(header.subarray(LOCAL.length, nameEnd)) !== entry.name) throw wrong();
-  const compressedLength = header.readUInt32LE(18);
+  if (bytes.length < at + LOCAL.length || bytes.readUInt32LE(at) !== LOCAL.signature) throw wrong();
+  const nameEnd = LOCAL.length + bytes.readUInt16LE(at + 26);
+  if (decodeName(bytes, at + LOCAL.length, at + nameEnd) !== entry.name) throw wrong();
+  const compressedLength = bytes.readUInt32LE(at + 18);
   if (entry.sizesInHeader && compressedLength !== 0xffffffff && compressedLength !== entry.compressedLength) throw wrong();
-  const offset = entry.headerOffset + nameEnd + header.readUInt16LE(28);
+  const offset = entry.headerOffset + nameEnd + bytes.readUInt16LE(at + 28);
   if (offset + entry.compressedLength > source.size) throw wrong();
   return offset;
 }
 
 /** UTF-8 as every current writer has it; Latin-1 keeps anything else distinct. */
-function decodeName(bytes: Buffer): string {
-  return isUtf8(bytes) ? bytes.toString('utf8') : bytes.toString('latin1');
+function decodeName(bytes: Buffer, start: number, end: number): string {
+  const latin = bytes.toString('latin1', start, end);
+  return /^[\0-\x7f]*$/.test(latin) || !isUtf8(bytes.subarray(start, end)) ? latin : bytes.toString('utf8', start, end);
 }
 
 function safe(source: ByteSource, value: bigint): number {

@@ -29,7 +29,7 @@ export interface ExportCommandOptions extends CacheOptions {
 export function exportOptions(command: Command): Command {
   return cacheOptions(command
     .requiredOption('--out <model.onnx>', 'the model to write', parseModelPath)
-    .option('--outputs <names>', 'features, embeddings, hidden_states.N, attn_pool.weights, ..., with commas between (default: features, and what a merger that is taken in makes of them)', (text: string) => text.split(',').map(name => name.trim()))
+    .option('--outputs <names>', 'features, embeddings, hidden_states.N, attn_pool.weights, ..., with commas between (default: features, and what a merger or projector that is taken in makes of them)', (text: string) => text.split(',').map(name => name.trim()))
     .addOption(new Option('--weights <how>', 'copy the weights into one file beside the model, or point at the checkpoint\'s own files, which must lie in the model\'s folder or below').choices(['one-file', 'in-place']).default('one-file'))
     .option('--picture-size <WxH>', 'pixels of the pictures that the model takes, such as 448x672, for encoders that take pictures of any size', parsePictureSize)
     .option('--overwrite', 'replace the model if it exists'))

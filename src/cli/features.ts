@@ -35,6 +35,7 @@ export interface FeaturesCommandOptions extends CacheOptions {
   readonly skipBroken?: boolean;
   readonly shardPictures?: number;
   readonly overwrite?: boolean;
+  readonly prune?: boolean;
   readonly json?: boolean;
 }
 
@@ -61,10 +62,12 @@ export function featuresOptions(command: Command): Command {
     .option('--batch-size <count>', `pictures that run together (default: ${BATCH}, or 1 with --layers all)`, parseBatchSize)
     .option('--skip-broken', 'leave out pictures that cannot be read, with a warning (a folder always does)')
     .option('--shard-pictures <count>', 'of a folder: pictures in a shard at most (default: 256, or as many as make 256 MB)', parseCount)
+    .option('--prune', 'of a folder: take what pictures had before they changed or went out of the shards')
     .option('--overwrite', 'replace the file if it exists; of a folder: start over'))
     .addHelpText('after', `
 Keys: features, hidden_states.N, attn_pool.weights, pixel_values; float32, one row per picture in the order given. With
---with merger (of Kimi-VL --with projector) also merged, what the language model gets, and deepstack.N, what its first layers get (Qwen3-VL).
+--with merger or --with projector (keys lists which there is) also merged, what the language model gets, and deepstack.N, what its first
+layers get (Qwen3-VL).
 A row of hidden_states.N has the class token and registers first, if there are any, then the patches, row by row, whatever order
 the model's own code has them in. Of pictures with different numbers of patches, each has its own keys: pictures.0.features, ...
 
@@ -85,6 +88,8 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   const model = await runnable(job, options, terminal, signal);
   const preprocessing = await preprocessingFor(job, model, options.resize, signal);
   const client = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
+  /** Decodes the next pictures while these run; it starts when it is first asked. */
+  const decoder = new EncoderClient({ entry: join(__dirname, 'encoder.js') });
   const bars = phases(terminal);
   const request = {
     signal,
@@ -106,7 +111,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
   try {
     if (format === 'shards') {
       const encoded = await encodeFolder(client, model, {
-        ...request, folder: folder ?? '', startOver: options.overwrite === true,
+        ...request, decoder, folder: folder ?? '', startOver: options.overwrite === true, prune: options.prune === true,
         ...(options.shardPictures !== undefined && { shardPictures: options.shardPictures }),
         onPlan: ({ kept, pending }) => {
           bars.stop();
@@ -125,7 +130,7 @@ export async function runFeatures(job: Job, locations: readonly string[], option
     return fileResult(written, skipped, preprocessing, seconds(), options, terminal);
   } finally {
     bars.stop();
-    await client.close();
+    await Promise.all([client.close(), decoder.close()]);
   }
 }
 
@@ -149,17 +154,20 @@ function fileResult(written: WrittenFeatures, skipped: readonly { picture: strin
 const NAMED = 10;
 
 /** Says what was written into a folder; gives what `--json` prints. */
-function folderResult({ out, pictures, encoded, shards, skipped, removed, device }: EncodedFolder, preprocessing: Preprocessing, seconds: number, { json }: FeaturesCommandOptions, terminal: Terminal) {
+function folderResult({ out, pictures, encoded, shards, skipped, removed, newlyRemoved, stale, pruned, device }: EncodedFolder, preprocessing: Preprocessing, seconds: number, { json }: FeaturesCommandOptions, terminal: Terminal) {
   for (const { reason, remedy } of skipped.slice(0, NAMED)) terminal.warn(`Left out: ${withOption(reason, remedy)}`);
   if (skipped.length > NAMED) terminal.warn(`Left out: ${formatCount(skipped.length - NAMED, 'morePicture')}, which index.json names.`);
-  if (removed.length > 0) terminal.warn(`Not in the folder any more, and taken out of the index: ${someOf(removed)}.`);
+  if (newlyRemoved.length > 0) terminal.warn(`Not in the folder any more, and taken out of the index: ${someOf(newlyRemoved)}.`);
+  // Told when it has become more, not at every run.
+  if (stale > 0 && (newlyRemoved.length > 0 || encoded > 0)) terminal.note(`The shards still hold features of ${formatCount(stale, 'picture')} that changed or went; --prune takes them out.`);
+  if (pruned > 0) terminal.note(`Taken out of the shards: features of ${formatCount(pruned, 'picture')} that changed or went.`);
   terminal.note(`Pictures are prepared by ${preprocessing.from}.`);
   if (json !== true) {
     const new_ = encoded === pictures ? '' : `, ${encoded.toLocaleString('en-US')} of them new`;
     terminal.print(`${terminal.style('green', '✓')} ${formatCount(pictures, 'picture')}${new_}${device === undefined ? '' : ` on ${DEVICE_NAMES[device.device]}`}: ${printable(out)}, ${formatCount(shards.length, 'shard')} (${formatDuration(seconds)})`);
   }
   return {
-    out, pictures, encoded, shards, skipped: skipped.map(({ name, reason }) => ({ picture: name, reason })), removed,
+    out, pictures, encoded, shards, skipped: skipped.map(({ name, reason }) => ({ picture: name, reason })), removed, stale, pruned,
     device: device?.device ?? null, precision: device?.precision ?? null, rejected: device?.rejected ?? [], warning: device?.warning ?? null,
     preprocessing: preprocessing.from, seconds,
   };
@@ -173,6 +181,7 @@ function phases(terminal: Terminal): { report: (progress: Progress) => void; sto
     hashing: () => terminal.progress('Reading the encoder'),
     loading: () => terminal.progress('Loading the encoder', blocks => `${blocks} blocks`),
     running: () => terminal.progress('Encoding', pictures),
+    pruning: () => terminal.progress('Pruning', pictures),
   };
   let phase: string | undefined;
   let bar: ReturnType<Terminal['progress']> | undefined;
@@ -193,10 +202,11 @@ function phases(terminal: Terminal): { report: (progress: Progress) => void; sto
   };
 }
 
-async function formatOf({ out, layers, attentionPool, shardPictures }: FeaturesCommandOptions): Promise<'safetensors' | 'npy' | 'shards'> {
+async function formatOf({ out, layers, attentionPool, shardPictures, prune }: FeaturesCommandOptions): Promise<'safetensors' | 'npy' | 'shards'> {
   const extension = extname(out).toLowerCase();
   const isFolder = await stat(out).then(stats => stats.isDirectory(), () => false);
   if (extension === '' || isFolder || /[\\/]$/.test(out)) return 'shards';
+  if (prune === true) throw new UserError(`--prune is for folders, and ${out} would be a file. End it with / to write a folder of shards.`);
   if (shardPictures !== undefined) throw new UserError(`--shard-pictures is for folders, and ${out} would be a file. End it with / to write a folder of shards.`);
   if (extension === '.safetensors') return 'safetensors';
   if (extension !== '.npy') throw new UserError(`${out} has no known extension. Name it .safetensors, .npy for the features alone, or end it with / for a folder of shards.`);

@@ -146,7 +146,7 @@ class FolderRuns {
       const result = await this.encode(opened.model, choices, pictures => this.unfinished.save({ ...unfinished, pictures }));
       await this.unfinished.save(undefined);
       for (const { reason } of result.skipped) log.warn(`Left out: ${reason}`);
-      if (result.removed.length > 0) log.warn(`Not in ${choices.folder} any more, and taken out of the index: ${result.removed.join(', ')}`);
+      if (result.newlyRemoved.length > 0) log.warn(`Not in ${choices.folder} any more, and taken out of the index: ${result.newlyRemoved.join(', ')}`);
       log.info(`Features of ${result.pictures} pictures (${result.encoded} new) in ${result.shards.length} shards: ${result.out}`);
       // Not awaited: it stays until the person is done with it.
       void this.announce(result, (Date.now() - started) / 1000);
@@ -165,11 +165,13 @@ class FolderRuns {
   /** @param remember told, before anything runs, how many pictures there are: from here on there is something to resume */
   private async encode(model: EncoderModel, choices: Choices, remember: (pictures: number) => Promise<void>): Promise<EncodedFolder> {
     const { log } = this.app;
-    const client = new EncoderClient({ entry: vscode.Uri.joinPath(this.extension, 'dist', 'encoder.js').fsPath, ...(vscode.l10n.uri !== undefined && { words: vscode.l10n.uri.fsPath }) });
+    const process = { entry: vscode.Uri.joinPath(this.extension, 'dist', 'encoder.js').fsPath, ...(vscode.l10n.uri !== undefined && { words: vscode.l10n.uri.fsPath }) };
+    const [client, decoder] = [new EncoderClient(process), new EncoderClient(process)];
     let kept = 0;
     try {
       return await withProgress(vscode.l10n.t('Features of {0}', visible(basename(choices.folder), 60)), ({ signal, onProgress }) => encodeFolder(client, model, {
         ...choices,
+        decoder,
         device: deviceChoiceSchema.catch('auto').parse(vscode.workspace.getConfiguration('visionEncoder.preview').get('device')),
         precision: 'float32',
         signal: AbortSignal.any([signal, this.closing.signal]),
@@ -186,7 +188,7 @@ class FolderRuns {
         onProgress: progress => { onProgress(progress.label === 'running' ? { ...progress, done: kept + progress.done, total: kept + progress.total } : { done: 0, total: 1, label: stepOf(progress) }); },
       }), undefined, inPictures);
     } finally {
-      await client.close();
+      await Promise.all([client.close(), decoder.close()]);
     }
   }
 

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { FAMILIES } from '../architecture/registry';
 import { UserError } from '../errors';
 import { openJob, type Job } from '../job';
-import { optionalParts, switchParts } from '../parts';
+import { optionalParts, switchParts, whatItHas } from '../parts';
 import { parseRecipe, recipeToJson } from '../recipe/recipe';
 import { isRemote } from '../remote/location';
 import { unlinked } from '../views/markdown';
@@ -49,7 +49,7 @@ async function chooseParts(app: App): Promise<void> {
   const { job } = app.session;
   if (job === undefined) return;
   const parts = optionalParts(job);
-  if (parts.length === 0) throw new UserError(vscode.l10n.t('This encoder has no optional parts: what is marked is what its class wants.'));
+  if (parts.length === 0) throw new UserError(whatItHas(job));
   const items = parts.map(({ id, title, kept, tensors }) => ({ label: title, description: vscode.l10n.t('{0} · {1} tensors', id, tensors), picked: kept, id }));
   const chosen = await vscode.window.showQuickPick(items, { title: vscode.l10n.t('Optional Parts'), placeHolder: vscode.l10n.t('Checked parts go into the encoder, the others stay behind'), canPickMany: true });
   if (chosen === undefined || !app.session.isOpen(job.checkpoint)) return;

@@ -1,5 +1,5 @@
 import { t } from '@vscode/l10n';
-import type { ForwardGraph } from '../architecture/forwardGraph';
+import { stateAt, type ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
 import type { GraphSpec } from '../architecture/graphSpec';
 import { blocksNeeded, outputShape, wantedOutputs } from '../architecture/outputs';
@@ -82,19 +82,20 @@ class GridStages {
       for (const head of wanted.attentions.get(layer) ?? []) await emit(`attentions.${layer}.${head}`, await this.attentionRows(layer, head, hidden));
       if (layer >= blocks) break;
       hooks.onProgress(1 + layer, total, `block ${layer}`);
-      hidden = await this.one(`block ${graph.blockKind(layer)}`, this.onRows((b, weight, input = '') => new Map([['hidden', graph.block(b, weight, input, layer)]])), graph.blockPath(layer), this.rows(hidden));
+      hidden = await this.one(`block ${graph.blockKind(layer)}`, this.onRows((b, weight, input = '') => new Map([['hidden', graph.block(b, weight, input, layer)]]), layer - 1), graph.blockPath(layer), this.rows(hidden, layer - 1));
       keep(layer);
       if (wanted.hidden.has(layer)) await emit(`hidden_states.${layer}`, hidden);
       for (const output of wanted.blockOutputs) {
-        if (output.layer === layer) await emit(output.name, await this.one(output.name, this.onRows((b, weight, input) => new Map([['hidden', output.build(b, weight, input)]])), '', this.rows(hidden)));
+        if (output.layer === layer) await emit(output.name, await this.one(output.name, this.onRows((b, weight, input) => new Map([['hidden', output.build(b, weight, input)]]), layer), '', this.rows(hidden, layer)));
       }
     }
     hooks.check();
     if (wanted.pool.length > 0) {
       hooks.onProgress(1 + blocks, total, t('attention pool'));
+      const layers = [graph.layers - 1, ...graph.pooledStates];
       const states = [hidden, ...graph.pooledStates.flatMap(layer => pooled.get(layer) ?? [])];
-      const stage = await this.stage(`pool ${wanted.pool.join()}`, this.onRows((b, weight, input = '', ...earlier) => graph.pool(b, weight, input, wanted.pool, earlier), states.length));
-      for (const [name, data] of await stage.run(this.weights, '', ...states.map(state => this.rows(state)))) await emit(name, data);
+      const stage = await this.stage(`pool ${wanted.pool.join()}`, this.onRows((b, weight, input = '', ...earlier) => graph.pool(b, weight, input, wanted.pool, earlier), ...layers));
+      for (const [name, data] of await stage.run(this.weights, '', ...states.map((state, index) => this.rows(state, layers[index] ?? -1)))) await emit(name, data);
     }
     hooks.onProgress(total, total, 'done');
   }
@@ -113,15 +114,18 @@ class GridStages {
 
   private attentionRows(layer: number, head: number, hidden: Float32Array): Promise<Float32Array> {
     const { graph } = this;
-    return this.one(`attention ${graph.blockKind(layer)} ${head}`, this.onRows((b, weight, input = '') => new Map([['hidden', graph.attention(b, weight, input, layer, head)]])), graph.blockPath(layer), this.rows(hidden));
+    return this.one(`attention ${graph.blockKind(layer)} ${head}`, this.onRows((b, weight, input = '') => new Map([['hidden', graph.attention(b, weight, input, layer, head)]]), layer - 1), graph.blockPath(layer), this.rows(hidden, layer - 1));
   }
 
-  private rows(data: Float32Array): Array32 {
-    return { shape: [data.length / this.graph.width, this.graph.width], data };
+  /** A hidden state after block `layer`. */
+  private rows(data: Float32Array, layer: number): Array32 {
+    const { width } = stateAt(this.graph, layer);
+    return { shape: [data.length / width, width], data };
   }
 
-  private onRows(build: StageGraph['build'], states = 1): StageGraph {
-    return { inputs: Array.from({ length: states }, () => ['rows', this.graph.width]), build };
+  /** @param layers the blocks after which the hidden states are that it takes */
+  private onRows(build: StageGraph['build'], ...layers: readonly number[]): StageGraph {
+    return { inputs: layers.map(layer => ['rows', stateAt(this.graph, layer).width]), build };
   }
 
   /** Runs a stage whose one output is `hidden`. */

@@ -1,11 +1,14 @@
-import type { InferenceSession } from 'onnxruntime-node';
+import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { t } from '@vscode/l10n';
 import { stateName, type ForwardGraph } from '../architecture/forwardGraph';
-import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
+import { forwardGraph, gridOf, pictureSizes, takesAnyGrid } from '../architecture/forwardGraphs';
 import type { GraphSpec } from '../architecture/graphSpec';
+import { UserError } from '../errors';
 import { blocksNeeded, outputShape, wantedOutputs, type WantedOutputs } from '../architecture/outputs';
 import { sameGrid, type Grid } from '../architecture/positions';
-import { HIDDEN, inputNamed, PIXELS, segmentModel, type Segment } from '../onnx/encoderGraph';
+import { HIDDEN, inputNamed, NAMES, PIXELS, segmentGraph, type Segment } from '../onnx/encoderGraph';
+import type { GraphBuilder, Value } from '../onnx/graphBuilder';
+import { gridConstants, restOf } from '../onnx/gridConstants';
 import type { CpuEncoder } from './cpuEncoder';
 import type { Array32, LoadedEncoder, RunHooks, StageHooks } from './encoder';
 import type { Located } from './locate';
@@ -20,7 +23,21 @@ const SEGMENT_BYTES = 1 << 29;
 interface Loaded {
   readonly segment: Segment;
   readonly session: InferenceSession;
+  /** Constants that come with every run, since a picture's grid decides them. */
+  readonly fed: ReadonlySet<Value>;
+  /** What other grids' graphs must have in common with the session's. */
+  readonly rest: string;
 }
+
+/** The constants of each loaded segment for one grid. */
+type Constants = readonly Readonly<Record<string, Tensor>>[];
+
+/** Providers whose sessions run as well where sizes are known only at run time. */
+const OPEN_SIZES: ReadonlySet<Provider> = new Set(['webgpu', 'cuda']);
+/** Of grids whose constants are kept. */
+const MOST_GRIDS = 4;
+/** How far the grid is from the usual one by which the constants that depend on it are found: near ones may have windows of other shapes. */
+const PROBES = [1, 2, 4, 8, 16];
 
 export interface DeviceOptions {
   readonly provider: Provider;
@@ -33,7 +50,8 @@ export interface DeviceOptions {
 }
 
 /**
- * The encoder on a device that keeps its weights, for one grid of patches at a time: another one loads it anew.
+ * The encoder on a device that keeps its weights. Where pictures have any size, the constants that depend on it are given with every run on
+ * WebGPU and CUDA; other providers, and grids that differ in more than constants (in their windows' shapes, in tiles), load it anew.
  */
 export class DeviceEncoder implements LoadedEncoder {
   private constructor(
@@ -53,19 +71,24 @@ export class DeviceEncoder implements LoadedEncoder {
 
   /** Loads it for the encoder's usual grid. */
   static async load(spec: GraphSpec, cpu: CpuEncoder, options: DeviceOptions, hooks: StageHooks): Promise<DeviceEncoder> {
-    return new DeviceEncoder(spec, await SessionChain.load(forwardGraph(spec), options, hooks), cpu, options);
+    return new DeviceEncoder(spec, await SessionChain.load(spec, forwardGraph(spec), options, hooks), cpu, options);
   }
 
   async run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void> {
     const [, , height = 0, width = 0] = pixels.shape;
     const grid = gridOf(this.spec, height, width);
-    if (this.chain === undefined || !sameGrid(grid, this.chain.graph.grid)) {
+    const graph = forwardGraph(this.spec, grid);
+    // For when that was cancelled before.
+    await this.chain?.setBlocks(this.options, hooks);
+    let constants = await this.chain?.constantsFor(graph, this.options);
+    if (this.chain === undefined || constants === undefined) {
       const before = this.chain;
       this.chain = undefined;
       await before?.close();
-      this.chain = await SessionChain.load(forwardGraph(this.spec, grid), this.options, hooks);
-    } else await this.chain.setBlocks(this.options, hooks); // for when that was cancelled before
-    await this.chain.run(pixels, outputs, this.cpu, hooks);
+      this.chain = await SessionChain.load(this.spec, graph, this.options, hooks);
+      constants = await this.chain.constantsFor(graph, this.options);
+    }
+    await this.chain.run(graph, constants ?? [], pixels, outputs, this.cpu, hooks);
   }
 
   attention(layer: number, head: number, hidden: Array32, grid: Grid): Promise<Array32> {
@@ -84,11 +107,14 @@ export class DeviceEncoder implements LoadedEncoder {
  */
 class SessionChain {
   private loaded: Loaded[] = [];
+  /** By grid, the one used last at the end. */
+  private readonly constants = new Map<string, Constants>();
 
-  private constructor(readonly graph: ForwardGraph) {}
+  /** @param graph that the sessions are made for */
+  private constructor(private readonly spec: GraphSpec, private readonly graph: ForwardGraph) {}
 
-  static async load(graph: ForwardGraph, options: DeviceOptions, hooks: StageHooks): Promise<SessionChain> {
-    const chain = new SessionChain(graph);
+  static async load(spec: GraphSpec, graph: ForwardGraph, options: DeviceOptions, hooks: StageHooks): Promise<SessionChain> {
+    const chain = new SessionChain(spec, graph);
     try {
       await chain.setBlocks(options, hooks);
     } catch (error) {
@@ -109,20 +135,58 @@ class SessionChain {
     if (from >= blocks) return;
     const { InferenceSession: Session } = await loadRuntime();
     const located = await options.locate(graph);
+    this.constants.clear();
     // Locations are relative to the working directory of the process that makes the session.
     process.chdir(located.folder);
     for (const segment of splitBlocks(from, blocks, Math.max(1, Math.floor(SEGMENT_BYTES / options.blockBytes)))) {
       hooks.check();
       hooks.onProgress(segment.from, blocks, t`blocks ${segment.from} to ${segment.to - 1}`);
-      const model = segmentModel(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, products: options.precision === 'float16' ? 'F16' : 'F32', locate: located.locate });
-      const session = await Session.create(model, { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
-      this.loaded.push({ segment, session });
+      const fed = await this.fedConstants(segment, options);
+      const built = build(graph, segment, options, located, fed.size > 0);
+      const session = await Session.create(built.toModel(NAMES, fed), { executionProviders: [options.provider], graphOptimizationLevel: 'all' });
+      this.loaded.push({ segment, session, fed, rest: restOf(built, fed) });
     }
   }
 
-  async run(pixels: Array32, outputs: readonly string[], cpu: CpuEncoder, hooks: RunHooks): Promise<void> {
+  /** The constants of a segment that depend on the grid; none where its session is for one grid. */
+  private async fedConstants(segment: Segment, options: DeviceOptions): Promise<ReadonlySet<Value>> {
+    const { spec, graph: { grid } } = this;
+    if (!OPEN_SIZES.has(options.provider) || !takesAnyGrid(spec)) return new Set();
+    const { unit = 1, patch } = pictureSizes(spec);
+    const step = unit / patch;
+    const built = build(this.graph, segment, options, await options.locate(this.graph), true);
+    for (const probe of PROBES) {
+      const other = graphFor(spec, { rows: grid.rows + probe * step, columns: grid.columns + 2 * probe * step });
+      const fed = other && gridConstants(built, build(other, segment, options, await options.locate(other), true));
+      if (fed !== undefined) return fed;
+    }
+    return new Set();
+  }
+
+  /** What the sessions are given for a grid; undefined when they are not for it. */
+  async constantsFor(graph: ForwardGraph, options: DeviceOptions): Promise<Constants | undefined> {
+    const isOwn = sameGrid(graph.grid, this.graph.grid);
+    if (this.loaded.every(({ fed }) => fed.size === 0)) return isOwn ? this.loaded.map(() => ({})) : undefined;
+    const key = `${graph.grid.rows} ${graph.grid.columns}`;
+    let constants = this.constants.get(key);
+    if (constants === undefined) {
+      const located = await options.locate(graph);
+      const found: Record<string, Tensor>[] = [];
+      for (const { segment, fed, rest } of this.loaded) {
+        const built = build(graph, segment, options, located, fed.size > 0);
+        if (restOf(built, fed) !== rest) return undefined;
+        found.push(await tensorsOf(built, fed));
+      }
+      constants = found;
+    }
+    this.constants.delete(key);
+    this.constants.set(key, constants);
+    for (const old of [...this.constants.keys()].slice(0, Math.max(0, this.constants.size - MOST_GRIDS))) this.constants.delete(old);
+    return constants;
+  }
+
+  async run(graph: ForwardGraph, constants: Constants, pixels: Array32, outputs: readonly string[], cpu: CpuEncoder, hooks: RunHooks): Promise<void> {
     const { Tensor } = await loadRuntime();
-    const { graph } = this;
     const wanted = wantedOutputs(graph, outputs);
     const batch = pixels.shape[0] ?? 1;
     const blocks = blocksNeeded(graph, wanted);
@@ -132,7 +196,7 @@ class SessionChain {
     let input = pixels;
     /** What the last session takes besides. */
     const earlier: Record<string, InstanceType<typeof Tensor>> = {};
-    for (const { segment, session } of this.loaded) {
+    for (const [index, { segment, session }] of this.loaded.entries()) {
       if (segment.from > blocks) break;
       hooks.check();
       hooks.onProgress(segment.from, graph.layers, t`blocks ${segment.from} to ${segment.to - 1}`);
@@ -140,12 +204,12 @@ class SessionChain {
       if (fetches.length === 0) break;
       const feed = segment.from === 0 ? PIXELS : inputNamed(HIDDEN);
       const others = session.inputNames.flatMap(name => (earlier[name] === undefined ? [] : [[name, earlier[name]] as const]));
-      const results = await session.run({ [feed]: new Tensor('float32', input.data, input.shape), ...Object.fromEntries(others) }, fetches);
+      const results = await session.run({ [feed]: new Tensor('float32', input.data, input.shape), ...Object.fromEntries(others), ...constants[index] }, fetches);
       for (const [name, { data }] of Object.entries(results)) {
         if (!(data instanceof Float32Array)) throw new Error(`${name} is not float32.`);
         if (wanted.attentions.has(layerAfter(name))) attended.set(layerAfter(name), data);
         if (pooled.has(name)) earlier[inputNamed(name)] = new Tensor('float32', data, outputShape(graph, name, batch));
-        if (name === HIDDEN) input = { shape: outputShape(graph, name, batch), data };
+        if (name === HIDDEN) input = { shape: outputShape(graph, stateName(segment.to - 1), batch), data };
         else if (isWanted.has(name)) await hooks.onOutput(name, { shape: outputShape(graph, name, batch), data });
       }
     }
@@ -153,7 +217,7 @@ class SessionChain {
       hooks.check();
       const hidden = attended.get(layer);
       if (hidden === undefined) throw new Error(`The input of block ${layer} was not computed.`);
-      for (const head of heads) await hooks.onOutput(`attentions.${layer}.${head}`, await cpu.attention(layer, head, { shape: outputShape(graph, HIDDEN, batch), data: hidden }, graph.grid));
+      for (const head of heads) await hooks.onOutput(`attentions.${layer}.${head}`, await cpu.attention(layer, head, { shape: outputShape(graph, stateName(layer - 1), batch), data: hidden }, graph.grid));
     }
     hooks.onProgress(graph.layers, graph.layers, 'done');
   }
@@ -177,4 +241,27 @@ function splitBlocks(first: number, end: number, atOnce: number): Segment[] {
 
 function everything(graph: ForwardGraph, { from, to }: Segment): WantedOutputs {
   return { embeddings: true, hidden: new Set(Array.from({ length: to - from }, (_, index) => from + index)), attentions: new Map(), blockOutputs: graph.blockOutputs, pool: [...graph.poolShapes.keys()] };
+}
+
+function build(graph: ForwardGraph, segment: Segment, { precision }: DeviceOptions, { locate }: Located, portable: boolean): GraphBuilder {
+  return segmentGraph(graph, { segment, wanted: everything(graph, segment), handOn: segment.to < graph.layers, products: precision === 'float16' ? 'F16' : 'F32', locate }, portable);
+}
+
+/** Undefined when the encoder does not take the grid. */
+function graphFor(spec: GraphSpec, grid: Grid): ForwardGraph | undefined {
+  try {
+    return forwardGraph(spec, grid);
+  } catch (error) {
+    if (error instanceof UserError) return undefined;
+    throw error;
+  }
+}
+
+async function tensorsOf(built: GraphBuilder, names: ReadonlySet<Value>): Promise<Record<string, Tensor>> {
+  const { Tensor: Made } = await loadRuntime();
+  return Object.fromEntries([...built.constants.values()].filter(({ name }) => names.has(name)).map(({ name, type, shape, data }) => {
+    if (!(data instanceof Uint8Array) || (type !== 'F32' && type !== 'I64')) throw new Error(`${name} cannot be given with a run.`);
+    const bytes = data.slice().buffer;
+    return [name, type === 'F32' ? new Made('float32', new Float32Array(bytes), shape) : new Made('int64', new BigInt64Array(bytes), shape)];
+  }));
 }

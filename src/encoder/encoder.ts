@@ -25,7 +25,7 @@ export interface LoadedEncoder {
    */
   run(pixels: Array32, outputs: readonly string[], hooks: RunHooks): Promise<void>;
   /**
-   * The attention map (batch, tokens, tokens) of one head.
+   * The attention map of one head, as the graph has it.
    * @param hidden the hidden state that goes into the block, (batch, tokens, width)
    * @param grid the patches that it came of
    */

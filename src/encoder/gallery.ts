@@ -9,7 +9,7 @@ import { token, tokenMatrix, type TokenMatrix } from '../features/tokenMatrix';
 import { seenArea, type Rectangle } from '../image/geometry';
 import { decodeImage } from '../image/decode';
 import { preprocess, type PreprocessSpec } from '../image/preprocess';
-import type { ForwardGraph } from '../architecture/forwardGraph';
+import { stateAt, type ForwardGraph, type HiddenState } from '../architecture/forwardGraph';
 import { forwardGraph, gridOf } from '../architecture/forwardGraphs';
 import { mergedNames } from '../architecture/outputs';
 import type { GraphSpec } from '../architecture/graphSpec';
@@ -30,6 +30,8 @@ export interface OpenedPicture {
   readonly seen: Rectangle;
   /** Patches of the encoder's input. */
   readonly grid: Grid;
+  /** By layer, from the patch embedding on, where hidden states have grids of their own. */
+  readonly grids?: readonly Grid[];
   /** PNG, small enough for a screen. */
   readonly display: Uint8Array;
   /** PNG, small enough for a list. */
@@ -88,7 +90,8 @@ export class Gallery {
     const resized = performance.now();
     const grid = gridOf(model, geometry.height, geometry.width);
     const picture = this.pictures.get(id) ?? { name, encoded: new Map<EncoderSlot, Encoded>() };
-    picture.encoded.set(slot, { pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, grid, graph: forwardGraph(model, grid), values: new Map() });
+    const graph = forwardGraph(model, grid);
+    picture.encoded.set(slot, { pixels: { shape: [1, 3, geometry.height, geometry.width], data: pixels }, grid, graph, values: new Map() });
     this.pictures.set(id, picture);
     this.forgetDerived();
     const { x, y, width, height } = seenArea(geometry);
@@ -97,6 +100,7 @@ export class Gallery {
       height: image.height,
       seen: { x: x / image.width, y: y / image.height, width: width / image.width, height: height / image.height },
       grid,
+      ...(graph.stages && { grids: Array.from({ length: graph.layers + 1 }, (_, index) => stateAt(graph, index - 1).grid) }),
       display: await encodeDisplay(image),
       thumbnail: await encodeThumbnail(image),
       decodeMs: decoded - started,
@@ -158,8 +162,7 @@ export class Gallery {
   }
 
   private async map(subject: Subject, map: MapKind, running: ReadonlyMap<EncoderSlot, Running>): Promise<PatchMap> {
-    const { grid } = this.encoded(subject);
-    const numbers = (values: Float32Array): PatchMap => ({ ...grid, values });
+    const numbers = (values: Float32Array): PatchMap => ({ ...this.stateOf(subject, 'layer' in map ? map.layer : undefined).grid, values });
     switch (map.kind) {
       case 'pca': return this.pcaMap(subject, map.layer, map.among);
       case 'norm': return numbers(tokenNorms(this.patches(subject, map.layer)));
@@ -193,12 +196,13 @@ export class Gallery {
       this.colours.set(key, fitted);
     }
     const { pca, scale } = fitted;
-    return { ...this.encoded(subject).grid, colours: pcaColours(projectOnto(pca, own), scale), explained: pca.explainedVarianceRatio };
+    return { ...this.stateOf(subject, layer).grid, colours: pcaColours(projectOnto(pca, own), scale), explained: pca.explainedVarianceRatio };
   }
 
   private async attentionFrom(subject: Subject, layer: number, head: number | undefined, patch: number | undefined, running: ReadonlyMap<EncoderSlot, Running>): Promise<Float32Array> {
     const encoder = running.get(subject.encoder)?.encoder;
-    const { heads, prefixTokens, idleTokens } = this.encoded(subject).graph;
+    const { stages, prefixTokens, idleTokens } = this.encoded(subject).graph;
+    const { heads, tokens } = this.stateOf(subject, layer);
     if (encoder === undefined) throw new UserError(t('The encoder is not loaded any more. Start it again.'));
     if (patch === undefined && prefixTokens === idleTokens) throw new UserError(t('This encoder has no class token, so attention is shown from a patch: choose one.'));
     const { pixels, values, grid } = this.encoded(subject);
@@ -209,9 +213,14 @@ export class Gallery {
       map = await meanAttention(encoder, layer, wanted, values.get(layer === 0 ? 'embeddings' : `hidden_states.${layer - 1}`), { pixels, grid });
       this.attention = { name, map };
     }
-    const tokens = Math.sqrt(map.length);
-    const row = patch === undefined ? idleTokens : prefixTokens + patch;
-    return this.patchesOf(subject, map.subarray(row * tokens, (row + 1) * tokens));
+    const from = patch === undefined ? idleTokens : prefixTokens + patch;
+    const columns = map.length / tokens;
+    const row = map.subarray(from * columns, (from + 1) * columns);
+    if (stages === undefined) return this.patchesOf(subject, row);
+    // Beyond its window a token attends to nothing, and what it gives to padding is on no patch.
+    const spread = new Float32Array(tokens);
+    for (const [place, to] of stages.windowOf(layer, from).entries()) if (to >= 0) spread[to] = row[place] ?? 0;
+    return spread;
   }
 
   private statistics(subject: Subject, layer: number): FeatureStatistics {
@@ -254,11 +263,12 @@ export class Gallery {
 
   /** A layer's patches without the tokens before them. */
   private patches(subject: Subject, layer: number): TokenMatrix {
-    const { grid: { rows, columns }, graph } = this.encoded(subject);
+    const { graph } = this.encoded(subject);
+    const { grid: { rows, columns }, tokens: all } = this.stateOf(subject, layer);
     const { data, tokens, channels } = matrixOf(this.layer(subject, layer));
     if (layer > graph.layers && tokens > 0) return ofBlocks({ data, tokens, channels }, { rows, columns });
     // The patches are the last of the tokens.
-    if (tokens !== graph.tokens && tokens !== graph.tokens - graph.idleTokens) throw new UserError(t('This layer has no features for each patch.'));
+    if (tokens !== all && tokens !== all - graph.idleTokens) throw new UserError(t('This layer has no features for each patch.'));
     return tokenMatrix(data.subarray((tokens - rows * columns) * channels), rows * columns, channels);
   }
 
@@ -266,6 +276,12 @@ export class Gallery {
   private patchesOf(subject: Subject, values: Float32Array): Float32Array {
     const { grid: { rows, columns }, graph: { prefixTokens } } = this.encoded(subject);
     return values.slice(prefixTokens, prefixTokens + rows * columns);
+  }
+
+  /** The hidden state of a layer; after the blocks, and for what is of no layer, the last one. */
+  private stateOf(subject: Subject, layer: number | undefined): HiddenState {
+    const { graph } = this.encoded(subject);
+    return stateAt(graph, Math.min(layer ?? graph.layers, graph.layers - 1));
   }
 
   private layer(subject: Subject, layer: number): Array32 {
@@ -324,7 +340,7 @@ export function isQuick(question: Question): boolean {
 }
 
 /**
- * The mean of the heads' attention maps, (tokens, tokens).
+ * The mean of the heads' attention maps, (tokens, tokens), or (tokens, places of a window).
  * @param input what goes into the block; when it was not kept, the encoder runs anew from the pixels
  */
 async function meanAttention(encoder: LoadedEncoder, layer: number, heads: readonly number[], input: Array32 | undefined, { pixels, grid }: Pick<Encoded, 'pixels' | 'grid'>): Promise<Float32Array> {

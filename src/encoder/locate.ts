@@ -13,6 +13,8 @@ import type { Weights } from './weights';
 const MOST_INLINE = 1 << 30;
 /** ONNX Runtime looks into initialisers of so few elements (constant_sharing.cc), and cannot where a model in memory has them in a file. */
 const FEW_ELEMENTS = 8;
+/** Queries, keys and values lie in one tensor, of which each is an initialiser. */
+const MOST_PARTS = 3;
 
 /** Where a model's weights lie, for models whose initialisers point there. */
 export interface Located {
@@ -41,7 +43,7 @@ export async function locateWeights(model: EncoderModel, graph: ForwardGraph, we
     inline.set(key, await reader.float32({ key, shape, firstRow: 0 }));
   };
   for (const { key, shape } of graph.derivedTables) await put(key, shape);
-  for (const [key, stored] of model.weights) if (stored.indirect !== undefined || elementCount(stored.shape) <= FEW_ELEMENTS) await put(key, stored.shape);
+  for (const [key, stored] of model.weights) if (stored.indirect !== undefined || elementCount(stored.shape) <= FEW_ELEMENTS * MOST_PARTS) await put(key, stored.shape);
 
   const locate = (part: WeightPart): StoredPart => {
     const first = part.firstRow * elementCount(part.shape.slice(1));

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { t } from '@vscode/l10n';
-import type { ForwardGraph } from '../architecture/forwardGraph';
+import { stateAt, type ForwardGraph } from '../architecture/forwardGraph';
 import { forwardGraph } from '../architecture/forwardGraphs';
 import { blocksNeeded, wantedOutputs } from '../architecture/outputs';
 import { elementCount } from '../checkpoint/dtype';
@@ -51,25 +51,33 @@ export function blockParameters(model: EncoderModel, graph: ForwardGraph, layer 
 }
 
 export function memoryNeed(model: EncoderModel, graph: ForwardGraph, { provider, precision, batch, extent }: RunPlan): MemoryNeed {
-  const block = blockParameters(model, graph);
-  const outside = parameterCount(model) - graph.layers * block;
+  const blocks = Array.from({ length: graph.layers }, (_, layer) => blockParameters(model, graph, layer));
+  const outside = parameterCount(model) - sum(blocks);
   // What ends early runs no pool; the embeddings' share of the rest is not told apart.
-  const running = outside + Math.min(extent.blocks, graph.layers) * block;
-  const { mlp_size: mlp = 4 * graph.width } = model.sizes;
-  // The fused operator of the CPU never holds a map of all heads; other devices hold the scores and their softmax.
-  const scores = provider === 'cpu' ? 0 : 2 * graph.heads * graph.tokens;
+  const running = outside + sum(blocks.slice(0, extent.blocks));
+  const states = Array.from({ length: graph.layers + 1 }, (_, index) => stateAt(graph, index - 1));
+  const inBlock = states.map(({ tokens, width, heads }) => {
+    const { mlp_size: mlp = 4 * width } = model.sizes;
+    // On the CPU what attention holds is given back before the MLP runs, and the fused operator never holds a map of all heads.
+    if (provider === 'cpu') return tokens * Math.max(ATTENTION_WIDTHS * width, REST_WIDTHS * width + 2 * mlp);
+    // Other devices hold the scores and their softmax.
+    return tokens * (DEVICE_WIDTHS * width + 2 * mlp + 2 * heads * (graph.stages?.columns ?? tokens));
+  });
   const isWhole = extent.blocks >= graph.layers;
-  const made = [...graph.poolShapes].reduce((sum, [, shape]) => sum + elementCount(shape), 0);
-  const pool = isWhole ? POOL_COPIES * made : 0;
-  const working = (graph.tokens * (WORKING_WIDTHS * graph.width + 2 * mlp + scores) + pool) * 4 * batch;
-  // The pool's earlier states wait for it, whether they stay afterwards or not.
-  const states = isWhole ? Math.min(graph.layers + 1, extent.held + graph.pooledStates.length) : extent.held;
-  const held = states * graph.tokens * graph.width * 4 * batch;
-  return { weights: running * numberBytes(provider, precision), least: (block + outside) * 4 + working + held + RUNTIME_BYTES };
+  const pool = isWhole ? POOL_COPIES * sum([...graph.poolShapes.values()].map(elementCount)) : 0;
+  const working = (Math.max(...inBlock) + pool) * 4 * batch;
+  // The pool's earlier states wait for it, whether they stay afterwards or not. Those that stay are taken for the largest.
+  const staying = isWhole ? extent.held + graph.pooledStates.length : extent.held;
+  const held = sum(states.map(({ tokens, width }) => tokens * width).sort((a, b) => b - a).slice(0, staying)) * 4 * batch;
+  return { weights: running * numberBytes(provider, precision), least: (Math.max(...blocks) + outside) * 4 + working + held + RUNTIME_BYTES };
 }
 
-/** Values per token that a block holds at once besides its MLP's inside, in widths. */
-const WORKING_WIDTHS = 16;
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+/** Values per token that a block holds at once, in widths: in attention, besides its MLP's inside, and on a device that keeps what it had. */
+const [ATTENTION_WIDTHS, REST_WIDTHS, DEVICE_WIDTHS] = [10, 4, 16];
 /** How often the pool's outputs are held at once: as they are made of their parts, and as they are handed on. */
 const POOL_COPIES = 3;
 /** ONNX Runtime's sessions, and buffers that are not collected yet. */

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { t } from '@vscode/l10n';
+import { stateAt } from '../architecture/forwardGraph';
 import { forwardGraph, gridOf, pictureSizes } from '../architecture/forwardGraphs';
 import { sameGrid } from '../architecture/positions';
 import { mergedNames } from '../architecture/outputs';
@@ -71,10 +72,10 @@ const CANCELLED = t('Cancelled.');
 /** The facts of an encoder that the panel's controls need. */
 export function modelInfo({ model, family, temperature, pixelLimits }: PreviewModel): ModelInfo {
   const graph = forwardGraph(model.graph);
-  const { layers, heads, width, queries, prefixTokens, idleTokens, poolShapes, tokens } = graph;
+  const { layers, heads, width, stages, queries, prefixTokens, idleTokens, poolShapes, tokens } = graph;
   const [, mergedWidth] = poolShapes.get('merged') ?? [];
   const { patch } = pictureSizes(model.graph);
-  return { name: model.name, family, layers, heads, width, queries, prefixTokens: prefixTokens - idleTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens - idleTokens, resolutions: pixelLimits.map(pixels => ({ pixels, patches: Math.floor(pixels / patch ** 2) })), ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
+  return { name: model.name, family, layers, heads, width, ...(stages && { stages: Array.from({ length: layers + 1 }, (_, index) => { const state = stateAt(graph, index - 1); return { heads: state.heads, width: state.width }; }) }), queries, prefixTokens: prefixTokens - idleTokens, outputPerPatch: poolShapes.get('features')?.[0] === tokens - idleTokens, resolutions: pixelLimits.map(pixels => ({ pixels, patches: Math.floor(pixels / patch ** 2) })), ...(mergedWidth !== undefined && { merged: { names: mergedNames(graph), width: mergedWidth } }), ...(temperature !== undefined && { temperature }) };
 }
 
 /** The same picture has the same id wherever it comes from, and over a reload. */
@@ -377,11 +378,11 @@ export class Preview {
     const spec = this.preprocessingFor(encoder.model);
     const { pixels } = this.status;
     const opened = await this.client.openPicture({ id, name: entry.file.name, bytes: entry.file.bytes }, pixels === undefined ? spec : withMostPixels(spec, pixels), { signal }, slot);
-    const { width, height, seen, grid, display, decodeMs, resizeMs, warning } = opened;
+    const { width, height, seen, grid, grids, display, decodeMs, resizeMs, warning } = opened;
     if (warning !== undefined) this.setStatus({ warning });
     const own = inputSize({ width, height }, spec);
     const ownGrid = pixels === undefined ? grid : gridOf(encoder.model.model.graph, own.height, own.width);
-    const encoding = { seen, grid, ...(!sameGrid(grid, ownGrid) && { ownGrid }), timings: { decode: decodeMs, resize: resizeMs } };
+    const encoding = { seen, grid, ...(grids && { grids }), ...(!sameGrid(grid, ownGrid) && { ownGrid }), timings: { decode: decodeMs, resize: resizeMs } };
     set({ ...encoding, ready: false }, { width, height });
     if (entry.display === undefined) {
       entry.display = display;

@@ -90,6 +90,7 @@ const openedPicture = z.object({
   height: count,
   seen: z.object({ x: z.number(), y: z.number(), width: z.number(), height: z.number() }),
   grid: gridSchema,
+  grids: z.array(gridSchema).readonly().exactOptional(),
   display: z.custom<Uint8Array>(value => value instanceof Uint8Array),
   thumbnail: z.custom<Uint8Array>(value => value instanceof Uint8Array),
   decodeMs: z.number(),

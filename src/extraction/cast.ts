@@ -59,9 +59,21 @@ function floatsToHalves(source: Uint8Array, target: Uint8Array): void {
   for (let i = 0; i < input.length; i++) output[i] = floatToHalf(input[i] ?? 0);
 }
 
+/** Four at a time, out of signed words that hold two: half the time of one after the other (bench/ENCODER_NOTES.md). */
 function bfloatsToFloats(source: Uint8Array, target: Uint8Array): void {
   const [input, output] = [words16(source), words32(target)];
-  for (let i = 0; i < input.length; i++) output[i] = (input[i] ?? 0) << 16;
+  const pairs = new Int32Array(source.buffer, source.byteOffset, source.byteLength >> 2);
+  const signed = new Int32Array(target.buffer, target.byteOffset, target.byteLength / 4);
+  const whole = pairs.length & ~1;
+  for (let i = 0; i < whole; i += 2) {
+    const first = pairs[i] ?? 0;
+    const second = pairs[i + 1] ?? 0;
+    signed[2 * i] = first << 16;
+    signed[2 * i + 1] = first & 0xffff0000;
+    signed[2 * i + 2] = second << 16;
+    signed[2 * i + 3] = second & 0xffff0000;
+  }
+  for (let i = 2 * whole; i < input.length; i++) output[i] = (input[i] ?? 0) << 16;
 }
 
 function halvesToFloats(source: Uint8Array, target: Uint8Array): void {

@@ -9,14 +9,14 @@ const MODULES: Readonly<Record<string, string>> = {
   Dinov2Model: 'dinov2', Dinov2WithRegistersModel: 'dinov2_with_registers', DINOv3ViTModel: 'dinov3_vit', InternVLVisionModel: 'internvl',
   Blip2VisionModel: 'blip_2', MllamaVisionModel: 'mllama', PixtralVisionModel: 'pixtral', Llama4VisionModel: 'llama4', Aimv2VisionModel: 'aimv2',
   Qwen2VisionTransformerPretrainedModel: 'qwen2_vl', Qwen2_5_VisionTransformerPretrainedModel: 'qwen2_5_vl', Qwen3VLVisionModel: 'qwen3_vl', Glm4vVisionModel: 'glm4v',
-  Qwen2_5OmniVisionEncoder: 'qwen2_5_omni', Qwen3OmniMoeVisionEncoder: 'qwen3_omni_moe',
+  Qwen2_5OmniVisionEncoder: 'qwen2_5_omni', Qwen3OmniMoeVisionEncoder: 'qwen3_omni_moe', Florence2VisionBackbone: 'florence2',
 };
 
 const BESIDE = { projector: false };
 
 /** The families of these classes, with the optional parts that the class always has (true) or does not have (false). */
 const FAMILIES: Readonly<Record<string, Readonly<Record<string, boolean>>>> = {
-  clip: BESIDE, siglip: BESIDE, siglip2: {}, dinov2: {}, dinov3: {}, 'internvl-hf': BESIDE, 'eva-vit-g': {}, mllama: BESIDE, pixtral: BESIDE, aimv2: {},
+  clip: BESIDE, siglip: BESIDE, siglip2: {}, dinov2: {}, dinov3: {}, 'internvl-hf': BESIDE, 'eva-vit-g': {}, mllama: BESIDE, pixtral: BESIDE, aimv2: {}, 'florence2-hf': {},
   llama4: { adapter: true, ...BESIDE }, 'qwen2-vl': { merger: true }, 'qwen2.5-vl': { merger: true }, 'qwen3-vl': { merger: true }, 'qwen2.5-omni': { merger: true }, 'qwen3-omni': { merger: true }, glm4v: { merger: true },
 };
 

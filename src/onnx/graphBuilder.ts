@@ -36,7 +36,7 @@ interface GraphNode {
   readonly attributes: Readonly<Record<string, Attribute>>;
 }
 
-interface Initialiser {
+export interface Initialiser {
   readonly name: Value;
   readonly type: ElementType;
   readonly shape: readonly number[];
@@ -66,6 +66,11 @@ export interface GraphStyle {
   readonly products: 'F32' | 'F16';
   /** Whether ONNX Runtime's own fused operators may stand in for several of ONNX's. */
   readonly fused: boolean;
+  /**
+   * Whether the same calls for another grid of patches give the same nodes under the same names, so that constants alone tell the
+   * graphs apart: lists of integers are named by their turn, and the shapes of what goes in and out are left open.
+   */
+  readonly portable?: boolean;
 }
 
 /** What every provider and every other runtime understands. */
@@ -83,6 +88,7 @@ export class GraphBuilder {
   private readonly names = new Set<Value>();
   /** Of float32 values, their casts to float16. */
   private readonly halves = new Map<Value, Value>();
+  private lists = 0;
 
   constructor(readonly style: GraphStyle) {}
 
@@ -104,7 +110,7 @@ export class GraphBuilder {
 
   /** A list of int64 (a shape, sizes, axes); asked for twice it is stored once. */
   integers(values: readonly number[]): Value {
-    const name = `int64.${values.join('_')}`;
+    const name = this.style.portable === true ? `int64.${this.lists++}` : `int64.${values.join('_')}`;
     return this.once(name, () => {
       const data = BigInt64Array.from(values, BigInt);
       this.initialiser(name, 'I64', [values.length], new Uint8Array(data.buffer));
@@ -169,7 +175,9 @@ export class GraphBuilder {
   }
 
   /** The model's bytes (onnx.proto3 of onnx 1.12; the numbers are its field numbers). */
-  toModel(info: { readonly name: string; readonly producer: string; readonly metadata?: ReadonlyMap<string, string> }): Uint8Array {
+  /** @param fed constants that are given with every run instead */
+  toModel(info: { readonly name: string; readonly producer: string; readonly metadata?: ReadonlyMap<string, string> }, fed: ReadonlySet<Value> = new Set()): Uint8Array {
+    const open = ({ name, type, shape }: Pick<ValueInfo, 'name' | 'type' | 'shape'>): ValueInfo => (this.style.portable === true ? { name, type, shape: shape?.map((_, index) => `${name}.${index}`) } : { name, type, shape });
     const domains = [...new Set(['', ...this.nodes.map(node => node.domain)])];
     const model = new ProtoWriter()
       .varint(1, IR_VERSION)
@@ -177,15 +185,25 @@ export class GraphBuilder {
       .message(7, graph => {
         for (const node of this.nodes) graph.message(1, message => { writeNode(message, node); });
         graph.string(2, info.name);
-        for (const one of this.initialisers) graph.message(5, message => { writeTensor(message, one); });
-        for (const one of this.inputs) graph.message(11, message => { writeValueInfo(message, one); });
-        for (const one of this.outputs) graph.message(12, message => { writeValueInfo(message, one); });
+        for (const one of this.initialisers) if (!fed.has(one.name)) graph.message(5, message => { writeTensor(message, one); });
+        for (const one of [...this.inputs, ...this.initialisers.filter(({ name }) => fed.has(name))]) graph.message(11, message => { writeValueInfo(message, open(one)); });
+        for (const one of this.outputs) graph.message(12, message => { writeValueInfo(message, open(one)); });
       });
     // OperatorSetIdProto: domain 1, version 2. ONNX Runtime's own operators are at version 1.
     for (const domain of domains) model.message(8, message => message.string(1, domain).varint(2, domain === '' ? OPSET : 1));
     // StringStringEntryProto: key 1, value 2.
     for (const [key, value] of info.metadata ?? []) model.message(14, message => message.string(1, key).string(2, value));
     return model.finish();
+  }
+
+  /** All that is constant in the graph, by name. */
+  get constants(): ReadonlyMap<Value, Initialiser> {
+    return new Map(this.initialisers.map(one => [one.name, one]));
+  }
+
+  /** What the nodes do, and what goes in and out, by name: the same for graphs that differ in nothing but constants. */
+  get structure(): string {
+    return JSON.stringify([this.nodes, this.inputs.map(({ name }) => name), this.outputs.map(({ name }) => name)]);
   }
 
   private half(value: Value): Value {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, mkdirSync, rmSync } from 'node:fs';
-import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { expected, fixturePath, readFloats, relativeError, TINY } from '../unit/encoder/fixture';
@@ -268,9 +268,17 @@ describe('vision-encoder features', function () {
 
     const again = await succeed(...args);
     assert.deepEqual([again.pictures, again.encoded, (again.skipped as unknown[]).length], [121, 0, 1]);
+    for (const name of ['3.png', '40.png']) await rm(join(photos, name));
+    const told = await features(...args);
+    assert.match(told.stderr, /Not in the folder any more, and taken out of the index: "3\.png", "40\.png"\./);
+    assert.match(told.stderr, /The shards still hold features of 2 pictures that changed or went; --prune takes them out\./);
+    assert.doesNotMatch((await features(...args)).stderr, /any more|--prune/);
+    const pruned = await features(...args, '--prune');
+    assert.match(pruned.stderr, /Taken out of the shards: features of 2 pictures that changed or went\./);
+    await failing([photos, '--checkpoint', tiny, '--out', join(out, 'f.safetensors'), '--prune'], '--prune is for folders');
     await failing([photos, '--checkpoint', tiny, '--out', shards], 'other outputs (features, hidden_states.1 instead of features)', '--overwrite');
     const over = await succeed(photos, '--checkpoint', tiny, '--out', shards, '--overwrite');
-    assert.deepEqual([over.pictures, over.encoded, over.shards], [121, 121, ['features-00001.safetensors']]);
+    assert.deepEqual([over.pictures, over.encoded, over.shards], [119, 119, ['features-00001.safetensors']]);
     assert.deepEqual(await names(shards), ['features-00001.safetensors', 'index.json']);
   }));
 

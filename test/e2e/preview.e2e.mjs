@@ -463,9 +463,14 @@ describe('the preview', function () {
     await workbench.quickPick('merger').locator('.monaco-checkbox, input[type="checkbox"]').first().click();
     await workbench.quickInputBox().press('Enter');
     await workbench.viewAction('Keys', 'Preview Features');
-    const slider = preview.frame.getByRole('slider', { name: 'Layer', exact: true });
-    const last = Number(await eventually(async () => { const max = await slider.getAttribute('max'); return Number(max) >= 5 && max; }, 'Layers after the output'));
-    await preview.waitUntilReady();
+    await preview.frame.locator('.facts', { hasText: 'Qwen3-VL · 3 blocks' }).waitFor();
+    // Three blocks, the output, and what the merger makes of it and of two blocks.
+    const last = 6;
+    assert.equal(await preview.frame.getByRole('slider', { name: 'Layer', exact: true }).getAttribute('max'), String(last));
+    // The others take their time: patches of four pixels are many.
+    const ready = preview.frame.locator('.thumbnails').getByRole('button', { name: 'picture.png, ready' });
+    await ready.waitFor();
+    await ready.click();
     await preview.overlay('PCA');
     const shapes = new Map();
     for (const [back, words] of [[3, 'output'], [2, 'merged output'], [1, 'deepstack 0'], [0, 'deepstack 1']]) {
@@ -481,11 +486,13 @@ describe('the preview', function () {
     assert.notEqual(Number(shapes.get('merged output').split(' × ')[2]), width);
     // Of pictures of any size, no larger than a limit that can be raised.
     await preview.choose('Resolution', 'up to 50,176 patches');
-    await preview.waitUntilReady();
+    await ready.waitFor();
+    assert.equal(await preview.fact('Run', 'patches'), '76 × 100');
     await openCheckpoint(workbench, path.join(session.folder, 'tiny'));
     await workbench.viewAction('Keys', 'Preview Features');
     await preview.frame.locator('.facts', { hasText: 'Qwen-VL · 3 blocks' }).waitFor();
     await preview.waitUntilReady();
+    await preview.slide('Layer', 1, sayLayer(1));
     await preview.frame.locator('.thumbnails').getByRole('button', { name: 'picture.png, ready' }).click();
     await workbench.clearNotifications();
   });

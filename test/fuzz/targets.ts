@@ -11,6 +11,7 @@ import { readTorchLegacy } from '../../src/checkpoint/torch/torchLegacy';
 import { readTorchZip } from '../../src/checkpoint/torch/torchZip';
 import { openCheckpoint } from '../../src/checkpoint/open';
 import { forwardGraph } from '../../src/architecture/forwardGraphs';
+import { parseRemoved } from '../../src/batch/indexFile';
 import { holderOf } from '../../src/batch/lock';
 import { parseShard } from '../../src/batch/shard';
 import { encoderModel } from '../../src/encoder/model';
@@ -314,6 +315,7 @@ export const TARGETS: readonly Target[] = [
       check(shard.settings.outputs.length > 0, 'a shard of no outputs');
     },
   },
+  { name: 'folder index', make: json([Buffer.from(',\n"skipped": {"a.png": "It is no picture."},\n"removed": ["b.png","below/c.png"]\n}\n')]), read: bytes => { check(parseRemoved(bytes.toString('utf8')).every(name => typeof name === 'string'), 'a name that is none'); } },
   {
     name: 'replacement',
     make: json([replacement]),

@@ -16,7 +16,7 @@ export function shortestEdgeAndCrop(value: ValueOf): Record<string, unknown> {
   return { image_processor_type: 'CLIPImageProcessor', ...COMMON, ...CLIP_STATISTICS, resample: BICUBIC, size: { shortest_edge: side }, do_center_crop: true, crop_size: { height: side, width: side } };
 }
 
-/** Both sides to the picture size, whatever that does to the proportions. */
+/** Both sides to the picture size, whatever that does to the proportions. CLIP's processor would crop to 224 if it were not told. */
 export function squash(type: string, statistics: typeof CLIP_STATISTICS | typeof IMAGENET_STATISTICS | typeof HALF_STATISTICS, resample = BICUBIC): (value: ValueOf) => Record<string, unknown> {
-  return value => ({ image_processor_type: type, ...COMMON, ...statistics, resample, size: { height: value('image_size'), width: value('image_size') } });
+  return value => ({ image_processor_type: type, ...COMMON, ...statistics, resample, ...(type === 'CLIPImageProcessor' && { do_center_crop: false }), size: { height: value('image_size'), width: value('image_size') } });
 }

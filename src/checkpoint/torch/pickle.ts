@@ -59,6 +59,8 @@ class Machine {
   private readonly memo: (PickleValue | undefined)[] = [];
   private memoized = 0;
   private containers = 0;
+  /** Those named so far: some pickles spell them out for every tensor. */
+  private readonly globals = new Map<string, PickleGlobal>();
 
   constructor(readonly reader: PickleByteReader, private readonly options: UnpickleOptions) {}
 
@@ -137,6 +139,8 @@ class Machine {
   }
 
   global(module: string, name: string): PickleGlobal {
+    const known = this.globals.get(`${module}\n${name}`);
+    if (known !== undefined) return known;
     const global = new PickleGlobal(RENAMED_MODULES.get(module) ?? module, name);
     if (!this.options.allowGlobal(global)) {
       throw new ForbiddenGlobal(
@@ -144,6 +148,7 @@ class Machine {
         { detail: `Pickle global ${quoted(global.module)} ${quoted(global.name)} at byte ${this.reader.position}.` },
       );
     }
+    this.globals.set(`${module}\n${name}`, global);
     return global;
   }
 

@@ -111,7 +111,10 @@ export class PickleByteReader {
   }
 
   utf8(length: number): string {
-    return this.decode(this.take(length));
+    const start = this.advance(length);
+    const latin = this.buffer.toString('latin1', start, start + length);
+    // Keys are ASCII, nearly all of them, and then that is the text already.
+    return /^[\0-\x7f]*$/.test(latin) ? latin : this.decode(this.buffer.subarray(start, start + length));
   }
 
   private decode(bytes: Buffer): string {

@@ -9,10 +9,10 @@ export type PickleValue =
 
 /** The name of something that Python would import. */
 export class PickleGlobal {
-  constructor(readonly module: string, readonly name: string) {}
+  readonly path: string;
 
-  get path(): string {
-    return `${this.module}.${this.name}`;
+  constructor(readonly module: string, readonly name: string) {
+    this.path = `${module}.${name}`;
   }
 }
 

@@ -65,19 +65,17 @@ function place({ name, file, locations, bigEndian }: TensorSources, key: string,
   const contiguous = isContiguous({ shape, strides });
   const last = shape.at(-1);
   if (element.packed !== undefined && (!contiguous || last === undefined)) return t`a tensor of packed ${element.name} values that is not contiguous`;
-  const indirect = {
-    ...(contiguous ? {} : { strides }),
-    ...(location.deflate === undefined || empty ? {} : { deflate: location.deflate }),
-    ...(bigEndian && element.bytes > 1 && !empty ? { bigEndian: true as const } : {}),
-  };
-  return {
+  const deflate = empty ? undefined : location.deflate;
+  const swapped = bigEndian && element.bytes > 1 && !empty;
+  const tensor: Tensor = {
     key,
-    file,
     dtype: element.dtype,
     shape: element.packed === undefined || last === undefined ? shape : [...shape.slice(0, -1), last * element.packed],
+    file,
     // A tensor without elements may begin anywhere; its storage is a place that exists.
     offset: location.offset + (empty ? 0 : offset * element.bytes),
     length: empty ? 0 : shape.reduce((product, size) => product * size, element.bytes),
-    ...(Object.keys(indirect).length > 0 ? { indirect } : {}),
   };
+  if (contiguous && deflate === undefined && !swapped) return tensor;
+  return { ...tensor, indirect: { ...(!contiguous && { strides }), ...(deflate !== undefined && { deflate }), ...(swapped && { bigEndian: true as const }) } };
 }

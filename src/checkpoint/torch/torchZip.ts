@@ -111,21 +111,23 @@ class Archive {
 
   /** Where the storages' bytes lie, by storage key. */
   async locate(storages: Iterable<Storage>): Promise<Map<string, StorageLocation>> {
-    const entries = new Map<string, ZipEntry>();
+    const entries: (readonly [key: string, entry: ZipEntry])[] = [];
     for (const { key, element, count } of storages) {
       const entry = this.find(`data/${key}`);
-      const name = quoted(`${this.root}data/${key}`);
-      if (entry === undefined) throw this.damaged(t`its storage ${name} is missing`);
-      if (entry.length !== count * element.bytes) throw this.damaged(t`its storage ${name} has ${entry.length} bytes where ${count} ${element.name} elements have ${count * element.bytes}`);
+      const name = (): string => quoted(`${this.root}data/${key}`);
+      if (entry === undefined) throw this.damaged(t`its storage ${name()} is missing`);
+      if (entry.length !== count * element.bytes) throw this.damaged(t`its storage ${name()} has ${entry.length} bytes where ${count} ${element.name} elements have ${count * element.bytes}`);
       if (entry.method !== 'stored') this.refuseUnknownMethod(entry);
-      entries.set(key, entry);
+      entries.push([key, entry]);
     }
-    const offsets = await zipDataOffsets(this.source, entries.values(), this.signal);
-    return new Map([...entries].map(([key, entry]) => {
+    const offsets = await zipDataOffsets(this.source, entries.map(([, entry]) => entry), this.signal);
+    const locations = new Map<string, StorageLocation>();
+    for (const [key, entry] of entries) {
       const offset = offsets.get(entry) ?? 0;
       const { compressedLength, length } = entry;
-      return [key, entry.method === 'stored' ? { offset } : { offset: 0, deflate: { offset, compressedLength, length } }];
-    }));
+      locations.set(key, entry.method === 'stored' ? { offset } : { offset: 0, deflate: { offset, compressedLength, length } });
+    }
+    return locations;
   }
 
   private refuseUnknownMethod(entry: ZipEntry): void {

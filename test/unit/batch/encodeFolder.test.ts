@@ -54,6 +54,25 @@ describe('the features of a folder', function () {
   };
   const files = async (): Promise<string[]> => (await readdir(out)).sort();
 
+  it('come of pictures that another process decodes while the ones before run, no more than a batch ahead', async () => {
+    const decoder = fakeEncoder();
+    const decodedAtRun: number[] = [];
+    const encoder = fakeEncoder({ onRun: async () => {
+      // Time for whatever goes on meanwhile.
+      for (let turn = 0; turn < 20; turn++) await new Promise(resolve => { setImmediate(resolve); });
+      decodedAtRun.push(decoder.decoded.length);
+    } });
+    await writePicture(join(folder, 'p3.png'), 'broken');
+    const result = await encodeFolder(encoder, model, request(folder, out, { decoder }));
+    assert.deepEqual([result.encoded, result.skipped.map(({ name }) => name), encoder.decoded], [9, ['p3.png'], []]);
+    // Ten pictures in batches of two, the fourth of which cannot be decoded.
+    assert.deepEqual(decodedAtRun.map((decoded, run) => decoded > 2 * (run + 1) - 1 || run === 4), [true, true, true, true, true]);
+    assert.ok(decodedAtRun.every((decoded, run) => decoded <= 2 * (run + 2)), decodedAtRun.join());
+    const wanted = await right();
+    delete wanted['p3.png'];
+    assert.deepEqual(await numbers(), wanted);
+  });
+
   it('go into shards that an index leads to', async () => {
     const plans: unknown[] = [];
     const result = await encodeFolder(fakeEncoder(), model, request(folder, out, { onPlan: plan => { plans.push(plan); } }));
@@ -100,6 +119,47 @@ describe('the features of a folder', function () {
     // And once more: of a picture that is in two shards the later one counts.
     assert.equal((await encodeFolder(fakeEncoder(), model, request(folder, out))).encoded, 0);
     assert.deepEqual(await numbers(), await right());
+  });
+
+  it('of pictures that changed or went are told once, and taken out of the shards when asked', async () => {
+    await encodeFolder(fakeEncoder(), model, request(folder, out));
+    await writePicture(join(folder, 'p3.png'), 'changed', 2002);
+    for (const name of ['p7.png', 'p8.png', 'p9.png']) await rm(join(folder, name));
+    const told = await encodeFolder(fakeEncoder(), model, request(folder, out));
+    assert.deepEqual([told.newlyRemoved, told.stale, told.pruned], [['p7.png', 'p8.png', 'p9.png'], 4, 0]);
+    const again = await encodeFolder(fakeEncoder(), model, request(folder, out));
+    assert.deepEqual([again.removed, again.newlyRemoved, again.stale], [['p7.png', 'p8.png', 'p9.png'], [], 4]);
+    assert.deepEqual((await readIndex(out)).removed, ['p7.png', 'p8.png', 'p9.png']);
+
+    const before = await Promise.all((await files()).map(async name => (await readFile(join(out, name))).length));
+    const idle = fakeEncoder();
+    const pruned = await encodeFolder(idle, model, request(folder, out, { prune: true }));
+    assert.deepEqual([idle.loads, pruned.encoded, pruned.pruned, pruned.stale, pruned.pictures], [0, 0, 4, 0, 7]);
+    // Of 4, 4, 2 and 1 pictures the first lost one, the second one and the third both; the fourth is the changed picture's own.
+    assert.deepEqual(await files(), ['features-00004.safetensors', 'features-00005.safetensors', 'features-00006.safetensors', 'index.json']);
+    const after = await Promise.all((await files()).map(async name => (await readFile(join(out, name))).length));
+    assert.ok(after.reduce((sum, size) => sum + size) < before.reduce((sum, size) => sum + size) - 4 * TOKENS * WIDTH * 4 + 4096);
+    assert.deepEqual(await numbers(), await right());
+    assert.deepEqual((await readIndex(out)).removed, []);
+    const last = await encodeFolder(idle, model, request(folder, out, { prune: true }));
+    assert.deepEqual([last.encoded, last.pruned, last.removed, last.stale], [0, 0, [], 0]);
+    assert.deepEqual(await numbers(), await right());
+  });
+
+  it('stay as they are when pruning is cancelled, or a shard does not hold what it says', async () => {
+    await encodeFolder(fakeEncoder(), model, request(folder, out));
+    await rm(join(folder, 'p1.png'));
+    await rm(join(folder, 'p5.png'));
+    await encodeFolder(fakeEncoder(), model, request(folder, out));
+    const before = await files();
+    const controller = new AbortController();
+    await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out, { prune: true, signal: controller.signal, onProgress: ({ label, done }) => { if (label === 'pruning' && done === 2) controller.abort(); } })), { name: 'AbortError' });
+    assert.deepEqual(await files(), before);
+    assert.deepEqual(await numbers(), await right());
+    const shard = await readFile(join(out, 'features-00001.safetensors'), 'latin1');
+    await writeFile(join(out, 'features-00001.safetensors'), shard.replace('"features":{', '"featuros":{'), 'latin1');
+    await assert.rejects(encodeFolder(fakeEncoder(), model, request(folder, out, { prune: true })), says('features-00001.safetensors does not hold features of p0.png, as it says. Delete it and run again'));
+    assert.deepEqual(await files(), before);
   });
 
   it('list pictures that cannot be decoded and go on, and try them again the next time', async () => {
@@ -241,7 +301,7 @@ describe('the features of a folder', function () {
     assert.ok(operations > 15, whole.stdout);
     const [all, wanted] = [await files(), await right()];
     for (let killAt = 1; killAt <= operations; killAt++) {
-      await rm(out, { recursive: true });
+      await rm(dirname(out), { recursive: true });
       await rm(log, { force: true });
       assert.equal(run(String(killAt)).signal, 'SIGKILL', `${killAt}`);
       const encodedBefore = (await readFile(log, 'utf8').catch(() => '')).split('\n').length - 1;

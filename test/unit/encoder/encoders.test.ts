@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { pictureSizes } from '../../../src/architecture/forwardGraphs';
 import { openCheckpoint } from '../../../src/checkpoint/open';
 import { encoderModel } from '../../../src/encoder/model';
 import { openJob, validated } from '../../../src/job';
-import { switchParts } from '../../../src/parts';
+import { optionalParts, switchParts } from '../../../src/parts';
 import { FIXTURES } from '../support/checkpoints';
 import { UserError, isAbort } from '../../../src/errors';
 import { EncoderClient, type RunRequest } from '../../../src/encoder/client';
@@ -87,19 +88,50 @@ describe('the encoder in its process', function () {
     assert.equal(reason, 'It is slower than the CPU here: probably a software driver, not a GPU.');
   });
 
-  it('gives the reference\'s numbers for windows, rotary positions, mergers, tiles and a picture that is not square on WebGPU', async function () {
+  it('gives the reference\'s numbers for windows, rotary positions, mergers, projectors, tiles, stages and a picture that is not square on WebGPU', async function () {
     needsSoftwareGpu(this);
-    for (const name of ['qwen2.5-vl', 'qwen3-vl', 'mllama']) {
+    for (const name of ['qwen2.5-vl', 'qwen3-vl', 'mllama', 'clip-vipllava', 'siglip-gemma3', 'pixtral-mistral3', 'florence2']) {
       const folder = join(FIXTURES, 'families', name);
       const known = await readFloats(join(folder, 'expected', 'outputs.safetensors'));
       const checkpoint = await openCheckpoint(folder);
-      const job = switchParts(await openJob(checkpoint), name === 'mllama' ? {} : { merger: true });
+      const preset = await openJob(checkpoint);
+      const job = switchParts(preset, Object.fromEntries(optionalParts(preset).map(({ id }) => [id, true])));
       await checkpoint.close();
       const { family, validation } = validated(job);
       const encoder = client({ env: SOFTWARE_GPU });
       const report = await encoder.load(encoderModel(job.plan, family, validation.hyperparameters, job.config), { device: 'webgpu', precision: 'float32' });
-      assert.equal(report.device, 'webgpu');
+      assert.deepEqual([report.device, report.rejected], ['webgpu', []]);
       assertClose(await encoder.run(pixelsOf(known), [...known.keys()].filter(key => key !== 'pixel_values')), known, 1e-3);
+    }
+  });
+
+  it('keeps its weights on WebGPU when a picture has another number of patches, as long as its windows have the same shapes', async function () {
+    needsSoftwareGpu(this);
+    // Rows and columns of patches; the windows of Qwen2.5-VL's fixture are of side by side patches that the last grid cuts.
+    for (const [name, grids, anew] of [['qwen3-vl', [[6, 10], [12, 4]], []], ['qwen2.5-vl', [[8, 8], [16, 24], [10, 6]], [2]]] as const) {
+      const checkpoint = await openCheckpoint(join(FIXTURES, 'families', name));
+      const job = await openJob(checkpoint);
+      await checkpoint.close();
+      const { family, validation } = validated(job);
+      const model = encoderModel(job.plan, family, validation.hyperparameters, job.config);
+      const { patch } = pictureSizes(model.graph);
+      const [onGpu, onCpu] = [client({ env: SOFTWARE_GPU }), client()];
+      assert.equal((await onGpu.load(model, { device: 'webgpu', precision: 'float32' })).device, 'webgpu');
+      await onCpu.load(model, { device: 'cpu', precision: 'float32' });
+      for (const [index, [rows, columns]] of grids.entries()) {
+        const shape = [1, 3, rows * patch, columns * patch];
+        const pixels = { shape, data: Float32Array.from({ length: 3 * rows * columns * patch ** 2 }, (_, at) => Math.sin(at + index)) };
+        const progress: (string | undefined)[] = [];
+        const outputs = ['embeddings', 'hidden_states.0', 'features'];
+        const run = await onGpu.run(pixels, outputs, { onProgress: ({ label }) => { progress.push(label); } });
+        for (const [key, { data, shape: made }] of await onCpu.run(pixels, outputs)) {
+          assert.deepEqual(run.get(key)?.shape, made, `${name} ${key}`);
+          const error = relativeError(run.get(key)?.data ?? [], data);
+          assert.ok(error < 1e-3, `${name}, ${rows} x ${columns}, ${key}: relative error ${error}`);
+        }
+        // One step of the one segment, and before it one of loading that anew.
+        assert.equal(progress.length, anew.some(one => one === index) ? 3 : 2, `${name}, ${rows} x ${columns}: ${progress.join('; ')}`);
+      }
     }
   });
 

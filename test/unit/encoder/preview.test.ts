@@ -10,7 +10,7 @@ import { UserError } from '../../../src/errors';
 import { openJob, type Job } from '../../../src/job';
 import { switchParts } from '../../../src/parts';
 import { previewModel } from '../../../src/previewModel';
-import { answerSchemas, toWebviewSchema, type EncoderStatus, type PictureInfo, type Subject } from '../../../src/protocol';
+import { answerSchemas, toWebviewSchema, type EncoderStatus, type PatchMap, type PictureInfo, type Subject } from '../../../src/protocol';
 import { FIXTURES } from '../support/checkpoints';
 import { ENTRY, expected, fixturePath, readFloats, relativeError, type Known } from './fixture';
 
@@ -129,6 +129,40 @@ describe('the preview', function () {
     assert.equal(tokens, prefixTokens + values.length);
     const first = Math.hypot(...features.data.subarray(prefixTokens * width, (prefixTokens + 1) * width));
     assert.ok(Math.abs((values[0] ?? 0) / first - 1) < 1e-5);
+  });
+
+  it('shows every stage of DaViT on its own grid', async () => {
+    const { preview, told, model } = await open(join(FIXTURES, 'families/florence2'));
+    const { layers, heads, width, stages } = modelInfo(model);
+    assert.deepEqual([layers, heads, width], [5, 6, 24]);
+    const widths = [8, 8, 12, 16, 16, 24];
+    assert.deepEqual(stages, [2, 2, 3, 4, 4, 6].map((own, index) => ({ heads: own, width: widths[index] })));
+    preview.add([picture]);
+    const subject = main(only(told));
+    const map = (layer: number, kind: 'norm' | 'attention', patch?: number): Promise<PatchMap> => preview.ask({ type: 'map', subject, map: kind === 'norm' ? { kind, layer } : { kind, layer, ...(patch !== undefined && { patch }) } });
+    // The processor's 768 pixels.
+    const sides = [192, 192, 96, 48, 48, 24];
+    for (const [index, side] of sides.entries()) {
+      const { rows, columns, values } = await map(index - 1, 'norm');
+      assert.deepEqual([rows, columns, values?.length], [side, side, side * side]);
+      assert.deepEqual((await preview.ask({ type: 'statistics', subject, layer: index - 1 })).shape, [1, side * side, widths[index]]);
+    }
+    const encoding = told.pictures[0]?.encodings.main;
+    assert.deepEqual(encoding?.seen, { x: 0, y: 0, width: 1, height: 1 });
+    assert.deepEqual([encoding.grid, encoding.grids], [{ rows: 24, columns: 24 }, sides.map(side => ({ rows: side, columns: side }))]);
+    assert.deepEqual((await map(layers, 'norm')).values, (await map(layers - 1, 'norm')).values);
+    // Windows of 5: the last patch of 48 x 48 is in one of 3 x 3, and of what it gives, the rest goes to padding.
+    const { rows, values = new Float32Array() } = await map(2, 'attention', 48 * 48 - 1);
+    assert.equal(rows, 48);
+    const seen = [...values].flatMap((value, index) => (value === 0 ? [] : [index]));
+    assert.deepEqual(seen, [45, 46, 47].flatMap(row => [45, 46, 47].map(column => row * 48 + column)));
+    const total = values.reduce((sum, value) => sum + value, 0);
+    assert.ok(total > 0.05 && total < 1, String(total));
+    // A window that is whole gives to nothing else.
+    const whole = (await map(2, 'attention', 48 + 1)).values ?? new Float32Array();
+    assert.ok(Math.abs(whole.reduce((sum, value) => sum + value, 0) - 1) < 1e-5);
+    assert.equal(whole.filter(value => value > 0).length, 25);
+    await assert.rejects(map(2, 'attention'), /no class token/);
   });
 
   it('shows a picture on tiles as one grid, and counts no tokens that are not the picture\'s', async () => {

@@ -80,7 +80,7 @@ describe('extract refuses', () => {
       await extract(plan, VALID, to(out, { maxShardBytes: 1000 }));
       await writeFile(join(out, 'README.md'), 'mine');
       const before = await tree(out);
-      await refuses(extract(plan, VALID, to(out)), /already has/, /config\.json/, /overwriting/);
+      await refuses(extract(plan, VALID, to(out)), /already has/, /config\.json/, /replace what is there/);
       assert.deepEqual(await tree(out), before);
 
       await extract(plan, VALID, to(out, { format: 'torch', overwrite: true }));

@@ -217,6 +217,15 @@ print(json.dumps({key: float((found[key] - expected[key].double()).norm() / expe
       });
     }
 
+    it('hands Florence-2\'s to the class within the whole model, and the original\'s to none', () => inFolder(async folder => {
+      const out = join(folder, 'encoder');
+      await hand('families/florence2-hf', 'transformers', out);
+      assert.ok((await readFile(join(out, 'load.py'), 'utf8')).includes('from transformers.models.florence2.modeling_florence2 import Florence2VisionBackbone\n'));
+      const config = JSON.parse(await readFile(join(out, 'config.json'), 'utf8')) as Record<string, unknown>;
+      assert.deepEqual([config.model_type, config.embed_dim, config.num_heads, config.window_size], ['florence_vision', [8, 12, 16, 24], [2, 3, 4, 6], 4]);
+      await withJob('families/florence2', job => { assert.match(whyNot(job, targetById('transformers')) ?? '', /trust_remote_code/); return Promise.resolve(); });
+    }));
+
     for (const [fixture, module, name] of [['qwen2.5-omni', 'qwen2_5_omni', 'Qwen2_5OmniVisionEncoder'], ['qwen3-omni', 'qwen3_omni_moe', 'Qwen3OmniMoeVisionEncoder']] as const) {
       it(`hands ${fixture} to the class within the whole model, merger and all`, () => inFolder(async folder => {
         const out = join(folder, 'encoder');

@@ -5,15 +5,15 @@ import { DEFAULTS } from '../../support/families';
 
 const ENCODERS: Readonly<Record<string, string>> = {
   aimv2_vision: 'aimv2', blip2_vision: 'eva-vit-g', clip_vision: 'clip', clip_vision_proj: 'clip', dinov2: 'dinov2', dinov2_reg: 'dinov2', dinov2_swiglu: 'dinov2',
-  dinov3_vit: 'dinov3', glm4v_vision: 'glm4v', idefics2_vision: 'siglip', idefics3_vision: 'siglip', instructblip_vision: 'eva-vit-g', internvl_hf_vision: 'internvl-hf',
+  dinov3_vit: 'dinov3', florence2_vision: 'florence2-hf', glm4v_vision: 'glm4v', idefics2_vision: 'siglip', idefics3_vision: 'siglip', instructblip_vision: 'eva-vit-g', internvl_hf_vision: 'internvl-hf',
   llama4_vision: 'llama4', mllama_vision: 'mllama', phi4mm_vision: 'siglip', pixtral_vision: 'pixtral', qwen2_5_vl_vision: 'qwen2.5-vl', qwen2_vl_vision: 'qwen2-vl',
   qwen3_vl_vision: 'qwen3-vl', siglip2_vision: 'siglip2', siglip_vision: 'siglip', siglip_vision_nohead: 'siglip', smolvlm_vision: 'siglip',
 };
 const MODELS: Readonly<Record<string, string>> = {
   deepseek_vl: 'siglip', gemma3: 'siglip', internvl: 'internvl-hf', llava: 'clip', llava_next: 'clip', llava_onevision: 'siglip', mistral3: 'pixtral', paligemma: 'siglip',
 };
-/** Encoders that no family covers: DaViT's port renames every tensor, Gemma 4's is of another kind. */
-const LEFT_OUT = ['florence2_vision', 'gemma4_vision'];
+/** Encoders that no family covers: Gemma 4's is of another kind. */
+const LEFT_OUT = ['gemma4_vision'];
 
 function resolved(family: string, config: Record<string, unknown>): Record<string, number> {
   return Object.fromEntries([...familyById(family).resolve(configOf(config), {})].map(([name, { value }]) => [name, value]));

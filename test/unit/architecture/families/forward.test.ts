@@ -79,6 +79,8 @@ const TINY: Readonly<Record<string, string>> = {
   'llama4': 'llama4',
   'mllama': 'mllama',
   'mllama-whole': 'mllama',
+  'florence2': 'florence2',
+  'florence2-hf': 'florence2-hf',
   'qwen-vl': 'qwen-vl',
 };
 

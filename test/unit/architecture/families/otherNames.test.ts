@@ -73,6 +73,10 @@ const CASES: readonly { readonly family: string; readonly prefix: string; readon
     family: 'florence2', prefix: 'vision_tower.', settings: { width_0: 32, width_1: 64, width_2: 64, width_3: 128, blocks_0: 1, blocks_1: 1, blocks_2: 3, blocks_3: 1 }, count: 16 + 6 * 32,
     some: [['convs.0.norm.weight', 32], ['convs.1.norm.weight', 32], ['convs.1.proj.weight', 64, 32, 3, 3], ['blocks.0.0.spatial_block.window_attn.fn.qkv.weight', 96, 32], ['blocks.2.2.channel_block.ffn.fn.net.fc1.weight', 256, 64], ['blocks.3.0.spatial_block.conv1.fn.dw.weight', 128, 1, 3, 3]],
   },
+  {
+    family: 'florence2-hf', prefix: 'model.vision_tower.', settings: { width_0: 32, width_1: 64, width_2: 64, width_3: 128, blocks_0: 1, blocks_1: 1, blocks_2: 3, blocks_3: 1 }, count: 16 + 6 * 32,
+    some: [['convs.0.conv.bias', 32], ['convs.1.norm.weight', 32], ['blocks.0.0.spatial_block.window_attn.qkv.weight', 96, 32], ['blocks.2.2.channel_block.ffn.fc1.weight', 256, 64], ['blocks.3.0.channel_block.conv2.weight', 128, 1, 3, 3], ['blocks.2.1.channel_block.channel_attn.proj.bias', 64], ['blocks.1.0.spatial_block.norm2.bias', 64]],
+  },
 ];
 
 /** What no shape shows. */

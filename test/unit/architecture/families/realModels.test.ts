@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseConfig, type ConfigDocument } from '../../../../src/architecture/config';
+import { forwardGraph } from '../../../../src/architecture/forwardGraphs';
 import { absentEncoder, detectFamily, familyById } from '../../../../src/architecture/registry';
 import type { Checkpoint } from '../../../../src/checkpoint/checkpoint';
 import { elementCount } from '../../../../src/checkpoint/dtype';
@@ -48,6 +49,19 @@ describe('Real checkpoints by their indexes', () => {
       assert.match(detection.reason, /^(Qwen2VL|Gemma3|Qwen3VL) with a .* encoder: the keys under .* are .*, and config\.json describes it\.$/);
     });
   }
+
+  it('MedGemma: its projector makes 256 tokens of a picture, as wide as its language model', () => {
+    const config = configFixture(`${MODELS}/gemma3-medgemma-27b/config.json`);
+    const index = checkpointOfIndex(`${MODELS}/gemma3-medgemma-27b/model.safetensors.index.json`);
+    const family = familyById('siglip');
+    const observed = { head: 0, vision_model: 1, projector: 1 };
+    const shapes = new Map(family.expectedTensors(family.resolve(config, {}, { ...observed, output_dim: 1 })).map(({ key, shape }) => [key, shape]));
+    const { plan, validation } = open(fakeCheckpoint(index.tensors.map(({ key }) => ({ key, shape: shapes.get(key.replace('vision_tower.', '')) ?? [1] }))), config, { switched: { projector: true } });
+    assert.ok(validation.valid, JSON.stringify([validation.problem, validation.mismatched]));
+    assert.equal(plan.kept.length, 439);
+    const spec = family.graph?.(validation.hyperparameters, config);
+    assert.deepEqual(spec && forwardGraph(spec).poolShapes.get('merged'), [256, 5376]);
+  });
 
   describe('LISA, whose tower is not in its checkpoint', () => {
     const { tensors } = checkpointOfIndex(`${MODELS}/llava-lisa-7b/pytorch_model.bin.index.json`);

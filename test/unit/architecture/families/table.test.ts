@@ -40,7 +40,7 @@ async function referenced(): Promise<Map<string, string[]>> {
       const { family, validation } = validated(job);
       assert.ok(validation.valid, name);
       const outputs = await readFloats(path.join(FIXTURES, 'families', name, 'expected/outputs.safetensors'));
-      const layers = validation.hyperparameters.get('layers')?.value ?? NaN;
+      const layers = forwardGraph(family.graph?.(validation.hyperparameters, job.config) ?? assert.fail(`${name} has no forward pass`)).layers;
       for (let layer = 0; layer < layers; layer++) assert.ok(outputs.has(`hidden_states.${layer}`), `${name} has no reference for block ${layer}`);
       assert.ok(layers > 0 && outputs.has('features') && outputs.has('pixel_values'), name);
       found.set(family.id, [...found.get(family.id) ?? [], name]);

@@ -142,7 +142,7 @@ describe('features of a folder', function () {
   /** Closes the window in the middle of a run, and opens it again. */
   const cutOff = async () => {
     await workbench.waitForNotification(/Features of album: .*[1-9]\d* of 301 pictures/);
-    assert.equal(encoderProcesses().length, 1);
+    assert.equal(encoderProcesses().length, 2); // the encoder's, and the one that decodes
     const reloaded = workbench.page.waitForEvent('load');
     await workbench.command('Developer: Reload Window', 'workbench.action.reloadWindow');
     await reloaded;

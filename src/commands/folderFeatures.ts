@@ -1,4 +1,5 @@
 import * as vscode from 'vscode';
+import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
 import { outputShape } from '../architecture/outputs';
@@ -109,8 +110,9 @@ class FolderRuns {
   }
 
   /** Opens the run's checkpoint, unless it is open, and goes on where the run was cut off. */
-  private async resume({ folder, out, outputs, limited, checkpoint, recipe }: UnfinishedRun): Promise<void> {
+  private async resume(run: UnfinishedRun): Promise<void> {
     const { app } = this;
+    const { folder, out, outputs, limited, checkpoint, recipe } = run;
     this.refuseSecond();
     if (app.session.job?.checkpoint.location !== checkpoint) {
       await openLocation(app, checkpoint);
@@ -122,7 +124,7 @@ class FolderRuns {
     const encoder = await this.encoderOf(job);
     if (encoder === undefined) return;
     const { spec } = encoder.preprocessing;
-    await this.run({ model: encoder.model, checkpoint, recipe }, { folder, out, outputs, limited, preprocessing: limited ? withMostPixels(spec, MOST_PIXELS) : spec, startOver: false });
+    await this.run({ model: encoder.model, checkpoint, recipe }, { folder, out, outputs, limited, preprocessing: limited ? withMostPixels(spec, MOST_PIXELS) : spec, startOver: run.startedOver !== undefined && await doneBy(run) === 0 });
   }
 
   private encoderOf(job: Job): Promise<RunnableEncoder | undefined> {
@@ -141,7 +143,7 @@ class FolderRuns {
     this.running = choices.folder;
     const { folder, out, outputs, limited } = choices;
     const { checkpoint, recipe } = opened;
-    const unfinished: UnfinishedRun = { folder, out, outputs: [...outputs], limited, checkpoint, recipe, pictures: 0, known: false };
+    const unfinished: UnfinishedRun = { folder, out, outputs: [...outputs], limited, checkpoint, recipe, pictures: 0, known: false, ...(choices.startOver && { startedOver: started }) };
     try {
       const result = await this.encode(opened.model, choices, pictures => this.unfinished.save({ ...unfinished, pictures }));
       await this.unfinished.save(undefined);
@@ -227,10 +229,18 @@ class FolderRuns {
   }
 }
 
-/** How much of a run is on the disk. What is damaged there is told when it is gone on with. */
-async function howFar({ out, pictures }: UnfinishedRun): Promise<string> {
-  const done = (await earlierRun(out).catch(() => undefined))?.places.size ?? 0;
-  return vscode.l10n.t('{0} of {1} are done and stay in {2}', done.toLocaleString('en-US'), formatCount(pictures, 'picture'), visible(basename(out), 60));
+/** How many pictures a run has done. What is damaged there is told when it is gone on with. */
+async function doneBy({ out, startedOver }: UnfinishedRun): Promise<number> {
+  const earlier = await earlierRun(out).catch(() => undefined);
+  const [first] = earlier?.shards ?? [];
+  if (earlier === undefined || first === undefined) return 0;
+  // A run that starts over replaces all that was there with its first shard.
+  const isOlder = startedOver !== undefined && (await stat(join(out, first.name))).mtimeMs < startedOver;
+  return isOlder ? 0 : earlier.places.size;
+}
+
+async function howFar(run: UnfinishedRun): Promise<string> {
+  return vscode.l10n.t('{0} of {1} are done and stay in {2}', (await doneBy(run)).toLocaleString('en-US'), formatCount(run.pictures, 'picture'), visible(basename(run.out), 60));
 }
 
 /** Where the features go and which they are; undefined when the person turns back. */

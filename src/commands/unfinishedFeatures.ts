@@ -14,6 +14,8 @@ const runSchema = z.object({
   /** The location that opens the checkpoint again. */
   checkpoint: z.string(),
   recipe: recipeSchema,
+  /** When it began, in milliseconds since 1970, where it starts over: shards that are older are those that it is to replace. */
+  startedOver: z.number().optional(),
   /** To be done in all. */
   pictures: z.number(),
   /** Whether the person knows of it: told, or they cancelled it themselves. */

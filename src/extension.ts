@@ -59,6 +59,6 @@ export function activate(context: vscode.ExtensionContext): void {
     new ConfigWatcher(session, error => { report(log, error); }),
     new RecipeWatcher(session, error => { report(log, error); }),
     vscode.window.registerFileDecorationProvider(new KeyDecorations()),
-    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...handOverCommands(app), ...verifyCommands(app), ...compareCommands(app), ...previewCommands(app, context), ...folderFeatureCommands(app, context.extensionUri), ...inspectCommands(app, context.extensionUri), ...helpCommands(app, context.extension.id),
+    ...openCommands(app), ...openRemoteCommands(app), ...storedEncoderCommands(app), ...markCommands(app), ...findCommands(app), ...recipeCommands(app), ...configCommands(app), ...extractCommands(app), ...handOverCommands(app), ...verifyCommands(app), ...compareCommands(app), ...previewCommands(app, context), ...folderFeatureCommands(app, context), ...inspectCommands(app, context.extensionUri), ...helpCommands(app, context.extension.id),
   );
 }

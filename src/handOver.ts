@@ -1,6 +1,7 @@
 import { basename, join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
 import { pictureSizes } from './architecture/forwardGraphs';
+import { fits, type Relayout } from './architecture/relayout';
 import { exportOnnx } from './encoder/exportOnnx';
 import type { EncoderModel } from './encoder/model';
 import { UserError } from './errors';
@@ -17,7 +18,7 @@ import { pythonSnippet, SNIPPET } from './handover/snippet';
 import type { Encoder, Target } from './handover/target';
 import { TARGETS } from './handover/targets';
 import { writtenRule } from './image/preprocessorConfig';
-import { companionFiles, validated, type Job } from './job';
+import { companionFiles, relaidJob, validated, type Job } from './job';
 import { optionalParts, switchParts } from './parts';
 import { preprocessingOrFamilys } from './preprocessing';
 import type { RunOptions } from './progress';
@@ -52,14 +53,21 @@ export function whyNot(job: Job, target: Target): string | undefined {
   const { family } = job;
   if (family === undefined) return t('No vision encoder is recognised in this checkpoint.');
   const fault = target.whyNot(family);
-  if (fault !== undefined) return fault;
+  if (fault !== undefined) return relayoutFor(job, target) === undefined ? fault : undefined;
   const there = new Set(optionalParts(job).map(part => part.id));
   const absent = Object.entries(target.parts(family)).find(([part, wanted]) => wanted && !there.has(part));
   return absent && t`${target.title} wants the ${family.title} encoder with its ${absent[0]}, and this checkpoint has none.`;
 }
 
+/** How the job's encoder is laid out anew for a target that cannot load it as it is. */
+function relayoutFor({ family, validation, config }: Job, target: Target): Relayout | undefined {
+  if (family === undefined || validation?.valid !== true || target.whyNot(family) === undefined) return undefined;
+  const relayout = target.relayout?.(family);
+  return relayout !== undefined && fits(relayout, validation.hyperparameters, family.encoderConfig(validation.hyperparameters, config)) ? relayout : undefined;
+}
+
 /**
- * The job with the optional parts that the target wants, and without those that it does not.
+ * The job with the optional parts that the target wants, and without those that it does not; laid out anew where the target has another class for it.
  * @throws UserError when the target cannot load such encoders
  */
 export function readyFor(job: Job, target: Target): Job {
@@ -68,6 +76,11 @@ export function readyFor(job: Job, target: Target): Job {
   if (fault !== undefined) {
     const others = TARGETS.filter(other => whyNot(job, other) === undefined).map(other => other.title);
     throw new UserError(others.length === 0 ? fault : t`${fault} Hand it over to ${others.join(t(' or '))} instead.`);
+  }
+  const relayout = relayoutFor(job, target);
+  if (relayout !== undefined) {
+    const relaid = relaidJob(job, relayout);
+    return switchParts(relaid, Object.fromEntries(optionalParts(relaid).filter(({ kept }) => !kept).map(({ id }) => [id, true])));
   }
   const wanted = target.parts(family);
   return switchParts(job, Object.fromEntries(optionalParts(job).flatMap(({ id, kept }) => (Object.hasOwn(wanted, id) && wanted[id] !== kept ? [[id, wanted[id] === true]] : []))));

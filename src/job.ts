@@ -3,6 +3,7 @@ import { readBytes } from './checkpoint/byteSource';
 import type { Checkpoint } from './checkpoint/checkpoint';
 import { configName, isObject, parseConfig, type ConfigDocument } from './architecture/config';
 import type { Detection, Family } from './architecture/family';
+import { relay, type Relayout } from './architecture/relayout';
 import { absentEncoder, detectFamily, FAMILIES, familyById } from './architecture/registry';
 import { UserError } from './errors';
 import { openClipRule, timmRule, writtenRule, type PictureRule } from './image/preprocessorConfig';
@@ -74,6 +75,16 @@ export function updateJob(job: Job, changes: { readonly recipe?: Recipe; readonl
     // Planning is the dear part for a large checkpoint, and a new config does not change it.
     plan: changes.recipe === undefined ? job.plan : undefined,
   });
+}
+
+/** The job's encoder in the layout of another class, all its parts with it; its bytes are those of the same files. */
+export function relaidJob(job: Job, relayout: Relayout): Job {
+  const { family: before, validation: { hyperparameters } } = validated(job);
+  const family = familyById(relayout.to);
+  const checkpoint = relay(job.plan, relayout);
+  const fields = { ...relayout.config?.(hyperparameters) ?? before.encoderConfig(hyperparameters, job.config), ...(job.config?.value.preprocess_cfg !== undefined && { preprocess_cfg: job.config.value.preprocess_cfg }) };
+  const config = parseConfig(JSON.stringify(fields), job.config?.location ?? checkpoint.location);
+  return assemble({ checkpoint, family, detection: undefined, config, configProblem: undefined, elsewhere: undefined, recipe: family.recipe('', checkpoint.tensors) });
 }
 
 /** The names of the files beside the checkpoint that its family can be validated against; config.json first. */

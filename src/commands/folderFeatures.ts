@@ -1,4 +1,5 @@
 import * as vscode from 'vscode';
+import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { forwardGraph, takesAnyGrid } from '../architecture/forwardGraphs';
 import { outputShape } from '../architecture/outputs';
@@ -11,26 +12,41 @@ import { DEVICE_NAMES } from '../encoder/devices';
 import type { EncoderModel } from '../encoder/model';
 import { isAbort, UserError } from '../errors';
 import { formatBytes, formatCount, formatDuration, formatShape } from '../format';
+import { updateJob, type Job } from '../job';
 import { withMostPixels } from '../image/preprocess';
 import type { Preprocessing } from '../preprocessing';
 import { MOST_PIXELS, runnableEncoder, type RunnableEncoder } from '../previewModel';
 import type { Progress } from '../progress';
 import { deviceChoiceSchema } from '../protocol';
-import { unlinked, visible } from '../views/markdown';
+import type { Recipe } from '../recipe/recipe';
+import { label, unlinked, visible } from '../views/markdown';
 import { command, report, type App } from './app';
 import { reveal } from './find';
 import type { Meter } from './meter';
-import { pick } from './open';
+import { openLocation, pick } from './open';
 import { askFolder } from './outputFolder';
 import { withProgress } from './progress';
 import { onThisMachine, planOnThisMachine } from './storedEncoders';
+import { UnfinishedFeatures, type UnfinishedRun } from './unfinishedFeatures';
 
 /** What a person has chosen; the rest follows from the checkpoint and the settings. */
-type Choices = Pick<FolderRequest, 'folder' | 'out' | 'outputs' | 'preprocessing'> & { readonly startOver: boolean };
+type Choices = Pick<FolderRequest, 'folder' | 'out' | 'outputs' | 'preprocessing'> & {
+  readonly startOver: boolean;
+  /** Whether pictures are held to the preview's size. */
+  readonly limited: boolean;
+};
+
+/** An encoder, and what opens it again. */
+interface Opened {
+  readonly model: EncoderModel;
+  readonly checkpoint: string;
+  readonly recipe: Recipe;
+}
 
 /** Runs the open checkpoint's encoder on all pictures of a folder while the person goes on working. */
-export function folderFeatureCommands(app: App, extension: vscode.Uri): vscode.Disposable[] {
-  const runs = new FolderRuns(app, extension);
+export function folderFeatureCommands(app: App, { extensionUri, workspaceState }: vscode.ExtensionContext): vscode.Disposable[] {
+  const runs = new FolderRuns(app, extensionUri, new UnfinishedFeatures(workspaceState));
+  runs.offerCutOff().catch((error: unknown) => { report(app.log, error); });
   return [
     new vscode.Disposable(() => { runs.dispose(); }),
     command(app, 'folderFeatures', (uri?: vscode.Uri) => runs.start(uri)),
@@ -43,7 +59,7 @@ class FolderRuns {
   /** Stops the run when the window closes. */
   private readonly closing = new AbortController();
 
-  constructor(private readonly app: App, private readonly extension: vscode.Uri) {}
+  constructor(private readonly app: App, private readonly extension: vscode.Uri, private readonly unfinished: UnfinishedFeatures) {}
 
   dispose(): void {
     this.closing.abort();
@@ -53,27 +69,84 @@ class FolderRuns {
   async start(uri: vscode.Uri | undefined): Promise<void> {
     const { app } = this;
     this.refuseSecond();
+    const cutOff = uri === undefined ? this.unfinished.get() : undefined;
+    if (cutOff !== undefined) {
+      const resume = await this.pickResume(cutOff);
+      if (resume === undefined) return;
+      if (resume) {
+        await this.resume(cutOff);
+        return;
+      }
+    }
     const { job } = app.session;
     if (job === undefined) throw new UserError(vscode.l10n.t('Open a checkpoint first; its vision encoder runs on the pictures.'));
-    const encoder = await onThisMachine(app, job, runnableEncoder, () => planOnThisMachine(app, job, vscode.l10n.t('The encoder runs on this machine.')));
+    const encoder = await this.encoderOf(job);
     if (encoder === undefined) return;
     const folder = (uri ?? await pick({ canSelectFolders: true, canSelectFiles: false, openLabel: vscode.l10n.t('Extract Features'), title: vscode.l10n.t('A folder of pictures; those in folders below it are taken too') }))?.fsPath;
     if (folder === undefined) return;
     const choices = await choose(encoder, folder);
-    if (choices !== undefined) await this.run(encoder.model, choices);
+    if (choices !== undefined) await this.run({ model: encoder.model, checkpoint: job.checkpoint.location, recipe: job.recipe }, choices);
+  }
+
+  /** After a reload: says once, quietly, that a run was cut off, and offers to go on. */
+  async offerCutOff(): Promise<void> {
+    const run = this.unfinished.get();
+    if (run === undefined || run.known) return;
+    await this.unfinished.save({ ...run, known: true });
+    const [resume, discard] = [vscode.l10n.t('Resume'), vscode.l10n.t('Discard')];
+    const message = vscode.l10n.t('Extracting the features of {0} was cut off when its window closed: {1}.', basename(run.folder), await howFar(run));
+    const choice = await vscode.window.showInformationMessage(unlinked(message), resume, discard);
+    if (choice === resume) await this.resume(run);
+    if (choice === discard) await this.unfinished.save(undefined);
+  }
+
+  /** Whether the unfinished run is gone on with, or another folder taken; undefined when the person turns back. */
+  private async pickResume(run: UnfinishedRun): Promise<boolean | undefined> {
+    const rows = [
+      { label: vscode.l10n.t('Resume {0}', label(basename(run.folder), 60)), detail: await howFar(run), resume: true },
+      { label: vscode.l10n.t('Another Folder…'), resume: false },
+    ];
+    return (await vscode.window.showQuickPick(rows, { title: vscode.l10n.t('Extract Features of a Folder') }))?.resume;
+  }
+
+  /** Opens the run's checkpoint, unless it is open, and goes on where the run was cut off. */
+  private async resume(run: UnfinishedRun): Promise<void> {
+    const { app } = this;
+    const { folder, out, outputs, limited, checkpoint, recipe } = run;
+    this.refuseSecond();
+    if (app.session.job?.checkpoint.location !== checkpoint) {
+      await openLocation(app, checkpoint);
+      // The person has turned back, or opened another meanwhile.
+      if (app.session.job?.checkpoint.location !== checkpoint) return;
+      app.session.setRecipe(recipe);
+    }
+    const job = updateJob(app.session.job, { recipe });
+    const encoder = await this.encoderOf(job);
+    if (encoder === undefined) return;
+    const { spec } = encoder.preprocessing;
+    await this.run({ model: encoder.model, checkpoint, recipe }, { folder, out, outputs, limited, preprocessing: limited ? withMostPixels(spec, MOST_PIXELS) : spec, startOver: run.startedOver !== undefined && await doneBy(run) === 0 });
+  }
+
+  private encoderOf(job: Job): Promise<RunnableEncoder | undefined> {
+    const { app } = this;
+    return onThisMachine(app, job, runnableEncoder, () => planOnThisMachine(app, job, vscode.l10n.t('The encoder runs on this machine.')));
   }
 
   private refuseSecond(): void {
     if (this.running !== undefined) throw new UserError(vscode.l10n.t('The features of {0} are being extracted. Wait until they are done, or cancel that in its notification.', basename(this.running)));
   }
 
-  private async run(model: EncoderModel, choices: Choices): Promise<void> {
+  private async run(opened: Opened, choices: Choices): Promise<void> {
     this.refuseSecond();
     const { log } = this.app;
     const started = Date.now();
     this.running = choices.folder;
+    const { folder, out, outputs, limited } = choices;
+    const { checkpoint, recipe } = opened;
+    const unfinished: UnfinishedRun = { folder, out, outputs: [...outputs], limited, checkpoint, recipe, pictures: 0, known: false, ...(choices.startOver && { startedOver: started }) };
     try {
-      const result = await this.encode(model, choices);
+      const result = await this.encode(opened.model, choices, pictures => this.unfinished.save({ ...unfinished, pictures }));
+      await this.unfinished.save(undefined);
       for (const { reason } of result.skipped) log.warn(`Left out: ${reason}`);
       if (result.newlyRemoved.length > 0) log.warn(`Not in ${choices.folder} any more, and taken out of the index: ${result.newlyRemoved.join(', ')}`);
       log.info(`Features of ${result.pictures} pictures (${result.encoded} new) in ${result.shards.length} shards: ${result.out}`);
@@ -81,16 +154,18 @@ class FolderRuns {
       void this.announce(result, (Date.now() - started) / 1000);
     } catch (error) {
       if (this.closing.signal.aborted) return;
-      if (error instanceof CancelledRun) void this.offerToResume(model, choices, error);
+      await this.unfinished.save(error instanceof CancelledRun ? { ...unfinished, pictures: error.total, known: true } : undefined);
+      if (error instanceof CancelledRun) void this.offerToResume(opened, choices, error);
       else if (isAbort(error)) void vscode.window.showInformationMessage(vscode.l10n.t('Cancelled.'));
-      else if (error instanceof OtherFeatures) void this.offerToStartOver(model, choices, error.message);
+      else if (error instanceof OtherFeatures) void this.offerToStartOver(opened, choices, error.message);
       else throw error;
     } finally {
       this.running = undefined;
     }
   }
 
-  private async encode(model: EncoderModel, choices: Choices): Promise<EncodedFolder> {
+  /** @param remember told, before anything runs, how many pictures there are: from here on there is something to resume */
+  private async encode(model: EncoderModel, choices: Choices, remember: (pictures: number) => Promise<void>): Promise<EncodedFolder> {
     const { log } = this.app;
     const process = { entry: vscode.Uri.joinPath(this.extension, 'dist', 'encoder.js').fsPath, ...(vscode.l10n.uri !== undefined && { words: vscode.l10n.uri.fsPath }) };
     const [client, decoder] = [new EncoderClient(process), new EncoderClient(process)];
@@ -102,7 +177,10 @@ class FolderRuns {
         device: deviceChoiceSchema.catch('auto').parse(vscode.workspace.getConfiguration('visionEncoder.preview').get('device')),
         precision: 'float32',
         signal: AbortSignal.any([signal, this.closing.signal]),
-        onPlan: plan => { kept = plan.kept; },
+        onPlan: plan => {
+          kept = plan.kept;
+          remember(plan.kept + plan.pending).catch((error: unknown) => { log.error(String(error)); });
+        },
         onLoaded: ({ device, rejected, warning }) => {
           log.info(`The features are extracted on ${DEVICE_NAMES[device]}.`);
           for (const one of rejected) log.info(`${DEVICE_NAMES[one.device]} was not used: ${one.reason}`);
@@ -128,27 +206,41 @@ class FolderRuns {
     if (choice === details) this.app.log.show();
   }
 
-  private async offerToResume(model: EncoderModel, choices: Choices, { done, total }: CancelledRun): Promise<void> {
+  private async offerToResume(opened: Opened, choices: Choices, { done, total }: CancelledRun): Promise<void> {
     const [resume, showing] = [vscode.l10n.t('Resume'), vscode.l10n.t('Show in Folder')];
     const message = vscode.l10n.t('Cancelled. The features of {0} of {1} are kept in {2}.', done.toLocaleString('en-US'), formatCount(total, 'picture'), basename(choices.out));
     const choice = await vscode.window.showInformationMessage(unlinked(message), resume, showing);
-    if (choice === resume) await this.again(model, { ...choices, startOver: false });
+    if (choice === resume) await this.again(opened, { ...choices, startOver: false });
     if (choice === showing) await this.show(choices.out);
   }
 
-  private async offerToStartOver(model: EncoderModel, choices: Choices, message: string): Promise<void> {
+  private async offerToStartOver(opened: Opened, choices: Choices, message: string): Promise<void> {
     const startOver = vscode.l10n.t('Start Over');
-    if (await vscode.window.showWarningMessage(unlinked(message), { modal: true, detail: vscode.l10n.t('What is there stays until the first new features are there.') }, startOver) === startOver) await this.again(model, { ...choices, startOver: true });
+    if (await vscode.window.showWarningMessage(unlinked(message), { modal: true, detail: vscode.l10n.t('What is there stays until the first new features are there.') }, startOver) === startOver) await this.again(opened, { ...choices, startOver: true });
   }
 
   /** Errors of what a notification's button began have nobody else to go to. */
-  private async again(model: EncoderModel, choices: Choices): Promise<void> {
-    await this.run(model, choices).catch((error: unknown) => { report(this.app.log, error); });
+  private async again(opened: Opened, choices: Choices): Promise<void> {
+    await this.run(opened, choices).catch((error: unknown) => { report(this.app.log, error); });
   }
 
   private async show(out: string): Promise<void> {
     await reveal(vscode.Uri.file(join(out, INDEX_NAME))).catch((error: unknown) => { this.app.log.error(String(error)); });
   }
+}
+
+/** How many pictures a run has done. What is damaged there is told when it is gone on with. */
+async function doneBy({ out, startedOver }: UnfinishedRun): Promise<number> {
+  const earlier = await earlierRun(out).catch(() => undefined);
+  const [first] = earlier?.shards ?? [];
+  if (earlier === undefined || first === undefined) return 0;
+  // A run that starts over replaces all that was there with its first shard.
+  const isOlder = startedOver !== undefined && (await stat(join(out, first.name))).mtimeMs < startedOver;
+  return isOlder ? 0 : earlier.places.size;
+}
+
+async function howFar(run: UnfinishedRun): Promise<string> {
+  return vscode.l10n.t('{0} of {1} are done and stay in {2}', (await doneBy(run)).toLocaleString('en-US'), formatCount(run.pictures, 'picture'), visible(basename(run.out), 60));
 }
 
 /** Where the features go and which they are; undefined when the person turns back. */
@@ -165,8 +257,8 @@ async function choose({ model, preprocessing }: RunnableEncoder, folder: string)
   if (resume === undefined) return undefined;
   const outputs = resume && earlier !== undefined ? earlier.settings.outputs : await pickOutputs(model, count);
   if (outputs === undefined) return undefined;
-  const spec = await pickPixels(model, preprocessing);
-  return spec && { folder, out, outputs, preprocessing: spec, startOver: earlier !== undefined && !resume };
+  const pixels = await pickPixels(model, preprocessing);
+  return pixels && { folder, out, outputs, preprocessing: pixels.spec, limited: pixels.limited, startOver: earlier !== undefined && !resume };
 }
 
 async function countPictures(folder: string): Promise<number> {
@@ -210,14 +302,14 @@ async function pickOutputs(model: EncoderModel, pictures: number): Promise<reado
 }
 
 /** Encoders of pictures of any size may be given fewer pixels than their own rule allows. */
-async function pickPixels({ graph }: EncoderModel, { spec }: Preprocessing): Promise<FolderRequest['preprocessing'] | undefined> {
+async function pickPixels({ graph }: EncoderModel, { spec }: Preprocessing): Promise<{ readonly spec: FolderRequest['preprocessing']; readonly limited: boolean } | undefined> {
   const fewer = withMostPixels(spec, MOST_PIXELS);
-  if (!takesAnyGrid(graph) || fewer === spec) return spec;
+  if (!takesAnyGrid(graph) || fewer === spec) return { spec, limited: false };
   const rows = [
-    { label: vscode.l10n.t('As the Model’s Own Rule'), detail: vscode.l10n.t('What the model was trained for; large pictures take long'), spec },
-    { label: vscode.l10n.t('At Most {0} Pixels', MOST_PIXELS.toLocaleString('en-US')), detail: vscode.l10n.t('As in the preview; larger pictures are made smaller'), spec: fewer },
+    { label: vscode.l10n.t('As the Model’s Own Rule'), detail: vscode.l10n.t('What the model was trained for; large pictures take long'), spec, limited: false },
+    { label: vscode.l10n.t('At Most {0} Pixels', MOST_PIXELS.toLocaleString('en-US')), detail: vscode.l10n.t('As in the preview; larger pictures are made smaller'), spec: fewer, limited: true },
   ];
-  return (await vscode.window.showQuickPick(rows, { title: vscode.l10n.t('How Large May Pictures Be?'), ignoreFocusOut: true }))?.spec;
+  return vscode.window.showQuickPick(rows, { title: vscode.l10n.t('How Large May Pictures Be?'), ignoreFocusOut: true });
 }
 
 function stepOf({ label, done, total }: Progress): string {

@@ -1,6 +1,7 @@
 import { constants, open } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
+import { isRelaid } from '../architecture/relayout';
 import type { CheckpointFile } from '../checkpoint/checkpoint';
 import { dtypeBits, elementCount } from '../checkpoint/dtype';
 import { isAbort } from '../errors';
@@ -120,6 +121,7 @@ export async function extract(plan: Plan, validation: Validation, options: Extra
       createdAt: new Date().toISOString(),
       source: manifestSource(plan, tensors, sources),
       recipe: plan.recipe,
+      ...(isRelaid(plan.checkpoint) && { relaid: { id: plan.checkpoint.relaid.id, recipe: plan.checkpoint.relaid.plan.recipe } }),
       validation: manifestValidation(validation),
       output: {
         format: options.format,

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { t } from '@vscode/l10n';
+import { RELAYOUT_IDS } from '../architecture/relayout';
 import { DTYPES, isDtype } from '../checkpoint/dtype';
 import type { Dtype } from '../checkpoint/dtype';
 import { systemErrorCode, UserError } from '../errors';
@@ -43,6 +44,8 @@ export const manifestSchema = z.object({
     })),
   }),
   recipe: recipeSchema,
+  /** Given when the source's tensors were laid out anew first: how, and what they were under the source's own recipe; `recipe` is then of the new keys. */
+  relaid: z.object({ id: z.enum(RELAYOUT_IDS), recipe: recipeSchema }).optional(),
   validation: z.object({
     valid: z.boolean(),
     family: z.string(),

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { t } from '@vscode/l10n';
+import { relay, relayoutById } from '../architecture/relayout';
 import { readBytes } from '../checkpoint/byteSource';
 import type { ByteSource } from '../checkpoint/byteSource';
 import type { Checkpoint } from '../checkpoint/checkpoint';
@@ -94,7 +95,9 @@ class Verification {
   constructor(folder: string, manifest: Manifest, options: VerifyOptions) {
     this.#folder = folder;
     this.#manifest = manifest;
-    this.#options = options;
+    const { source } = options;
+    const { relaid } = manifest;
+    this.#options = source === undefined || relaid === undefined ? options : { ...options, source: relay(makePlan(source, relaid.recipe), relayoutById(relaid.id)) };
   }
 
   async run(): Promise<VerifyReport> {

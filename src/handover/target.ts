@@ -1,5 +1,6 @@
 import type { ConfigDocument } from '../architecture/config';
 import type { Family, Hyperparameters } from '../architecture/family';
+import type { Relayout } from '../architecture/relayout';
 import type { ExtraFile } from '../extraction/extraFiles';
 import type { OutputFormat } from '../extraction/weightsLayout';
 
@@ -35,6 +36,8 @@ export interface Target {
   readonly format: OutputFormat | 'onnx';
   /** Why it cannot load encoders of this family, in a sentence; undefined when it can. */
   whyNot(family: Family): string | undefined;
+  /** How encoders of a family that it cannot load are laid out anew for it, where that changes no number. */
+  relayout?(family: Family): Relayout | undefined;
   /** Optional parts that must be in (true) or left behind (false). */
   parts(family: Family): Readonly<Record<string, boolean>>;
   /** What is wrong with writing into this folder, in a sentence. */

@@ -1,4 +1,5 @@
 import { t } from '@vscode/l10n';
+import { relayoutFrom } from '../architecture/relayout';
 import { UserError } from '../errors';
 import { PLAIN, type Target } from './target';
 
@@ -22,6 +23,15 @@ const FAMILIES: Readonly<Record<string, Readonly<Record<string, boolean>>>> = {
 /** Families whose class is a Python file in the model's own repository. */
 const REMOTE_CODE = new Set(['internvit', 'moonvit', 'florence2', 'cogvlm', 'molmo']);
 
+/** What keeps the weights of other makers' classes out of the class that transformers has for the same model. */
+const WHY_NOT: Readonly<Record<string, string>> = {
+  'open-clip': t('CLIPVisionModelWithProjection has a norm before its blocks, no layer scale, no attention pool, and pools the class token alone; this encoder differs.'),
+  'dinov2-v5': t('from_pretrained reads DINOv2 under the keys of its files, and these are those that transformers 5 has in memory: load them with load_state_dict there, and save_pretrained writes the others.'),
+  'pixtral-mistral': t('PixtralVisionModel turns other pairs of channels than Mistral\'s own code, so that rows of its q and k stand in another order, which is not changed here. Take the checkpoint that is published for transformers.'),
+  'eva-vit-g-lavis': t('Blip2VisionModel has a bias of the keys and a final norm within, which LAVIS\'s class has not. Take the checkpoint that is published for transformers.'),
+  'aimv2-apple': t('Aimv2VisionModel has q, k and v apart and other names than Apple\'s files. Take the checkpoint that is published for transformers.'),
+};
+
 /** Why transformers of DeepSpeed-VisualChat's days would find no weights. */
 export function noLevel(): string {
   return t('The keys have no level vision_model, as transformers 5.6 and later write them; earlier ones do not find them.');
@@ -37,8 +47,9 @@ export const transformers: Target = {
   whyNot: ({ id, title }) => {
     if (Object.hasOwn(FAMILIES, id)) return undefined;
     if (REMOTE_CODE.has(id)) return t`The class of ${title} is not in transformers: it is a Python file in the model's own repository (trust_remote_code).`;
-    return t`transformers has no class of its own for ${title} encoders.`;
+    return WHY_NOT[id] ?? t`transformers has no class of its own for ${title} encoders.`;
   },
+  relayout: ({ id }) => relayoutFrom(id),
   parts: ({ id }) => FAMILIES[id] ?? {},
   notes: ({ hyperparameters }) => (hyperparameters.get('vision_model')?.value === 0 ? [noLevel()] : []),
   python: ({ config, family }) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { eventually, fixture, keepFailure, openCheckpoint, openWorkbench, screenshotPath } from './fixture.mjs';
+import { eventually, EXTENSION_TITLE, fixture, keepFailure, openCheckpoint, openWorkbench, screenshotPath } from './fixture.mjs';
 import { encoderProcesses, readTensors } from './previewPage.mjs';
 
 const PICTURES = 300;
@@ -78,6 +78,10 @@ describe('features of a folder', function () {
   it('goes on where it stopped, from the folder\'s menu, without asking for the features again', async () => {
     await workbench.clearNotifications();
     const before = Object.keys((await index()).pictures).length;
+    await workbench.command('Extract Features of a Folder', 'visionEncoder.folderFeatures');
+    await workbench.quickPick('Resume album').getByText(`${before} of 301 pictures are done and stay in album-features`).waitFor();
+    await workbench.screenshot(screenshotPath('folder-features-resume-pick'));
+    await workbench.quickInputBox().press('Escape');
     await explorerMenu('album');
     await workbench.quickInput.getByText('301 pictures.').waitFor();
     await workbench.quickInputBox().press('Enter');
@@ -135,7 +139,19 @@ describe('features of a folder', function () {
     assert.deepEqual([metadata.encoder.name, metadata.outputs, metadata.pictures], ['bin', ['features'], PICTURES]);
   });
 
-  it('ends with its window, and goes on in the next one', async () => {
+  /** Closes the window in the middle of a run, and opens it again. */
+  const cutOff = async () => {
+    await workbench.waitForNotification(/Features of album: .*[1-9]\d* of 301 pictures/);
+    assert.equal(encoderProcesses().length, 2); // the encoder's, and the one that decodes
+    const reloaded = workbench.page.waitForEvent('load');
+    await workbench.command('Developer: Reload Window', 'workbench.action.reloadWindow');
+    await reloaded;
+    await workbench.statusBar.waitFor();
+    await eventually(() => encoderProcesses().length === 0, 'The end of the encoder\'s process');
+    await workbench.openViewContainer(EXTENSION_TITLE);
+  };
+
+  it('ends with its window, says so in the next one, and goes on there with its checkpoint', async () => {
     await workbench.clearNotifications();
     await explorerMenu('album');
     await workbench.quickInput.getByText('301 pictures.').waitFor();
@@ -143,20 +159,16 @@ describe('features of a folder', function () {
     await workbench.dialogButton('Start Over');
     await workbench.quickPick('features').waitFor();
     await accept();
-    await workbench.waitForNotification(/Features of album: .*\d+ of 301 pictures/);
-    assert.equal(encoderProcesses().length, 2, 'one that runs the encoder, one that decodes pictures ahead of it');
-    const reloaded = workbench.page.waitForEvent('load');
-    await workbench.command('Developer: Reload Window', 'workbench.action.reloadWindow');
-    await reloaded;
-    await workbench.statusBar.waitFor();
-    await eventually(() => encoderProcesses().length === 0, 'The end of the encoder\'s process');
-    await openCheckpoint(workbench, path.join(session.folder, 'bin'));
-    await workbench.clearNotifications();
-    await explorerMenu('album');
-    await workbench.quickInput.getByText('301 pictures.').waitFor();
-    await workbench.quickInputBox().press('Enter');
-    await workbench.dialogButton('Resume');
+    await cutOff();
+    // What it was to replace is there still, and counts for nothing unless a new shard is in its place.
+    const cutOffAt = Date.now();
+    await workbench.waitForNotification(/Extracting the features of album was cut off when its window closed: \d{1,2} of 301 pictures are done and stay in album-features\./);
+    await workbench.screenshot(screenshotPath('folder-features-cut-off'));
+    await workbench.notificationButton('was cut off', 'Resume');
     await ended('bin');
+    await eventually(async () => (await stat(path.join(out, 'index.json'))).mtimeMs > cutOffAt, 'A new index', 60_000);
+    await workbench.waitForNotification(/Features of 300 pictures in album-features/);
+    await workbench.row('transformer').waitFor(); // its checkpoint is open again
     await eventually(async () => (await readdir(out)).every(name => /^features-\d{5}\.safetensors$|^index\.json$/.test(name)), 'Nothing but shards and the index');
     assert.equal(Object.keys((await index()).pictures).length, PICTURES);
   });

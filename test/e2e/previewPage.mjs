@@ -152,9 +152,11 @@ export async function readTensors(file) {
 /** The encoder's processes that this build runs. */
 export function encoderProcesses() {
   const entry = path.resolve(import.meta.dirname, '../../dist/encoder.js');
+  // A package is installed into a folder of its own.
+  const isOurs = argument => (process.env.VISION_ENCODER_VSIX ? /vision-encoder-extractor\.[^/]*\/dist\/encoder\.js$/.test(argument) : argument === entry);
   return readdirSync('/proc').filter(name => /^\d+$/.test(name)).filter(pid => {
     try {
-      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').includes(entry);
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').some(isOurs);
     } catch {
       return false; // it has ended meanwhile
     }

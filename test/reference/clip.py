@@ -90,4 +90,5 @@ def main():
     }, {'pixel_values': pixels, **expected}, others=[('language_model.model.norm.weight', (24,))])
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -66,4 +66,5 @@ def main():
     write(out, 'dinov2-meta', w, {'model_type': 'dinov2_with_registers', **fields, 'num_register_tokens': 2, 'use_swiglu_ffn': True}, {'pixel_values': pixels, **expected}, file='dinov2_tiny_reg.pth')
 
 
-main()
+if __name__ == '__main__':
+    main()

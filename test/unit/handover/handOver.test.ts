@@ -61,6 +61,10 @@ ort.InferenceSession.create(process.argv[2]).then(async session => {
 });
 `;
 
+/** The reference of CLIP's class, with the projection that its subclass has. */
+const OPEN_CLIP_RUN = `(lambda states: {**states, 'projected': w.linear(states['pooled'], 'visual_projection', config['projection_dim'], bias=False)})(clip.vision_model(
+    w, pixels, 'vision_model.', config['hidden_size'], config['num_hidden_layers'], config['num_attention_heads'], config['intermediate_size'], config['patch_size'], config['hidden_act'], config['layer_norm_eps']))`;
+
 const LLAMA = { form: 'baseline', decoder: DECODERS['llama-2-7b'], seed: 3 } as const;
 
 describe('handing over', function () {
@@ -70,7 +74,9 @@ describe('handing over', function () {
     const loaders = (fixture: string) => withJob(fixture, job => Promise.resolve(TARGETS.filter(target => whyNot(job, target) === undefined).map(target => target.id)));
     assert.deepEqual(await loaders('qwen-vl-tiny-bin'), ['deepspeed-visualchat', 'onnx']);
     assert.deepEqual(await loaders('families/clip-llava'), ['deepspeed-visualchat', 'transformers', 'onnx']);
-    assert.deepEqual(await loaders('families/open-clip'), ['open-clip', 'onnx']);
+    assert.deepEqual(await loaders('families/open-clip'), ['transformers', 'open-clip', 'onnx']);
+    assert.deepEqual(await loaders('families/open-clip-coca'), ['open-clip', 'onnx']);
+    assert.deepEqual(await loaders('families/pixtral-mistral'), ['onnx']);
     assert.deepEqual(await loaders('families/internvit-300m'), ['onnx']);
     await assert.rejects(hand('qwen-vl-tiny-bin', 'transformers', '/nowhere'), new UserError('transformers has no class of its own for Qwen-VL encoders. Hand it over to DeepSpeed-VisualChat or ONNX instead.'));
     await assert.rejects(hand('families/moonvit', 'transformers', '/nowhere'), /MoonViT is not in transformers: it is a Python file in the model's own repository/);
@@ -132,6 +138,60 @@ describe('handing over', function () {
         assert.deepEqual(config.architectures, [known.class]);
         assert.match(await readFile(join(out, 'load.py'), 'utf8'), new RegExp(`from transformers\\.models\\.(\\w+)\\.modeling_\\1 import ${known.class}\n`));
       }));
+    }
+
+    for (const [fixture, list, run] of [
+      ['dinov2-meta', 'dinov2', 'dinov2.vision_model(w, pixels, dinov2.HF, width=16, layers=2, heads=4, patch=4, registers=2, swiglu=24)'],
+      ['open-clip', 'clip_vision', OPEN_CLIP_RUN],
+    ] as const) {
+      it(`lays ${fixture} out anew for transformers' class, which then computes the same, and verify proves it`, async function () {
+        needTorch(this);
+        await inFolder(async folder => {
+          const out = join(folder, 'encoder');
+          await hand(`families/${fixture}`, 'transformers', out);
+          const config = JSON.parse(await readFile(join(out, 'config.json'), 'utf8')) as { architectures: string[] };
+          assert.match(config.architectures[0] ?? '', /^(Dinov2WithRegistersModel|CLIPVisionModelWithProjection)$/);
+          const keys = Object.keys(STATE_DICTS[list]?.['4'] ?? {});
+          const written = await openCheckpoint(join(out, 'model.safetensors'));
+          await written.close();
+          const absent = keys.filter(key => !written.tensors.some(tensor => tensor.key === key) && !key.includes('.mlp.fc'));
+          assert.deepEqual(absent, []);
+
+          // The reference in float64 on what was written, with every tensor asked for and none left, against that of the source's own class.
+          const errors = JSON.parse(python(['-c', `
+import json, sys
+sys.path[:0] = [${JSON.stringify(join(REFERENCE, 'loaders'))}, ${JSON.stringify(REFERENCE)}]
+import clip, dinov2, tiny
+from safetensors.torch import load_file
+
+class Strict(tiny.Weights):
+    asked = set()
+    def __call__(self, key, *shape, **_):
+        self.asked.add(key)
+        assert tuple(self[key].shape) == shape, (key, tuple(self[key].shape), shape)
+        return self[key].double()
+
+w = Strict(0)
+w.update(load_file(${JSON.stringify(join(out, 'model.safetensors'))}))
+config = json.load(open(${JSON.stringify(join(out, 'config.json'))}))
+expected = load_file(${JSON.stringify(resolve(FIXTURES, 'families', fixture, 'expected/outputs.safetensors'))})
+pixels = expected['pixel_values'].double()
+found = ${run}
+assert set(w) == w.asked, set(w) ^ w.asked
+print(json.dumps({key: float((found[key] - expected[key].double()).norm() / expected[key].double().norm()) for key in found if key in expected and not key.startswith('attentions')}))`])) as Record<string, number>;
+          assert.ok(['hidden_states.1', 'features', 'pooled'].every(key => Object.hasOwn(errors, key)), Object.keys(errors).join());
+          // The expected values are stored in float32.
+          assert.deepEqual(Object.entries(errors).filter(([, error]) => error > 1e-7), []);
+
+          const source = await openCheckpoint(resolve(FIXTURES, 'families', fixture));
+          try {
+            const report = await verify(out, { source });
+            assert.deepEqual([report.differences, report.comparedWithSource, report.checkedTensors], [[], true, written.tensors.length]);
+          } finally {
+            await source.close();
+          }
+        });
+      });
     }
 
     for (const [list, type, part, last] of [
